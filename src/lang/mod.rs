@@ -1,0 +1,4 @@
+//! The language, knowing no particular word.
+
+pub mod guard;
+pub mod syntax;

@@ -1,0 +1,12 @@
+//! imgbuild: a Makefile for images.
+//!
+//! Rooms, bottom to top; a room uses only rooms above it in this list.
+
+pub mod fault;
+pub mod wording;
+pub mod key;
+pub mod lang;
+pub mod codec;
+pub mod sandbox;
+pub mod outputs;
+pub mod cli;

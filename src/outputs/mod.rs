@@ -1,0 +1,3 @@
+//! What images are written as.
+
+pub mod iso9660;
