@@ -195,6 +195,12 @@ impl Fault {
         self
     }
 
+    /// Adds a way out where there is none yet.
+    pub fn or_help(mut self, help: impl Into<String>) -> Fault {
+        self.help.get_or_insert_with(|| help.into());
+        self
+    }
+
     /// Says that a step could not go on because of this, whoever is to mend it otherwise.
     pub fn while_building(mut self) -> Fault {
         if self.blame == Blame::Asked {
