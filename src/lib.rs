@@ -7,6 +7,7 @@ pub mod wording;
 pub mod key;
 pub mod lang;
 pub mod codec;
+pub mod layer;
 pub mod sandbox;
 pub mod outputs;
 pub mod cli;
