@@ -8,6 +8,8 @@ pub mod key;
 pub mod lang;
 pub mod codec;
 pub mod layer;
+pub mod store;
+pub mod tree;
 pub mod sandbox;
 pub mod outputs;
 pub mod cli;

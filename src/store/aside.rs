@@ -1,0 +1,93 @@
+//! Writing aside: a file appears under its name whole, or not at all.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rustix::fs::FlockOperation;
+
+use crate::fault::Fault;
+
+static NEXT: AtomicU64 = AtomicU64::new(0);
+
+/// A folder of this process for work in hand. Removed when dropped; if the process dies, by the next one.
+#[derive(Debug)]
+pub struct Stage {
+    folder: PathBuf,
+    /// Locked as long as the process lives: that is how others know.
+    _alive: File,
+}
+
+impl Stage {
+    /// Makes one in `tmp`.
+    pub fn make(tmp: &Path) -> Result<Stage, Fault> {
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let folder = tmp.join(format!("{}-{number}", std::process::id()));
+        let make = || {
+            fs::create_dir_all(&folder)?;
+            let alive = File::create(folder.join(ALIVE))?;
+            rustix::fs::flock(&alive, FlockOperation::LockExclusive)?;
+            Ok(alive)
+        };
+        let alive = make().map_err(|error| Fault::io("make", &folder, &error))?;
+        Ok(Stage { folder, _alive: alive })
+    }
+
+    /// A path in it that nothing else uses.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.join(format!("{}-{name}", NEXT.fetch_add(1, Ordering::Relaxed)))
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        // What cannot be removed now is swept by the next process.
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+const ALIVE: &str = "alive";
+
+/// Removes what processes that are gone left in `tmp`.
+pub(super) fn sweep(tmp: &Path) {
+    let Ok(entries) = fs::read_dir(tmp) else { return };
+    for entry in entries.flatten() {
+        let folder = entry.path();
+        let owner_is_gone = match File::open(folder.join(ALIVE)) {
+            Ok(alive) => rustix::fs::flock(&alive, FlockOperation::NonBlockingLockExclusive).is_ok(),
+            // Made a moment ago and not locked yet, or half removed: an hour tells them apart.
+            Err(_) => entry.metadata().is_ok_and(|metadata| is_old(&metadata)),
+        };
+        if owner_is_gone {
+            let _ = fs::remove_dir_all(&folder);
+        }
+    }
+}
+
+fn is_old(metadata: &fs::Metadata) -> bool {
+    std::os::unix::fs::MetadataExt::mtime(metadata) < super::clock::seconds() - 3600
+}
+
+/// Writes `bytes` to `path`: aside, then renamed.
+pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), Fault> {
+    let aside = beside(path);
+    let write = || -> io::Result<()> {
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder)?;
+        }
+        File::create(&aside)?.write_all(bytes)?;
+        fs::rename(&aside, path)
+    };
+    write().map_err(|error| {
+        let _ = fs::remove_file(&aside);
+        Fault::io("write", path, &error)
+    })
+}
+
+/// A name in the same folder that nothing else uses.
+fn beside(path: &Path) -> PathBuf {
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    path.with_file_name(format!(".{name}.{}-{number}", std::process::id()))
+}

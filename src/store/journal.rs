@@ -1,0 +1,157 @@
+//! The journal of a project: the last results of its steps, a line each.
+//!
+//! A line is the CRC-32 of the rest and then JSON. Lines are only ever added at the end, so a build that is killed
+//! loses nothing that it finished, and a torn line is passed over. Among lines of one step the last one counts. When
+//! most lines no longer count, and nobody is adding any, the journal is written anew.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use rustix::fs::FlockOperation;
+use serde::{Deserialize, Serialize};
+
+use super::{Stamp, write_whole};
+use crate::fault::Fault;
+use crate::key::Key;
+
+/// What a step did last.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Past {
+    /// The step's id.
+    pub step: String,
+    /// Its key's text then.
+    pub key: String,
+    /// The layers that it made.
+    pub layers: Vec<String>,
+    /// How long it took when it last ran.
+    pub seconds: f64,
+    /// What it found out while it ran (see [`super::Record::found`]).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub found: Vec<String>,
+    /// For an output: the file that it wrote, and what that looked like.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output: Option<(PathBuf, Stamp)>,
+}
+
+/// The last results of a project's steps.
+#[derive(Debug, Default)]
+pub struct Journal {
+    path: PathBuf,
+    past: HashMap<String, Past>,
+    file: Mutex<Option<File>>,
+}
+
+impl Journal {
+    /// Reads the journal in the project's folder of the store; a missing one is empty.
+    pub fn read(folder: &Path) -> Journal {
+        let path = folder.join("journal");
+        let mut bytes = Vec::new();
+        if let Ok(mut file) = File::open(&path) {
+            // What cannot be read is as good as missing.
+            let _ = file.read_to_end(&mut bytes);
+        }
+        let mut past = HashMap::new();
+        for line in bytes.split(|byte| *byte == b'\n') {
+            if let Some(entry) = parse(line) {
+                past.insert(entry.step.clone(), entry);
+            }
+        }
+        Journal { path, past, file: Mutex::default() }
+    }
+
+    /// What the step did last.
+    pub fn past(&self, step: &str) -> Option<&Past> {
+        self.past.get(step)
+    }
+
+    /// All steps, in no order.
+    pub fn all(&self) -> impl Iterator<Item = &Past> {
+        self.past.values()
+    }
+
+    /// Adds what a step did just now; others may be adding at the same time.
+    pub fn add(&self, entry: &Past) -> Result<(), Fault> {
+        let line = line(entry);
+        let add = || -> io::Result<()> {
+            let mut file = self.file.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            if file.is_none() {
+                std::fs::create_dir_all(self.path.parent().unwrap_or(Path::new("/")))?;
+                let journal = File::options().append(true).create(true).open(&self.path)?;
+                rustix::fs::flock(&journal, FlockOperation::LockShared)?;
+                *file = Some(journal);
+            }
+            // One write at the end of the file: lines of two builds never mix.
+            file.as_mut().map_or(Ok(()), |file| file.write_all(&line))
+        };
+        add().map_err(|error| Fault::io("write", &self.path, &error))
+    }
+
+    /// Writes the journal anew if most of its lines no longer count.
+    pub fn tidy(folder: &Path) {
+        let path = folder.join("journal");
+        let Ok(file) = File::options().read(true).write(true).open(&path) else { return };
+        if rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+            return;
+        }
+        let lines = std::fs::read(&path).map_or(0, |bytes| bytes.split(|byte| *byte == b'\n').count());
+        let journal = Journal::read(folder);
+        if lines > 64 && lines > journal.past.len() * 4 {
+            let mut entries: Vec<&Past> = journal.past.values().collect();
+            entries.sort_by(|left, right| left.step.cmp(&right.step));
+            // Tidying is for the next one's sake; the journal as it is does as well.
+            let _ = write_whole(&path, &entries.into_iter().flat_map(line).collect::<Vec<u8>>());
+        }
+    }
+}
+
+impl Past {
+    /// The key as it was.
+    pub fn key(&self) -> Key {
+        Key::from_text(self.key.clone())
+    }
+}
+
+fn line(entry: &Past) -> Vec<u8> {
+    // Serialising plain data into memory cannot fail; an empty line would be passed over.
+    let json = serde_json::to_string(entry).unwrap_or_default();
+    format!("\n{:08x} {json}\n", crc32fast::hash(json.as_bytes())).into_bytes()
+}
+
+fn parse(line: &[u8]) -> Option<Past> {
+    let line = std::str::from_utf8(line).ok()?;
+    let (crc, json) = line.split_once(' ')?;
+    let stated = u32::from_str_radix(crc, 16).ok()?;
+    (stated == crc32fast::hash(json.as_bytes())).then(|| serde_json::from_str(json).ok())?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_line_of_a_step_counts_and_torn_ones_do_not() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let entry = |seconds| Past {
+            step: "overlay:a".into(),
+            key: "step overlay 1\n".into(),
+            layers: vec![],
+            seconds,
+            found: vec![],
+            output: None,
+        };
+        let journal = Journal::read(folder.path());
+        journal.add(&entry(1.0)).expect("a line");
+        journal.add(&entry(2.0)).expect("a line");
+        assert_eq!(Journal::read(folder.path()).past("overlay:a"), Some(&entry(2.0)));
+        let path = folder.path().join("journal");
+        let mut bytes = std::fs::read(&path).expect("the journal");
+        bytes.truncate(bytes.len() - 5);
+        std::fs::write(&path, bytes).expect("written");
+        assert_eq!(Journal::read(folder.path()).past("overlay:a"), Some(&entry(1.0)));
+        Journal::read(folder.path()).add(&entry(3.0)).expect("a line behind a torn one");
+        assert_eq!(Journal::read(folder.path()).past("overlay:a"), Some(&entry(3.0)));
+    }
+}

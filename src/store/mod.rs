@@ -1,0 +1,161 @@
+//! The store: what was built before, kept where every project of this user finds it.
+//!
+//! ```text
+//! CACHE/1/
+//!   lock                      shared by whoever builds or looks, exclusive for whoever removes
+//!   layers/ab/ID.tar          a layer's tar
+//!   layers/ab/ID.index        its index (see layer/index.rs)
+//!   layers/ab/ID.seal         what both looked like when they were last known to be whole
+//!   records/ab/KEY            what the step with that key made; the key's text beside it
+//!   listings/ab/DIGEST        what a folder held, so that a later difference can be told
+//!   projects/HASH/journal     the last results of a project's steps, a line each, newest last
+//!   projects/HASH/trees/…     folders as they were seen last: sizes and times, so that nothing is read twice
+//!   projects/HASH/logs/…      what programs said
+//!   projects/HASH/blocks/…    where the compressed blocks of an output are, for use in its next version
+//!   tmp/PID-N/                work in hand; swept when its owner is gone
+//! ```
+//!
+//! Whole or not at all: everything is written aside and renamed into place. Nothing is synced; instead nothing is
+//! believed: every text carries a digest or a checksum, and a layer is used only while its files are the very files
+//! that were sealed, since this boot. Otherwise it is read in full first. What is damaged counts as missing and is
+//! made again.
+//!
+//! This room knows layers and texts. It does not know what a step is.
+
+mod aside;
+mod layers;
+mod records;
+mod journal;
+mod upkeep;
+pub mod clock;
+pub mod stamp;
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use rustix::fs::FlockOperation;
+
+pub use aside::{Stage, write_whole};
+pub use journal::{Journal, Past};
+pub use layers::Layer;
+pub use records::Record;
+pub use stamp::Stamp;
+pub use upkeep::{Kept, Removed};
+
+use crate::fault::{Fault, reason};
+use crate::key::Digest;
+
+/// The layout's version; another layout lives beside it.
+const LAYOUT: &str = "1";
+
+/// What somebody wants of the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Only to look: nothing is written, not even the folder.
+    Look,
+    /// To build.
+    Use,
+    /// To remove things: waits until nobody else is there.
+    Remove,
+}
+
+/// An open store.
+#[derive(Debug)]
+pub struct Store {
+    root: PathBuf,
+    access: Access,
+    /// Held as long as the store is open; none where there is no store yet and none may be made.
+    _lock: Option<File>,
+    stage: OnceLock<Stage>,
+}
+
+impl Store {
+    /// Opens the store in the cache folder `cache`.
+    ///
+    /// # Errors
+    ///
+    /// Where the folder cannot be made or locked.
+    pub fn open(cache: &Path, access: Access) -> Result<Store, Fault> {
+        let root = cache.join(LAYOUT);
+        let lock = match access {
+            Access::Look => File::open(root.join("lock")).ok(),
+            Access::Use | Access::Remove => Some(make(&root).map_err(|error| unusable(&root, &error))?),
+        };
+        if let Some(lock) = &lock {
+            let operation = match access {
+                Access::Remove => FlockOperation::LockExclusive,
+                Access::Look | Access::Use => FlockOperation::LockShared,
+            };
+            retry(|| rustix::fs::flock(lock, operation)).map_err(|error| unusable(&root, &error.into()))?;
+        }
+        let store = Store { root, access, _lock: lock, stage: OnceLock::new() };
+        if access != Access::Look {
+            aside::sweep(&store.root.join("tmp"));
+        }
+        Ok(store)
+    }
+
+    /// Whether things may be written.
+    pub fn writable(&self) -> bool {
+        self.access != Access::Look
+    }
+
+    /// The folder that it lives in.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// A folder for work in hand, on the store's own file system; gone with the process.
+    pub fn stage(&self) -> Result<&Stage, Fault> {
+        if let Some(stage) = self.stage.get() {
+            return Ok(stage);
+        }
+        let stage = Stage::make(&self.root.join("tmp"))?;
+        Ok(self.stage.get_or_init(|| stage))
+    }
+
+    /// The folder of what belongs to the project at `root` (an absolute path).
+    pub fn project(&self, root: &Path) -> PathBuf {
+        let name = Digest::of(root.as_os_str().as_encoded_bytes()).short();
+        self.root.join("projects").join(name)
+    }
+
+    /// Keeps a text that can be found by its digest.
+    pub fn keep_listing(&self, text: &str) -> Result<(), Fault> {
+        let path = self.sharded("listings", &Digest::of(text), "");
+        if path.exists() { Ok(()) } else { write_whole(&path, text.as_bytes()) }
+    }
+
+    /// A text kept earlier, if it is still there and whole.
+    pub fn listing(&self, digest: Digest) -> Option<String> {
+        let text = fs::read_to_string(self.sharded("listings", &digest, "")).ok()?;
+        (Digest::of(&text) == digest).then_some(text)
+    }
+
+    fn sharded(&self, room: &str, digest: &Digest, ending: &str) -> PathBuf {
+        let name = digest.to_string();
+        self.root.join(room).join(&name[..2]).join(format!("{name}{ending}"))
+    }
+}
+
+fn make(root: &Path) -> io::Result<File> {
+    fs::create_dir_all(root)?;
+    File::options().create(true).truncate(false).read(true).write(true).open(root.join("lock"))
+}
+
+/// A system call again as long as a signal interrupts it.
+fn retry<T>(mut call: impl FnMut() -> rustix::io::Result<T>) -> rustix::io::Result<T> {
+    loop {
+        match call() {
+            Err(rustix::io::Errno::INTR) => {}
+            other => return other,
+        }
+    }
+}
+
+fn unusable(root: &Path, error: &io::Error) -> Fault {
+    Fault::machine("store/unusable", format!("cannot use the cache `{}`: {}", root.display(), reason(error)))
+        .help("name another folder with `--cache DIR` or `IMGBUILD_CACHE`")
+}
