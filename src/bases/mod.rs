@@ -1,0 +1,38 @@
+//! Bases: what an image starts from. A file a kind; [`KINDS`] lists them.
+
+mod archive;
+mod folder;
+mod scratch;
+
+use std::sync::Arc;
+
+use crate::lang::{Node, Word};
+use crate::work::{Folders, Step};
+
+/// A kind of base.
+#[derive(Debug)]
+pub struct Kind {
+    /// Its declaration.
+    pub word: &'static Word,
+    /// The step that makes it; none if the image starts from nothing.
+    pub decode: fn(&Node, &Folders) -> Option<Arc<dyn Step>>,
+}
+
+/// Every kind of base.
+pub static KINDS: &[Kind] = &[scratch::KIND, archive::KIND, folder::KIND];
+
+/// `base KIND …`
+pub static WORD: Word = Word {
+    name: "base",
+    summary: "what the image starts from",
+    docs: "The lowest layer of an image. Without a `base`, an image starts from nothing, as with `base \"scratch\"`.",
+    example: "image \"router\" {\n    base \"tar\" from=\"rootfs.tar.xz\"\n    output \"tar\"\n}\n",
+    kinds: Some(|| KINDS.iter().map(|kind| kind.word).collect()),
+    ..Word::BARE
+};
+
+/// The step of a `base` node; none for `scratch` and for what is not whole.
+pub fn decode(node: &Node, folders: &Folders) -> Option<Arc<dyn Step>> {
+    let kind = KINDS.iter().find(|kind| node.kind.is_some_and(|word| std::ptr::eq(word, kind.word)))?;
+    if node.whole { (kind.decode)(node, folders) } else { None }
+}

@@ -1,0 +1,228 @@
+//! Work: what every step is, whatever it makes.
+//!
+//! A step states its key without doing anything ([`Step::facts`], [`Output::facts`]); whether it runs, when, and where
+//! its result goes is for others to say. A [`Step`] makes a layer out of the project's files alone; an [`Output`]
+//! writes a file out of a stack of layers. Neither knows the graph that it stands in.
+
+mod stack;
+
+use std::fmt::Debug;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+pub use stack::{Stack, StackLayer};
+
+use crate::codec::{Block, Earlier};
+use crate::fault::{Fault, Place};
+use crate::key::Key;
+use crate::layer::LayerId;
+use crate::store::{Layer, Store};
+use crate::tree::{Memory, Tree};
+
+/// What steps may look at.
+#[derive(Debug)]
+pub struct World {
+    /// The project's folder, absolute.
+    pub project: PathBuf,
+    /// What was built before.
+    pub store: Store,
+    /// What the project's files hold.
+    pub memory: Memory,
+    /// The time that everything made here gets: seconds since 1970.
+    pub epoch: i64,
+    /// Folders that overlays are looked for in, absolute, first match wins.
+    pub overlay_path: Vec<PathBuf>,
+    /// Folders that no program may see (the caller's home, the project but for what a step declares).
+    pub hidden: Vec<PathBuf>,
+    /// How many threads one step may use for compressing.
+    pub threads: usize,
+    /// Program that answers inside the sandbox: this one.
+    pub program: PathBuf,
+}
+
+impl World {
+    /// `path` as people would type it in the project's folder.
+    pub fn shown(&self, path: &Path) -> String {
+        path.strip_prefix(&self.project).unwrap_or(path).display().to_string()
+    }
+}
+
+/// A step's key so far, and where its facts come from.
+#[derive(Debug)]
+pub struct Facts {
+    /// The key.
+    pub key: Key,
+    /// What was looked at, so that a changed digest can be told as a changed file.
+    pub sources: Vec<Source>,
+}
+
+/// A file or folder of the project behind a fact.
+#[derive(Debug)]
+pub struct Source {
+    /// The fact's name in the key.
+    pub fact: String,
+    /// The path as people know it.
+    pub shown: String,
+    /// What is in it, if it is a folder.
+    pub tree: Option<Arc<Tree>>,
+}
+
+impl Facts {
+    /// Facts without sources.
+    pub fn new(key: Key) -> Facts {
+        Facts { key, sources: Vec::new() }
+    }
+
+    /// States a folder's digest.
+    pub fn tree(&mut self, fact: &str, shown: String, tree: Arc<Tree>) {
+        self.key.fact(fact, tree.digest);
+        self.sources.push(Source { fact: fact.to_string(), shown, tree: Some(tree) });
+    }
+
+    /// States a file's size and digest.
+    pub fn file(&mut self, fact: &str, shown: String, (size, digest): (u64, crate::key::Digest)) {
+        self.key.fact(fact, format_args!("{digest} {size}"));
+        self.sources.push(Source { fact: fact.to_string(), shown, tree: None });
+    }
+}
+
+/// Makes a layer out of the project's files.
+pub trait Step: Send + Sync + Debug {
+    /// `KIND:NAME`, the same from run to run.
+    fn id(&self) -> String;
+    /// What kind of step it is.
+    fn kind(&self) -> &'static str;
+    /// What its layer is called on a CD-ROM or in a listing.
+    fn name(&self) -> String;
+    /// Where the manifest asks for it.
+    fn place(&self) -> &Place;
+
+    /// States everything that its layer depends on. `parallel` must be false inside a job.
+    fn facts(&self, world: &World, parallel: bool) -> Result<Facts, Fault>;
+
+    /// Whether it finds out while it runs what else it depends on (see [`Step::found_facts`]).
+    fn finds(&self) -> bool {
+        false
+    }
+
+    /// Adds, to its facts, what it found out when it ran last, as that is now.
+    fn found_facts(&self, _world: &World, _found: &[String], _facts: &mut Facts) -> Result<(), Fault> {
+        Ok(())
+    }
+
+    /// Makes the layer.
+    fn make(&self, world: &World, job: &Job<'_>) -> Result<Made, Fault>;
+}
+
+/// What a step made.
+#[derive(Debug)]
+pub struct Made {
+    /// The layer.
+    pub layer: Layer,
+    /// What it found out while it ran, one line each.
+    pub found: Vec<String>,
+}
+
+/// Writes a file, or a folder, out of a stack of layers.
+pub trait Output: Send + Sync + Debug {
+    /// What kind of output it is.
+    fn kind(&self) -> &'static str;
+    /// What a file of it is called by: `tar.xz`.
+    fn extension(&self) -> String;
+    /// Where the manifest asks for it.
+    fn place(&self) -> &Place;
+    /// The path that the manifest states, if it does.
+    fn path(&self) -> Option<&crate::lang::Spanned<String>>;
+    /// States everything but the layers that it depends on.
+    fn facts(&self, world: &World) -> Result<Facts, Fault>;
+    /// Whether names of the layers show in it.
+    fn names_layers(&self) -> bool {
+        false
+    }
+    /// Whether it is a folder.
+    fn is_folder(&self) -> bool {
+        false
+    }
+    /// What is wrong with asking for it of this stack, before anything is built.
+    fn check(&self, _names: &[String]) -> Option<Fault> {
+        None
+    }
+    /// Writes it to `path`, which is aside: whoever called puts it into its place.
+    fn write(&self, world: &World, job: &Job<'_>, stack: &Stack, path: &Path, reuse: Reuse) -> Result<Written, Fault>;
+}
+
+/// What of an output's earlier version can be used again.
+#[derive(Debug, Default)]
+pub struct Reuse {
+    /// The file and where its blocks are.
+    pub earlier: Option<Earlier>,
+}
+
+/// What writing an output gave.
+#[derive(Debug, Default)]
+pub struct Written {
+    /// Where its compressed blocks are, for the next version.
+    pub blocks: Vec<Block>,
+}
+
+/// The running of one step: how it speaks, and how it learns that nobody waits for it any more.
+pub struct Job<'a> {
+    /// Set when all work is to end.
+    pub cancel: &'a AtomicBool,
+    /// Takes a line that a program said.
+    pub say: &'a (dyn Fn(&str) + Sync),
+    /// Where a program's words go.
+    pub log: PathBuf,
+}
+
+impl Job<'_> {
+    /// Ends the work if nobody waits for it any more.
+    pub fn go_on(&self) -> Result<(), Fault> {
+        if self.cancel.load(Ordering::Relaxed) {
+            return Err(Fault::build("build/interrupted", "interrupted"));
+        }
+        Ok(())
+    }
+}
+
+/// The layers that a stack is made of, as an output's key states them.
+pub fn layer_facts(key: &mut Key, layers: &[(String, LayerId)], names: bool) {
+    for (name, layer) in layers {
+        if names {
+            key.fact("layer", format_args!("{layer} {name}"));
+        } else {
+            key.fact("layer", layer);
+        }
+    }
+}
+
+/// Where relative paths start.
+#[derive(Clone, Debug, Default)]
+pub struct Folders {
+    /// Where the caller stands: sources are named from here.
+    pub here: PathBuf,
+    /// The caller's home, for `~/`.
+    pub home: Option<PathBuf>,
+}
+
+impl Folders {
+    /// The absolute path that a manifest means: relative ones start at the folder of the file that they stand in.
+    pub fn path(&self, path: &crate::lang::Spanned<String>) -> PathBuf {
+        if let (Some(home), Some(rest)) = (&self.home, path.value.strip_prefix("~/")) {
+            return home.join(rest);
+        }
+        clean(&self.folder_of(&path.place).join(&path.value))
+    }
+
+    /// The folder of the file that `place` is in, absolute.
+    pub fn folder_of(&self, place: &Place) -> PathBuf {
+        let file = self.here.join(&place.source.name);
+        clean(file.parent().unwrap_or(&self.here))
+    }
+}
+
+/// The path without `.`; `..` stays, since what is before it may be a link.
+fn clean(path: &Path) -> PathBuf {
+    path.components().filter(|component| *component != std::path::Component::CurDir).collect()
+}

@@ -1,0 +1,100 @@
+//! Stacks: the layers under an output, and what they look like from above.
+
+use crate::fault::{Fault, Place};
+use crate::layer::accounts::Accounts;
+use crate::layer::merge::{BadMerge, Node};
+use crate::layer::{Entry, EntryPath, Merged};
+use crate::lang::Owner;
+use crate::store::Layer;
+use crate::wording;
+
+/// A layer in a stack.
+#[derive(Clone, Debug)]
+pub struct StackLayer {
+    /// What it is called.
+    pub name: String,
+    /// The step that made it.
+    pub step: String,
+    /// Where the manifest asks for it.
+    pub place: Place,
+    /// The layer.
+    pub layer: Layer,
+}
+
+/// Layers, lowest first.
+#[derive(Clone, Debug, Default)]
+pub struct Stack {
+    /// The layers.
+    pub layers: Vec<StackLayer>,
+}
+
+impl Stack {
+    /// The layers seen from above, owners as they were stated.
+    pub fn merged(&self) -> Result<Merged, Fault> {
+        let mut merged = Merged::default();
+        for (number, layer) in self.layers.iter().enumerate() {
+            merged.add_layer(number, &layer.layer.index.entries).map_err(|bad| self.bad_merge(number, &bad))?;
+        }
+        merged.settle();
+        Ok(merged)
+    }
+
+    /// The layers seen from above as an image: with a root, and a number for every owner.
+    pub fn image(&self, epoch: i64) -> Result<Merged, Fault> {
+        let mut merged = self.merged()?;
+        if merged.get(&EntryPath::root()).is_none() {
+            // The root of an empty stack cannot fail to be added.
+            let _ = merged.add(0, Entry::passage(EntryPath::root(), epoch));
+        }
+        let accounts = self.accounts(&merged);
+        accounts.resolve(&mut merged).map_err(|unknown| {
+            let node = merged.get(&unknown.path);
+            let help = match wording::nearest(&unknown.name, unknown.known.iter().map(String::as_str)) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("add it to `/etc/{}` in a layer, or give its number", file_of(unknown.what)),
+            };
+            let message = format!(
+                "`{}` is to belong to the {} `{}`, which the image's `/etc/{}` does not have",
+                unknown.path, unknown.what, unknown.name, file_of(unknown.what)
+            );
+            self.at(Fault::build("owner/unknown", message).help(help), node.map(|node| node.layer))
+        })?;
+        Ok(merged)
+    }
+
+    /// The layer that a node came from.
+    pub fn layer_of(&self, node: &Node) -> Option<&Layer> {
+        self.layers.get(node.layer).map(|layer| &layer.layer)
+    }
+
+    /// Whether everything belongs to root, so that no account is looked up.
+    pub fn is_roots(&self) -> bool {
+        let mut entries = self.layers.iter().flat_map(|layer| &layer.layer.index.entries);
+        entries.all(|entry| entry.owner == Owner::ROOT)
+    }
+
+    fn accounts(&self, merged: &Merged) -> Accounts {
+        let read = |path: &str| {
+            let path = EntryPath::parse(path).ok()?;
+            let node = merged.file(&path)?;
+            // An account file of more than a few MiB is none.
+            self.layer_of(node)?.bytes(&node.entry, 4 << 20).ok()
+        };
+        Accounts::read(&read("etc/passwd").unwrap_or_default(), &read("etc/group").unwrap_or_default())
+    }
+
+    fn bad_merge(&self, layer: usize, bad: &BadMerge) -> Fault {
+        self.at(Fault::build("layer/merge", format!("these layers cannot be stacked: {bad}")), Some(layer))
+    }
+
+    fn at(&self, fault: Fault, layer: Option<usize>) -> Fault {
+        match layer.and_then(|layer| self.layers.get(layer)) {
+            Some(layer) => fault.at(&layer.place, format!("`{}` brings it", layer.step)),
+            None => fault,
+        }
+    }
+}
+
+fn file_of(what: &str) -> &'static str {
+    if what == "group" { "group" } else { "passwd" }
+}
