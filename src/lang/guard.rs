@@ -97,7 +97,9 @@ fn braces(source: &Arc<Source>, tokens: &Tokens) -> Result<Vec<Fault>, Fault> {
                 fresh_line = false;
                 let start = *head.get_or_insert(range.start);
                 match kind {
-                    Kind::Open if state.open.len() == DEEPEST => return Err(slip::depth(source, range, DEEPEST)),
+                    Kind::Open if state.open.len() == DEEPEST => {
+                        return Err(slip::depth(source, range, DEEPEST));
+                    }
                     Kind::Open => state.open.push(Block { brace: range, head: start, indent, inner: None }),
                     Kind::Close => state.close(source, range),
                     _ => {}
@@ -140,7 +142,9 @@ impl Braces {
     }
 
     fn finish(mut self, source: &Arc<Source>) -> Vec<Fault> {
-        let head_of = |head: usize, brace: &Range<usize>| source.text.get(head..brace.start).unwrap_or_default().trim();
+        let head_of = |head: usize, brace: &Range<usize>| {
+            source.text.get(head..brace.start).unwrap_or_default().trim_end_matches([' ', '\t', '-', '/'])
+        };
         let Some(innermost) = self.open.last() else { return self.faults };
         let fault = match &self.hint {
             Some(hint) => {

@@ -3,8 +3,9 @@
 //! The kdl crate builds the document, but a text reaches it only when nothing is wrong with it any more: it can
 //! abort on deep nesting, takes exponential time on nested `/-` blocks, and reports common slips poorly. So the
 //! text is cut into tokens ([`token`]), looked through by the guard, and held against the grammar ([`grammar`]); what
-//! is wrong is worded in [`slip`]. What KDL ignores (block comments, and what `/-` takes away) is blanked before
-//! kdl sees it, byte for byte, so that every span of the document is a span of the text.
+//! is wrong is worded in [`slip`]. What KDL ignores (comments, which cost kdl microseconds a
+//! letter, and what `/-` takes away) is blanked before kdl sees it, byte for byte, so that every span of the document
+//! is a span of the text.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -25,7 +26,7 @@ const STACK: usize = 64 << 20;
 
 /// The document that `source` writes, or all that is wrong with its KDL, in the order of the text.
 ///
-/// Its spans are bytes of `source`. Its formatting is not: block comments and what `/-` takes away are blanks in it.
+/// Its spans are bytes of `source`. Its formatting is not: comments and what `/-` takes away are blanks in it.
 pub fn parse(source: &Arc<Source>) -> Result<KdlDocument, Vec<Fault>> {
     let tokens = guard::tokens(source)?;
     let reading = grammar::read(source, &tokens.list);

@@ -20,7 +20,7 @@ const MOST_WORDS: usize = 200_000;
 pub struct Reading {
     /// What is wrong.
     pub faults: Vec<Fault>,
-    /// Block comments, and what `/-` takes away.
+    /// Comments, and what `/-` takes away.
     pub away: Vec<Range<usize>>,
 }
 
@@ -83,8 +83,8 @@ impl Reader<'_> {
             self.fault(slip::nameless_block(self.source, brace));
             return self.open.push(Node { full: true, ..node });
         }
-        if self.kind() == Some(Kind::OpenType) {
-            self.type_annotation();
+        if self.kind() == Some(Kind::OpenType) && self.type_annotation().is_none() {
+            return self.skip_node(node);
         }
         if self.name() { self.entries(node) } else { self.skip_node(node) }
     }
@@ -93,10 +93,7 @@ impl Reader<'_> {
     fn name(&mut self) -> bool {
         let Some(token) = self.peek().filter(|token| is_value(token.kind)) else {
             let range = self.peek().map_or(self.end()..self.end(), Token::range);
-            // A type without a name has had its fault.
-            if self.before().is_none_or(|kind| kind != Kind::CloseType) {
-                self.fault(slip::nameless(self.source, range));
-            }
+            self.fault(slip::nameless(self.source, range));
             return false;
         };
         let name = self.value_token();
@@ -111,7 +108,9 @@ impl Reader<'_> {
         if token.kind == Kind::Word {
             let word = self.text(&name);
             let fault = match number(word) {
-                Number::Not if BARE_KEYWORDS.contains(&word) => Some(slip::bare_keyword(self.source, name.clone(), None, false)),
+                Number::Not if BARE_KEYWORDS.contains(&word) => {
+                    Some(slip::bare_keyword(self.source, name.clone(), None, false))
+                }
                 Number::Not => self.trailing(&name),
                 Number::Good | Number::Large => Some(slip::number_as_name(self.source, name.clone())),
                 Number::Bad => Some(slip::number(self.source, name.clone(), None)),
@@ -142,7 +141,9 @@ impl Reader<'_> {
         loop {
             let spaced = self.node_space();
             match self.kind() {
-                None | Some(Kind::Newline | Kind::LineComment | Kind::Semicolon | Kind::Close) => return self.finish(node),
+                None | Some(Kind::Newline | Kind::LineComment | Kind::Semicolon | Kind::Close) => {
+                    return self.finish(node);
+                }
                 Some(Kind::Open) => {
                     self.advance();
                     node.full = true;
@@ -206,8 +207,7 @@ impl Reader<'_> {
     }
 
     fn typed_entry(&mut self) {
-        let annotation = self.type_annotation();
-        let Some(kind) = self.kind().filter(|kind| is_value(*kind)) else { return };
+        let (Some(annotation), Some(kind)) = (self.type_annotation(), self.kind()) else { return };
         let value = self.value_token();
         if self.equals_follows() {
             self.fault(slip::typed_key(self.source, annotation));
@@ -227,8 +227,8 @@ impl Reader<'_> {
         let equals = self.advance();
         let after_equals = self.at;
         let loose = self.node_space();
-        if self.kind() == Some(Kind::OpenType) {
-            self.type_annotation();
+        if self.kind() == Some(Kind::OpenType) && self.type_annotation().is_none() {
+            return;
         }
         let Some(kind) = self.kind().filter(|kind| is_value(*kind)) else {
             if self.kind() == Some(Kind::Equals) {
@@ -275,7 +275,10 @@ impl Reader<'_> {
 
     /// What stands behind a value without a blank.
     fn glued(&mut self, before: Range<usize>) {
-        let Some(token) = self.peek().filter(|token| is_value(token.kind) || is_parenthesis(token.kind)) else { return };
+        let Some(token) = self.peek().filter(|token| is_value(token.kind) || is_parenthesis(token.kind))
+        else {
+            return;
+        };
         let silent = token.kind == Kind::Bad || self.before() == Some(Kind::Bad);
         let start = self.end();
         let end = self.skip_glued();
@@ -292,20 +295,20 @@ impl Reader<'_> {
         self.end()
     }
 
-    /// `(name)`, up to what it stands before.
-    fn type_annotation(&mut self) -> Range<usize> {
+    /// `(name)` with a value behind it; nothing if it is not that, which has then been reported.
+    fn type_annotation(&mut self) -> Option<Range<usize>> {
         let start = self.advance().start;
         self.node_space();
-        let good = match self.peek() {
+        let named = match self.peek() {
             Some(token) if token.kind == Kind::Word => is_bare_string(self.text(&token.range())),
             Some(token) => matches!(token.kind, Kind::Text | Kind::Bad),
             None => false,
         };
-        if good {
+        if named {
             self.advance();
             self.node_space();
         }
-        let closed = good && self.kind() == Some(Kind::CloseType);
+        let closed = named && self.kind() == Some(Kind::CloseType);
         while self.kind().is_some_and(|kind| !ends_node(kind) && kind != Kind::CloseType) {
             self.advance();
         }
@@ -313,13 +316,20 @@ impl Reader<'_> {
             self.advance();
         }
         let range = start..self.end();
-        self.node_space();
         if !closed {
-            self.fault(slip::bad_type(self.source, range.clone()));
-        } else if !self.kind().is_some_and(is_value) {
-            self.fault(slip::typeless(self.source, range.clone()));
+            self.fault(slip::bad_type(self.source, range));
+            self.skip_glued();
+            return None;
         }
-        range
+        self.node_space();
+        if self.kind().is_some_and(is_value) {
+            return Some(range);
+        }
+        self.fault(slip::typeless(self.source, range));
+        if self.kind() == Some(Kind::SlashDash) {
+            self.advance();
+        }
+        None
     }
 
     /// A block ends; then what may still follow within its node.
@@ -331,7 +341,9 @@ impl Reader<'_> {
         }
         self.node_space();
         match self.kind() {
-            None | Some(Kind::Newline | Kind::LineComment | Kind::Semicolon | Kind::Close) => self.finish(node),
+            None | Some(Kind::Newline | Kind::LineComment | Kind::Semicolon | Kind::Close) => {
+                self.finish(node)
+            }
             Some(Kind::Open) => {
                 let brace = self.advance();
                 if node.full {
@@ -388,42 +400,45 @@ impl Reader<'_> {
         loop {
             match self.kind() {
                 Some(Kind::Blank) => self.at += 1,
-                Some(Kind::BlockComment) => {
-                    let comment = self.advance();
-                    self.out.away.push(comment);
-                }
-                Some(Kind::Backslash) => match self.behind_backslash() {
-                    Some(at) => self.at = at,
-                    None => break,
-                },
+                Some(Kind::BlockComment) => self.comment(),
+                Some(Kind::Backslash) if self.backslash_joins() => self.join_lines(),
                 _ => break,
             }
         }
         self.at > start
     }
 
-    /// Behind the newline that the `\` here takes away.
-    fn behind_backslash(&mut self) -> Option<usize> {
-        let mut at = self.at + 1;
-        while let Some(token) = self.tokens.get(at).filter(|token| matches!(token.kind, Kind::Blank | Kind::BlockComment)) {
-            if token.kind == Kind::BlockComment {
-                self.out.away.push(token.range());
+    fn comment(&mut self) {
+        let comment = self.advance();
+        self.out.away.push(comment);
+    }
+
+    /// Whether only blanks and comments stand between the `\` here and the end of its line.
+    fn backslash_joins(&self) -> bool {
+        let behind = self.tokens.get(self.at + 1..).unwrap_or_default();
+        let next = behind.iter().find(|token| !matches!(token.kind, Kind::Blank | Kind::BlockComment));
+        next.is_none_or(|token| matches!(token.kind, Kind::Newline | Kind::LineComment))
+    }
+
+    fn join_lines(&mut self) {
+        self.at += 1;
+        loop {
+            match self.kind() {
+                Some(Kind::Blank) => self.at += 1,
+                Some(Kind::BlockComment | Kind::LineComment) => self.comment(),
+                Some(Kind::Newline) => return self.at += 1,
+                _ => return,
             }
-            at += 1;
-        }
-        at += usize::from(self.kind_at(at) == Some(Kind::LineComment));
-        match self.kind_at(at) {
-            None => Some(at),
-            Some(Kind::Newline) => Some(at + 1),
-            Some(_) => None,
         }
     }
 
     /// Specification, `line-space`.
     fn line_space(&mut self) {
         while self.node_space() || matches!(self.kind(), Some(Kind::Newline | Kind::LineComment)) {
-            if matches!(self.kind(), Some(Kind::Newline | Kind::LineComment)) {
-                self.at += 1;
+            match self.kind() {
+                Some(Kind::Newline) => self.at += 1,
+                Some(Kind::LineComment) => self.comment(),
+                _ => {}
             }
         }
     }

@@ -10,7 +10,13 @@ use crate::fault::{Fault, Place, Source};
 use crate::wording;
 
 /// A fault about one range.
-fn one(source: &Arc<Source>, range: Range<usize>, code: &'static str, message: impl Into<String>, label: &str) -> Fault {
+fn one(
+    source: &Arc<Source>,
+    range: Range<usize>,
+    code: &'static str,
+    message: impl Into<String>,
+    label: &str,
+) -> Fault {
     Fault::error(code, message).at(&Place::new(source, range), label)
 }
 
@@ -48,9 +54,12 @@ pub fn unclosed_string(source: &Arc<Source>, range: Range<usize>, closing: &str)
     let long = closing.starts_with("\"\"\"");
     let help = match long {
         true => format!("close it with `{closing}` on a line of its own"),
-        false => format!("close it with `{closing}` on the same line; a text of several lines is written in `\"\"\"`"),
+        false => format!(
+            "close it with `{closing}` on the same line; a text of several lines is written in `\"\"\"`"
+        ),
     };
-    let message = if long { "a string of several lines is not closed" } else { "a string is not closed on its line" };
+    let message =
+        if long { "a string of several lines is not closed" } else { "a string is not closed on its line" };
     one(source, range, "kdl/unclosed-string", message, "begins here").help(help)
 }
 
@@ -68,7 +77,11 @@ pub fn escape(source: &Arc<Source>, escape: Range<usize>, string: Range<usize>) 
             .help("a character is written by its number in hexadecimal, as in `\\u{e9}`");
     }
     let inner = text_of(source, string).trim_matches('"');
-    let raw = if inner.contains(is_newline) { String::from("#\"…\"#") } else { format!("#\"{}\"#", short(inner)) };
+    let raw = if inner.contains(is_newline) {
+        String::from("#\"…\"#")
+    } else {
+        format!("#\"{}\"#", short(inner))
+    };
     one(source, escape, code, format!("`{typed}` is no escape"), "not known")
         .help(format!("write `\\\\` for a backslash, or `{raw}` for a text that is taken as it stands"))
 }
@@ -78,7 +91,14 @@ pub fn multi_line_start(source: &Arc<Source>, quotes: Range<usize>, body: &str) 
         true => "put a newline behind the opening `\"\"\"`".to_string(),
         false => format!("a text of one line is written `{}`", quoted(body)),
     };
-    one(source, quotes, "kdl/multi-line", "the text of a `\"\"\"` string begins on the next line", "begins here").help(help)
+    one(
+        source,
+        quotes,
+        "kdl/multi-line",
+        "the text of a `\"\"\"` string begins on the next line",
+        "begins here",
+    )
+    .help(help)
 }
 
 pub fn multi_line_end(source: &Arc<Source>, quotes: Range<usize>) -> Fault {
@@ -87,20 +107,23 @@ pub fn multi_line_end(source: &Arc<Source>, quotes: Range<usize>) -> Fault {
 }
 
 pub fn multi_line_indent(source: &Arc<Source>, line: Range<usize>, quotes: Range<usize>) -> Fault {
-    let message = "a line of a `\"\"\"` string does not begin with the blanks that stand before the closing `\"\"\"`";
+    let message =
+        "a line of a `\"\"\"` string does not begin with the blanks that stand before the closing `\"\"\"`";
     one(source, line, "kdl/multi-line", message, "indented otherwise")
         .at(&Place::new(source, quotes), "closed here")
         .help("indent every line at least as far as the closing `\"\"\"`, with the same tabs or spaces")
 }
 
 pub fn lone_raw_quote(source: &Arc<Source>, range: Range<usize>) -> Fault {
-    one(source, range, "kdl/raw-string", "a raw string cannot hold a single `\"`", "looks like `\"\"\"`").help("write `\"\\\"\"`")
+    one(source, range, "kdl/raw-string", "a raw string cannot hold a single `\"`", "looks like `\"\"\"`")
+        .help("write `\"\\\"\"`")
 }
 
 pub fn old_raw_string(source: &Arc<Source>, range: Range<usize>) -> Fault {
     let typed = text_of(source, range.clone()).trim_start_matches('r');
     let new = if typed.starts_with('#') { short(typed) } else { format!("#{}#", short(typed)) };
-    one(source, range, "kdl/raw-string", "a raw string has no `r` in KDL 2", "as KDL 1 wrote it").help(format!("write `{new}`"))
+    one(source, range, "kdl/raw-string", "a raw string has no `r` in KDL 2", "as KDL 1 wrote it")
+        .help(format!("write `{new}`"))
 }
 
 pub fn foreign_quotes(source: &Arc<Source>, range: Range<usize>) -> Fault {
@@ -122,7 +145,8 @@ pub fn needs_quotes(source: &Arc<Source>, range: Range<usize>) -> Fault {
         "/" => String::from("`/` stands alone"),
         _ => format!("`{}` holds `{culprit}`, so it needs quotes", short(typed)),
     };
-    one(source, range, "kdl/needs-quotes", message, "not in quotes").help(format!("write `{}`", quoted(typed)))
+    one(source, range, "kdl/needs-quotes", message, "not in quotes")
+        .help(format!("write `{}`", quoted(typed)))
 }
 
 pub fn unknown_keyword(source: &Arc<Source>, range: Range<usize>) -> Fault {
@@ -153,7 +177,8 @@ pub fn brackets(source: &Arc<Source>, range: Range<usize>, section: bool) -> Fau
         return one(source, range, "kdl/brackets", "KDL has no sections in `[…]`", "as in an INI file")
             .help(format!("write `{} {{ … }}`", short(inner)));
     }
-    let values: Vec<&str> = inner.split([',', '\n']).map(str::trim).filter(|value| !value.is_empty()).take(4).collect();
+    let values: Vec<&str> =
+        inner.split([',', '\n']).map(str::trim).filter(|value| !value.is_empty()).take(4).collect();
     let example = if values.is_empty() { String::from("name \"a\" \"b\"") } else { short(&values.join(" ")) };
     one(source, range, "kdl/brackets", "KDL has no lists in `[…]`", "a list in brackets")
         .help(format!("write the values one behind the other: `{example}`"))
@@ -176,10 +201,17 @@ pub fn bare_keyword(source: &Arc<Source>, range: Range<usize>, key: Option<&str>
 pub fn number(source: &Arc<Source>, range: Range<usize>, key: Option<(&str, bool)>) -> Fault {
     let typed = text_of(source, range.clone());
     let digits = typed.trim_start_matches(['+', '-']);
-    if let Some(rest) = digits.strip_prefix('.').filter(|rest| rest.bytes().all(|byte| byte.is_ascii_digit())) {
+    if let Some(rest) = digits.strip_prefix('.').filter(|rest| rest.bytes().all(|byte| byte.is_ascii_digit()))
+    {
         let sign = typed.get(..typed.len() - digits.len()).unwrap_or_default();
-        return one(source, range, "kdl/number", format!("`{}` lacks a digit before its point", short(typed)), "no number")
-            .help(format!("write `{sign}0.{}`", short(rest)));
+        return one(
+            source,
+            range,
+            "kdl/number",
+            format!("`{}` lacks a digit before its point", short(typed)),
+            "no number",
+        )
+        .help(format!("write `{sign}0.{}`", short(rest)));
     }
     let help = match key {
         Some((key, true)) => {
@@ -203,8 +235,16 @@ pub fn trailing(source: &Arc<Source>, range: Range<usize>, letter: char) -> Faul
     let typed = shown(source, range.clone());
     let bare = typed.trim_end_matches(letter).to_string();
     let (code, message, help) = match letter {
-        ',' => ("kdl/comma", "no `,` stands between values", format!("write `{bare}` and a blank; a name that ends in `,` needs quotes")),
-        _ => ("kdl/colon", "no `:` stands behind a name", format!("write `{bare} …` without the `:`; a name that ends in `:` needs quotes")),
+        ',' => (
+            "kdl/comma",
+            "no `,` stands between values",
+            format!("write `{bare}` and a blank; a name that ends in `,` needs quotes"),
+        ),
+        _ => (
+            "kdl/colon",
+            "no `:` stands behind a name",
+            format!("write `{bare} …` without the `:`; a name that ends in `:` needs quotes"),
+        ),
     };
     one(source, range, code, message, &format!("ends in `{letter}`")).help(help)
 }
@@ -214,13 +254,23 @@ pub fn no_blank(source: &Arc<Source>, before: Range<usize>, behind: Range<usize>
     if let Some(mark) = second.chars().next().filter(|mark| matches!(mark, ',' | ':')) {
         let code = if mark == ',' { "kdl/comma" } else { "kdl/colon" };
         let mark_only = behind.start..behind.start + 1;
-        let what = if mark == ',' { "values are separated by blanks" } else { "a value follows a name after a blank" };
+        let what = if mark == ',' {
+            "values are separated by blanks"
+        } else {
+            "a value follows a name after a blank"
+        };
         return one(source, mark_only, code, format!("no `{mark}` stands behind a string"), "not in KDL")
             .help(format!("leave it out: {what}, as in `name \"a\" \"b\"`"));
     }
     let spelled = format!("{} {}", short(first), short(second));
-    one(source, before.start..behind.end, "kdl/no-blank", format!("a blank is missing behind `{}`", short(first)), "two values in one")
-        .help(format!("write `{spelled}`, or put all of it into one pair of quotes"))
+    one(
+        source,
+        before.start..behind.end,
+        "kdl/no-blank",
+        format!("a blank is missing behind `{}`", short(first)),
+        "two values in one",
+    )
+    .help(format!("write `{spelled}`, or put all of it into one pair of quotes"))
 }
 
 // Nodes.
@@ -232,7 +282,10 @@ pub fn nameless_property(source: &Arc<Source>, key: Range<usize>, value: Range<u
     let as_node = format!("{} {value}", short(key));
     let help = match loose || typed_value.starts_with(['"', '#']) {
         true => format!("write `{as_node}` for a node with a value"),
-        false => format!("a name with its version is written `{}`, a node with a value `{as_node}`", quoted(text_of(source, whole.clone()))),
+        false => format!(
+            "a name with its version is written `{}`, a node with a value `{as_node}`",
+            quoted(text_of(source, whole.clone()))
+        ),
     };
     let message = format!("a node needs a name before the property `{}`", shown(source, whole.clone()));
     one(source, whole, "kdl/node-name", message, "a property, where a node's name is expected").help(help)
@@ -245,8 +298,14 @@ pub fn nameless_block(source: &Arc<Source>, brace: Range<usize>) -> Fault {
 
 pub fn nameless(source: &Arc<Source>, range: Range<usize>) -> Fault {
     let typed = shown(source, range.clone());
-    one(source, range, "kdl/node-name", format!("a node needs a name, and `{typed}` is none"), "a name is expected here")
-        .help("write `name value key=value { … }`; a name of other characters stands in quotes")
+    one(
+        source,
+        range,
+        "kdl/node-name",
+        format!("a node needs a name, and `{typed}` is none"),
+        "a name is expected here",
+    )
+    .help("write `name value key=value { … }`; a name of other characters stands in quotes")
 }
 
 pub fn number_as_name(source: &Arc<Source>, range: Range<usize>) -> Fault {
@@ -265,10 +324,19 @@ pub fn no_value(source: &Arc<Source>, range: Range<usize>) -> Fault {
 pub fn second_equals(source: &Arc<Source>, entry: Range<usize>) -> Fault {
     let typed = text_of(source, entry.clone());
     let help = match typed.split_once('=') {
-        Some((key, value)) if !value.contains('"') => format!("write `{}={}`", short(key), quoted(value.trim())),
+        Some((key, value)) if !value.contains('"') => {
+            format!("write `{}={}`", short(key), quoted(value.trim()))
+        }
         _ => String::from("a value that holds `=` stands in quotes"),
     };
-    one(source, entry, "kdl/no-blank", format!("`{}` holds a second `=`", short(typed)), "two `=` in one property").help(help)
+    one(
+        source,
+        entry,
+        "kdl/no-blank",
+        format!("`{}` holds a second `=`", short(typed)),
+        "two `=` in one property",
+    )
+    .help(help)
 }
 
 pub fn bad_key(source: &Arc<Source>, range: Range<usize>) -> Fault {
@@ -283,8 +351,14 @@ pub fn lone_equals(source: &Arc<Source>, range: Range<usize>) -> Fault {
 }
 
 pub fn typed_key(source: &Arc<Source>, range: Range<usize>) -> Fault {
-    one(source, range, "kdl/type", "a property's type stands before its value, not before its name", "before the name")
-        .help("write `key=(type)value`")
+    one(
+        source,
+        range,
+        "kdl/type",
+        "a property's type stands before its value, not before its name",
+        "before the name",
+    )
+    .help("write `key=(type)value`")
 }
 
 pub fn bad_type(source: &Arc<Source>, range: Range<usize>) -> Fault {
@@ -299,17 +373,25 @@ pub fn typeless(source: &Arc<Source>, range: Range<usize>) -> Fault {
 }
 
 pub fn lone_parenthesis(source: &Arc<Source>, range: Range<usize>) -> Fault {
-    one(source, range, "kdl/type", "this `)` closes nothing", "no `(` before it").help("a text with parentheses stands in quotes")
+    one(source, range, "kdl/type", "this `)` closes nothing", "no `(` before it")
+        .help("a text with parentheses stands in quotes")
 }
 
 pub fn lone_semicolon(source: &Arc<Source>, range: Range<usize>) -> Fault {
-    one(source, range, "kdl/semicolon", "this `;` ends no node", "no node before it").help("take the `;` away")
+    one(source, range, "kdl/semicolon", "this `;` ends no node", "no node before it")
+        .help("take the `;` away")
 }
 
 pub fn same_line(source: &Arc<Source>, range: Range<usize>) -> Fault {
     let typed = shown(source, range.clone());
-    one(source, range, "kdl/same-line", format!("`{typed}` stands behind a block that has ended"), "the node ended with its `}`")
-        .help("values and properties go before the `{`; another node begins on a new line or behind `;`")
+    one(
+        source,
+        range,
+        "kdl/same-line",
+        format!("`{typed}` stands behind a block that has ended"),
+        "the node ended with its `}`",
+    )
+    .help("values and properties go before the `{`; another node begins on a new line or behind `;`")
 }
 
 pub fn second_block(source: &Arc<Source>, range: Range<usize>) -> Fault {
@@ -340,14 +422,20 @@ pub fn doubled_property(first: &Place, second: &Place, name: &str) -> Fault {
 pub fn unclosed_comment(source: &Arc<Source>, open: &[usize]) -> Fault {
     let place = |at: usize| Place::new(source, at..at + 2);
     let outer = open.first().copied().unwrap_or_default();
-    let glued = text_of(source, 0..outer).chars().next_back().is_some_and(|letter| !is_blank(letter) && !is_newline(letter));
-    let fault = Fault::error("kdl/unclosed-comment", "a comment is not closed").at(&place(outer), "begins here");
+    let glued = text_of(source, 0..outer)
+        .chars()
+        .next_back()
+        .is_some_and(|letter| !is_blank(letter) && !is_newline(letter));
+    let fault =
+        Fault::error("kdl/unclosed-comment", "a comment is not closed").at(&place(outer), "begins here");
     let fault = match open.last() {
         Some(inner) if *inner != outer => fault.at(&place(*inner), "another comment begins inside"),
         _ => fault,
     };
     match glued {
-        true => fault.help("a path with `/*` stands in quotes, as in `\"hooks/*\"`; a comment ends with `*/`"),
+        true => {
+            fault.help("a path with `/*` stands in quotes, as in `\"hooks/*\"`; a comment ends with `*/`")
+        }
         false => fault.help("close it with `*/`; comments nest, so each `/*` needs a `*/` of its own"),
     }
 }
@@ -372,7 +460,12 @@ pub fn unopened(source: &Arc<Source>, range: Range<usize>, last: Option<Range<us
 }
 
 /// `outside` is where the indentation shows that the block should have ended.
-pub fn unclosed(source: &Arc<Source>, head: &str, braces: &[Range<usize>], outside: Option<Range<usize>>) -> Fault {
+pub fn unclosed(
+    source: &Arc<Source>,
+    head: &str,
+    braces: &[Range<usize>],
+    outside: Option<Range<usize>>,
+) -> Fault {
     const SHOWN: usize = 4;
     let (head, count) = (short(head), braces.len());
     let message = match (count, head.as_str()) {
@@ -389,7 +482,9 @@ pub fn unclosed(source: &Arc<Source>, head: &str, braces: &[Range<usize>], outsi
     match outside.map(|range| Place::new(source, range)) {
         Some(place) => {
             let line = place.line_column().0;
-            fault.at(&place, "this line looks as if it stood outside of it").help(format!("add a `}}` before line {line}"))
+            fault
+                .at(&place, "this line looks as if it stood outside of it")
+                .help(format!("add a `}}` before line {line}"))
         }
         None => fault.help(match count {
             0 | 1 => String::from("add a `}` where the block ends"),
@@ -402,18 +497,34 @@ pub fn unclosed(source: &Arc<Source>, head: &str, braces: &[Range<usize>], outsi
 
 pub fn character(source: &Arc<Source>, range: Range<usize>, count: usize) -> Fault {
     let number = text_of(source, range.clone()).chars().next().map_or(0, u32::from);
-    let more = if count > 1 { format!(", here and {}", wording::count(count - 1, "more time")) } else { String::new() };
+    let more = if count > 1 {
+        format!(", here and {}", wording::count(count - 1, "more time"))
+    } else {
+        String::new()
+    };
     if number == 0 {
-        return one(source, range, "kdl/character", format!("this is no text: it holds NUL bytes{more}"), "a NUL byte")
-            .help("name a text file in UTF-8");
+        return one(
+            source,
+            range,
+            "kdl/character",
+            format!("this is no text: it holds NUL bytes{more}"),
+            "a NUL byte",
+        )
+        .help("name a text file in UTF-8");
     }
     let what = match number {
         0x200e..=0x2069 => "turns the direction of what is shown",
         0xfeff => "is invisible",
         _ => "is a control character",
     };
-    one(source, range, "kdl/character", format!("the character U+{number:04X} {what} and is not allowed{more}"), "this character")
-        .help(format!("delete it; inside a string it is written `\\u{{{number:x}}}`"))
+    one(
+        source,
+        range,
+        "kdl/character",
+        format!("the character U+{number:04X} {what} and is not allowed{more}"),
+        "this character",
+    )
+    .help(format!("delete it; inside a string it is written `\\u{{{number:x}}}`"))
 }
 
 pub fn size(source: &Arc<Source>, bytes: usize, most: usize) -> Fault {
@@ -442,8 +553,14 @@ pub fn not_utf8(source: &Arc<Source>, at: usize, byte: u8, utf16: bool) -> Fault
 }
 
 pub fn internal(source: &Arc<Source>, reason: &str) -> Fault {
-    one(source, 0..0, "kdl/internal", format!("reading `{}` failed inside imgbuild: {reason}", source.name), "this file")
-        .help("please report it, with the file")
+    one(
+        source,
+        0..0,
+        "kdl/internal",
+        format!("reading `{}` failed inside imgbuild: {reason}", source.name),
+        "this file",
+    )
+    .help("please report it, with the file")
 }
 
 /// What kdl refused although the grammar here found nothing.

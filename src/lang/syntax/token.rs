@@ -166,15 +166,14 @@ impl<'a> Cutter<'a> {
     /// A bare word with characters that need quotes: a path, an address, `${VARIABLE}`.
     fn clump(&mut self, start: usize) {
         while let Some(letter) = self.peek() {
-            let variable = (letter == '{' && self.since(start).ends_with('$'))
-                .then(|| self.rest().find(|letter: char| letter == '}' || is_space(letter)))
-                .flatten()
-                .filter(|end| self.rest().get(*end..).is_some_and(|rest| rest.starts_with('}')));
-            match (variable, letter) {
-                (Some(end), _) => self.at += end + 1,
-                (None, ';' | '{' | '}' | '"') => break,
-                (None, letter) if is_space(letter) => break,
-                (None, letter) => self.at += letter.len_utf8(),
+            match letter {
+                '{' if self.since(start).ends_with('$') => match variable(self.rest()) {
+                    Some(length) => self.at += length,
+                    None => break,
+                },
+                ';' | '{' | '}' | '"' => break,
+                letter if is_space(letter) => break,
+                letter => self.at += letter.len_utf8(),
             }
         }
         if self.at == start {
@@ -290,7 +289,10 @@ impl<'a> Cutter<'a> {
     /// Whether the `\` here has only blanks and comments behind it on its line.
     fn at_line_end(&self) -> bool {
         let behind = self.rest().get(1..).unwrap_or_default().trim_start_matches(is_blank);
-        behind.is_empty() || behind.starts_with(is_newline) || behind.starts_with("//") || behind.starts_with("/*")
+        behind.is_empty()
+            || behind.starts_with(is_newline)
+            || behind.starts_with("//")
+            || behind.starts_with("/*")
     }
 
     fn lose_the_rest(&mut self, start: usize, fault: Fault) {
@@ -350,7 +352,10 @@ pub fn is_newline(letter: char) -> bool {
 
 /// Specification, "Whitespace".
 pub fn is_blank(letter: char) -> bool {
-    matches!(letter, '\t' | ' ' | '\u{a0}' | '\u{1680}' | '\u{2000}'..='\u{200a}' | '\u{202f}' | '\u{205f}' | '\u{3000}')
+    matches!(
+        letter,
+        '\t' | ' ' | '\u{a0}' | '\u{1680}' | '\u{2000}'..='\u{200a}' | '\u{202f}' | '\u{205f}' | '\u{3000}'
+    )
 }
 
 fn is_space(letter: char) -> bool {
@@ -370,13 +375,23 @@ fn is_word_char(letter: char) -> bool {
         && !matches!(letter, '\\' | '/' | '(' | ')' | '{' | '}' | ';' | '[' | ']' | '"' | '#' | '=')
 }
 
+/// The length of `{NAME}` behind `$`.
+fn variable(rest: &str) -> Option<usize> {
+    // A name is short; and looking no further keeps a text full of `${` linear.
+    const NAME: usize = 100;
+    let near = rest.as_bytes().iter().take(NAME);
+    let end = near.take_while(|byte| byte.is_ascii_graphic()).position(|byte| *byte == b'}')?;
+    Some(end + 1)
+}
+
 /// The length of a string in quotes that KDL does not have, if it ends on its line.
 fn foreign_quotes(first: char, rest: &str) -> Option<usize> {
+    // What opens also closes, so that a line is searched in vain at most once for each kind.
     let closing: &[char] = match first {
         '\'' => &['\''],
         '`' => &['`'],
-        '\u{2018}' | '\u{2019}' | '\u{201a}' => &['\u{2018}', '\u{2019}'],
-        '\u{201c}' | '\u{201d}' | '\u{201e}' => &['\u{201c}', '\u{201d}', '"'],
+        '\u{2018}' | '\u{2019}' | '\u{201a}' => &['\u{2018}', '\u{2019}', '\u{201a}'],
+        '\u{201c}' | '\u{201d}' | '\u{201e}' => &['\u{201c}', '\u{201d}', '\u{201e}', '"'],
         _ => return None,
     };
     let behind = rest.get(first.len_utf8()..)?;

@@ -23,20 +23,20 @@ impl Cutter<'_> {
                 }
                 Some('\\') => wrong = wrong.or(self.escape()),
                 Some(letter) if !is_newline(letter) => self.at += letter.len_utf8(),
-                _ => return self.unclosed(start),
+                _ => return self.unclosed(start, 0),
             }
         }
     }
 
     /// A string in `"` whose line ended: it lacks its end, or its end stands on a line below.
-    fn unclosed(&mut self, start: usize) {
-        let line_end = self.at;
-        if let Some(length) = closing_below(self.rest()) {
+    fn unclosed(&mut self, start: usize, hashes: usize) {
+        if let Some(length) = closing_below(self.rest(), hashes) {
             self.at += length;
             let fault = slip::string_over_lines(self.source, start..self.at);
             return self.bad(start, fault);
         }
-        let fault = slip::unclosed_string(self.source, start..line_end, "\"");
+        let closing = format!("\"{}", "#".repeat(hashes.min(8)));
+        let fault = slip::unclosed_string(self.source, start..self.at, &closing);
         // Braces that such a string holds may have been meant as braces.
         self.out.torn |= self.since(start).contains(['{', '}']);
         self.bad(start, fault);
@@ -86,9 +86,7 @@ impl Cutter<'_> {
                 return self.finish_raw(start, hashes);
             }
         }
-        let fault = slip::unclosed_string(self.source, start..self.at, &format!("\"{}", "#".repeat(hashes.min(8))));
-        self.out.torn |= self.since(start).contains(['{', '}']);
-        self.bad(start, fault);
+        self.unclosed(start, hashes);
     }
 
     fn finish_raw(&mut self, start: usize, hashes: usize) {
@@ -146,7 +144,13 @@ impl Cutter<'_> {
         self.lose_the_rest(start, fault);
     }
 
-    fn finish_multi_line(&mut self, start: usize, body: Range<usize>, raw: bool, wrong: Option<Range<usize>>) {
+    fn finish_multi_line(
+        &mut self,
+        start: usize,
+        body: Range<usize>,
+        raw: bool,
+        wrong: Option<Range<usize>>,
+    ) {
         let text = self.text.get(body.clone()).unwrap_or_default();
         let (source, whole) = (self.source, start..self.at);
         let fault = if !text.starts_with(is_newline) {
@@ -179,7 +183,9 @@ enum Indentation {
 
 /// Every line of a multi-line string begins with the blanks that stand before the closing quotes, or is empty.
 fn indentation(body: &str, raw: bool) -> Indentation {
-    let last = body.rfind(is_newline).map_or(0, |at| at + body.get(at..).and_then(|rest| rest.chars().next()).map_or(0, char::len_utf8));
+    let last = body
+        .rfind(is_newline)
+        .map_or(0, |at| at + body.get(at..).and_then(|rest| rest.chars().next()).map_or(0, char::len_utf8));
     let (lines, prefix) = (body.get(..last).unwrap_or_default(), body.get(last..).unwrap_or_default());
     if !prefix.chars().all(is_blank) {
         // An escaped newline may join lines here; that is rare enough to leave to kdl.
@@ -188,7 +194,11 @@ fn indentation(body: &str, raw: bool) -> Indentation {
     let (mut at, mut joined) = (0, false);
     for line in lines.split_inclusive(is_newline) {
         let text = line.trim_end_matches(is_newline);
-        if !joined && !text.starts_with(prefix) && !text.chars().all(is_blank) && !(!raw && text.trim_start_matches(is_blank).starts_with('\\')) {
+        if !joined
+            && !text.starts_with(prefix)
+            && !text.chars().all(is_blank)
+            && !(!raw && text.trim_start_matches(is_blank).starts_with('\\'))
+        {
             return Indentation::Line(at..at + text.len());
         }
         joined = !raw && (ends_escaped(text) || (joined && text.chars().all(is_blank)));
@@ -204,7 +214,7 @@ fn ends_escaped(line: &str) -> bool {
 }
 
 /// Length up to a `"` on one of the next lines that looks as if it closed a string.
-fn closing_below(rest: &str) -> Option<usize> {
+fn closing_below(rest: &str, hashes: usize) -> Option<usize> {
     const LINES: usize = 20;
     let mut lines = 0;
     let end = rest.find(|letter| {
@@ -213,8 +223,11 @@ fn closing_below(rest: &str) -> Option<usize> {
     })?;
     let before = rest.get(..end)?.chars().next_back()?;
     let behind = rest.get(end..)?.strip_prefix('"')?;
-    let closes = behind.is_empty() || behind.starts_with(|letter| is_space(letter) || matches!(letter, ';' | '{' | '}' | ')'));
-    (closes && !matches!(before, '=' | '(')).then_some(end + 1)
+    let closed = behind.bytes().take(hashes).take_while(|byte| *byte == b'#').count() == hashes;
+    let behind = behind.get(hashes..).filter(|_| closed)?;
+    let closes = behind.is_empty()
+        || behind.starts_with(|letter| is_space(letter) || matches!(letter, ';' | '{' | '}' | ')'));
+    (closes && !matches!(before, '=' | '(')).then_some(end + 1 + hashes)
 }
 
 /// The length of `{1F600}` behind `\u`.
