@@ -124,10 +124,10 @@ impl Braces {
         if !closes && block.inner.is_none() {
             block.inner = Some(indent);
         }
-        let outside = if closes { indent < block.indent } else { indent <= block.indent };
-        // Where the block itself is not indented, its lines tell nothing.
-        let telling = block.inner.is_some_and(|inner| inner > block.indent);
-        if self.hint.is_none() && outside && telling {
+        // Where the block itself is not indented, a line that is not either tells nothing; a `}` does.
+        let indented = block.inner.is_some_and(|inner| inner > block.indent);
+        let outside = if closes { indent < block.indent } else { indented && indent <= block.indent };
+        if self.hint.is_none() && outside {
             let brace = block.brace.clone();
             self.hint = Some(Hint { brace, head: block.head, outside: first.range() });
         }

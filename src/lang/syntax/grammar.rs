@@ -126,12 +126,13 @@ impl Reader<'_> {
         let blanks = self.node_space();
         let equals = self.advance();
         let loose = self.node_space() || blanks;
-        let value = match self.kind() {
-            Some(kind) if is_value(kind) => self.value_token(),
-            _ => equals.end..equals.end,
+        let value_kind = self.kind().filter(|kind| is_value(*kind));
+        let value = match value_kind {
+            Some(_) => self.value_token(),
+            None => equals.end..equals.end,
         };
         let value = value.start..self.skip_glued().max(value.end);
-        if kind != Kind::Bad {
+        if kind != Kind::Bad && value_kind != Some(Kind::Bad) {
             self.fault(slip::nameless_property(self.source, key, value, loose));
         }
     }

@@ -140,13 +140,18 @@ pub fn foreign_quotes(source: &Arc<Source>, range: Range<usize>) -> Fault {
 
 pub fn needs_quotes(source: &Arc<Source>, range: Range<usize>) -> Fault {
     let typed = text_of(source, range.clone());
+    let code = "kdl/needs-quotes";
+    if typed == "\\" {
+        return one(source, range, code, "`\\` stands before the end of its line", "joins no lines").help(
+            "a `\\` that joins two lines is the last thing on the first; as a text it is written `#\"\\\"#`",
+        );
+    }
     let culprit = typed.chars().find(|letter| "\\/(){}[]#".contains(*letter)).unwrap_or('/');
-    let message = match typed {
-        "/" => String::from("`/` stands alone"),
+    let message = match typed.len() {
+        1 => format!("`{culprit}` needs quotes"),
         _ => format!("`{}` holds `{culprit}`, so it needs quotes", short(typed)),
     };
-    one(source, range, "kdl/needs-quotes", message, "not in quotes")
-        .help(format!("write `{}`", quoted(typed)))
+    one(source, range, code, message, "not in quotes").help(format!("write `{}`", quoted(typed)))
 }
 
 pub fn unknown_keyword(source: &Arc<Source>, range: Range<usize>) -> Fault {
@@ -233,20 +238,18 @@ pub fn large_number(source: &Arc<Source>, range: Range<usize>) -> Fault {
 
 pub fn trailing(source: &Arc<Source>, range: Range<usize>, letter: char) -> Fault {
     let typed = shown(source, range.clone());
-    let bare = typed.trim_end_matches(letter).to_string();
-    let (code, message, help) = match letter {
-        ',' => (
-            "kdl/comma",
-            "no `,` stands between values",
-            format!("write `{bare}` and a blank; a name that ends in `,` needs quotes"),
-        ),
-        _ => (
-            "kdl/colon",
-            "no `:` stands behind a name",
-            format!("write `{bare} …` without the `:`; a name that ends in `:` needs quotes"),
-        ),
+    let bare = typed.trim_end_matches(letter);
+    let place = range.end - letter.len_utf8()..range.end;
+    let (code, message) = match letter {
+        ',' => ("kdl/comma", "no `,` stands between values"),
+        _ => ("kdl/colon", "no `:` stands behind a name"),
     };
-    one(source, range, code, message, &format!("ends in `{letter}`")).help(help)
+    let help = match (bare, letter) {
+        ("", _) => String::from("leave it out; blanks separate values"),
+        (bare, ',') => format!("write `{bare}` and a blank; a name that ends in `,` needs quotes"),
+        (bare, _) => format!("write `{bare} …` without the `:`; a name that ends in `:` needs quotes"),
+    };
+    one(source, place, code, message, "not in KDL").help(help)
 }
 
 pub fn no_blank(source: &Arc<Source>, before: Range<usize>, behind: Range<usize>) -> Fault {
@@ -565,8 +568,13 @@ pub fn internal(source: &Arc<Source>, reason: &str) -> Fault {
 
 /// What kdl refused although the grammar here found nothing.
 pub fn refused(source: &Arc<Source>, range: Range<usize>, message: &str, help: Option<&str>) -> Fault {
-    let mut letters = message.trim_end_matches('.').chars();
+    let help = help.map_or(String::from("https://kdl.dev/spec/ says how KDL is written"), lower);
+    one(source, range, "kdl/refused", lower(message), "here").help(help)
+}
+
+/// A sentence of kdl as ours are written.
+fn lower(sentence: &str) -> String {
+    let mut letters = sentence.trim().trim_end_matches('.').chars();
     let first = letters.next().map(|first| first.to_lowercase().to_string()).unwrap_or_default();
-    let help = help.map_or("see https://kdl.dev for how KDL is written", str::trim);
-    one(source, range, "kdl/refused", format!("{first}{}", letters.as_str()), "here").help(help)
+    format!("{first}{}", letters.as_str())
 }

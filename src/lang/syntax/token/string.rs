@@ -55,9 +55,9 @@ impl Cutter<'_> {
         match next {
             '"' | '\\' | 'b' | 'f' | 'n' | 'r' | 't' | 's' => None,
             'u' => {
-                let length = unicode_escape(self.rest());
-                self.at += length.unwrap_or(0);
-                length.is_none().then_some(start..self.at)
+                let good = unicode_escape(self.rest());
+                self.at += good.or(braced(self.rest())).unwrap_or(0);
+                good.is_none().then_some(start..self.at)
             }
             _ => Some(start..self.at),
         }
@@ -183,9 +183,8 @@ enum Indentation {
 
 /// Every line of a multi-line string begins with the blanks that stand before the closing quotes, or is empty.
 fn indentation(body: &str, raw: bool) -> Indentation {
-    let last = body
-        .rfind(is_newline)
-        .map_or(0, |at| at + body.get(at..).and_then(|rest| rest.chars().next()).map_or(0, char::len_utf8));
+    let last = body.char_indices().rfind(|(_, letter)| is_newline(*letter));
+    let last = last.map_or(0, |(at, newline)| at + newline.len_utf8());
     let (lines, prefix) = (body.get(..last).unwrap_or_default(), body.get(last..).unwrap_or_default());
     if !prefix.chars().all(is_blank) {
         // An escaped newline may join lines here; that is rare enough to leave to kdl.
@@ -194,14 +193,13 @@ fn indentation(body: &str, raw: bool) -> Indentation {
     let (mut at, mut joined) = (0, false);
     for line in lines.split_inclusive(is_newline) {
         let text = line.trim_end_matches(is_newline);
-        if !joined
-            && !text.starts_with(prefix)
-            && !text.chars().all(is_blank)
-            && !(!raw && text.trim_start_matches(is_blank).starts_with('\\'))
-        {
+        let empty = text.chars().all(is_blank);
+        // A line that is only blanks and escaped ones counts as empty.
+        let escaped = !raw && text.trim_matches(is_blank) == "\\";
+        if !joined && !empty && !escaped && !text.starts_with(prefix) {
             return Indentation::Line(at..at + text.len());
         }
-        joined = !raw && (ends_escaped(text) || (joined && text.chars().all(is_blank)));
+        joined = !raw && (ends_escaped(text) || (joined && empty));
         at += line.len();
     }
     Indentation::Good
@@ -228,6 +226,13 @@ fn closing_below(rest: &str, hashes: usize) -> Option<usize> {
     let closes = behind.is_empty()
         || behind.starts_with(|letter| is_space(letter) || matches!(letter, ';' | '{' | '}' | ')'));
     (closes && !matches!(before, '=' | '(')).then_some(end + 1 + hashes)
+}
+
+/// The length of `{…}`, if it is short and looks like one thing.
+fn braced(rest: &str) -> Option<usize> {
+    const LONGEST: usize = 12;
+    let inner = rest.strip_prefix('{')?.bytes().take(LONGEST).take_while(u8::is_ascii_alphanumeric).count();
+    (rest.as_bytes().get(inner + 1) == Some(&b'}')).then_some(inner + 2)
 }
 
 /// The length of `{1F600}` behind `\u`.
