@@ -8,8 +8,8 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::syntax::slip;
 use super::syntax::token::{self, Kind, Token, Tokens};
+use super::syntax::{self, slip};
 use crate::fault::{Fault, Source};
 
 /// Larger texts are refused.
@@ -21,7 +21,7 @@ pub const DEEPEST: usize = 64;
 /// Whether `source` can be read without danger; else all that is wrong with its characters, strings, comments and braces.
 pub fn guard(source: &Arc<Source>) -> Result<(), Vec<Fault>> {
     let tokens = tokens(source)?;
-    if tokens.faults.is_empty() { Ok(()) } else { Err(tokens.faults) }
+    if tokens.faults.is_empty() { Ok(()) } else { Err(syntax::in_order(source, tokens.faults)) }
 }
 
 /// The tokens of `source`, with the faults of its braces among theirs; an error if it is not worth reading on.

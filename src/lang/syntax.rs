@@ -2,8 +2,8 @@
 //!
 //! The kdl crate builds the document, but a text reaches it only when nothing is wrong with it any more: it can
 //! abort on deep nesting, takes exponential time on nested `/-` blocks, and reports common slips poorly. So the
-//! text is cut into tokens ([`token`]), looked through by the guard, and held against the grammar ([`grammar`]); what
-//! is wrong is worded in [`slip`]. What KDL ignores (comments, which cost kdl microseconds a
+//! text is cut into tokens (`token`), looked through by the guard, and held against the grammar (`grammar`); what
+//! is wrong is worded in `slip`. What KDL ignores (comments, which cost kdl microseconds a
 //! letter, and what `/-` takes away) is blanked before kdl sees it, byte for byte, so that every span of the document
 //! is a span of the text.
 
@@ -18,6 +18,7 @@ use super::guard;
 use crate::fault::{Fault, Place, Source};
 
 mod grammar;
+mod number;
 pub(super) mod slip;
 pub(super) mod token;
 
@@ -65,7 +66,7 @@ pub fn value_repr(entry: &KdlEntry) -> Option<&str> {
 }
 
 /// `faults` from the top of the text to its end, and no more of them than help.
-fn in_order(source: &Arc<Source>, mut faults: Vec<Fault>) -> Vec<Fault> {
+pub(super) fn in_order(source: &Arc<Source>, mut faults: Vec<Fault>) -> Vec<Fault> {
     faults.sort_by_key(start);
     if let Some(last) = faults.get(token::MOST_FAULTS - 1).map(start) {
         faults.truncate(token::MOST_FAULTS);
