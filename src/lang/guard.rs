@@ -18,7 +18,10 @@ pub const LARGEST: usize = 4 << 20;
 /// Blocks deeper than this are refused.
 pub const DEEPEST: usize = 64;
 
-/// Whether `source` can be read without danger; else all that is wrong with its characters, strings, comments and braces.
+/// All that is wrong with the size, characters, strings, comments and braces of `source`.
+///
+/// A text that passes is still no text for kdl itself: its valid `/-` blocks may take exponential time there, and
+/// its comments overflow the stack. [`syntax::parse`] takes both out first.
 pub fn guard(source: &Arc<Source>) -> Result<(), Vec<Fault>> {
     let tokens = tokens(source)?;
     if tokens.faults.is_empty() { Ok(()) } else { Err(syntax::in_order(source, tokens.faults)) }
