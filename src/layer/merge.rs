@@ -133,6 +133,12 @@ impl Merged {
         Ok(path)
     }
 
+    /// Leaves out every path that `keep` refuses; other names of a file that goes keep its content.
+    pub fn retain(&mut self, keep: impl Fn(&EntryPath) -> bool) {
+        let gone: Vec<EntryPath> = self.nodes.keys().filter(|path| !keep(path)).cloned().collect();
+        gone.iter().for_each(|path| self.remove_one(path));
+    }
+
     /// Makes the first of a file's names, in the order of paths, the one that holds the content.
     pub fn settle(&mut self) {
         let groups: Vec<EntryPath> = self.links.keys().cloned().collect();

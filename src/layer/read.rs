@@ -85,6 +85,17 @@ pub struct Gathered {
 }
 
 impl Gathered {
+    /// Leaves out every path that `keep` refuses; other names of a file that goes keep its content.
+    pub fn retain(&mut self, keep: impl Fn(&EntryPath) -> bool) {
+        self.merged.retain(&keep);
+        self.whiteouts.retain(|path, _| keep(path));
+    }
+
+    /// The entries, to be changed in place; paths must stay.
+    pub fn entries_mut(&mut self) -> impl Iterator<Item = &mut Entry> {
+        self.merged.nodes_mut().map(|node| &mut node.entry)
+    }
+
     /// The entries in the order of a layer.
     pub fn into_entries(mut self) -> Vec<Entry> {
         self.merged.settle();

@@ -8,8 +8,7 @@ use super::overlay::Overlay;
 use crate::codec::{self, Compression};
 use crate::fault::{Fault, Place};
 use crate::key::Key;
-use crate::layer::Entry;
-use crate::layer::read::{BadTar, Rules, read_tar, write_from_spool};
+use crate::layer::read::{BadTar, Gathered, Rules, read_tar, write_from_spool};
 use crate::store::{Layer, Stamp};
 use crate::work::{Facts, Job, Made, Step, World};
 
@@ -41,22 +40,23 @@ impl Step for ArchiveOverlay {
         let mut facts = Facts::new(Key::new("overlay-tar", 1));
         facts.file("tar", world.shown(&self.path), file);
         self.overlay.facts(world, &mut facts);
+        self.overlay.filter_facts(&mut facts);
         Ok(facts)
     }
 
     fn make(&self, world: &World, job: &Job<'_>) -> Result<Made, Fault> {
         let rules = self.overlay.rules(world);
-        let layer = take_in(&self.path, &rules, |entries| self.overlay.permit(entries), world, job)
+        let layer = take_in(&self.path, &rules, |gathered| self.overlay.select(gathered), world, job)
             .map_err(|fault| fault.at(self.place(), "this overlay"))?;
         Ok(Made { layer, found: Vec::new() })
     }
 }
 
-/// Makes a layer of the tar file at `path`; `change` may set modes and owners.
+/// Makes a layer of the tar file at `path`; `change` may leave out entries and set modes and owners.
 pub fn take_in(
     path: &Path,
     rules: &Rules,
-    change: impl FnOnce(&mut [Entry]),
+    change: impl FnOnce(&mut Gathered),
     world: &World,
     job: &Job<'_>,
 ) -> Result<Layer, Fault> {
@@ -68,11 +68,11 @@ pub fn take_in(
     (&file).take(512).read_to_end(&mut start).map_err(failed)?;
     file.rewind().map_err(failed)?;
     let stage = world.store.stage()?;
-    let (mut entries, contents) = match codec::sniff(&start) {
+    let (mut gathered, contents) = match codec::sniff(&start) {
         Compression::None => {
             let mut source = Cancellable { inner: BufReader::with_capacity(1 << 18, &file), job };
-            let entries = read_tar(&mut source, rules, None).map_err(|bad| refused(path, &bad))?.into_entries();
-            (entries, file.try_clone().map_err(failed)?)
+            let gathered = read_tar(&mut source, rules, None).map_err(|bad| refused(path, &bad))?;
+            (gathered, file.try_clone().map_err(failed)?)
         }
         _ => {
             let spool_path = stage.path("contents");
@@ -86,14 +86,14 @@ pub fn take_in(
             let gathered = read_tar(&mut source, rules, Some(&mut writer)).map_err(|bad| refused(path, &bad))?;
             std::io::Write::flush(&mut writer).map_err(|error| Fault::io("write", &spool_path, &error))?;
             drop(writer);
-            (gathered.into_entries(), spool)
+            (gathered, spool)
         }
     };
-    change(&mut entries);
+    change(&mut gathered);
     let layer_path = stage.path("layer.tar");
     let write = || {
         let out = File::create_new(&layer_path)?;
-        let (_, index) = write_from_spool(entries, &contents, BufWriter::with_capacity(1 << 20, out))?;
+        let (_, index) = write_from_spool(gathered.into_entries(), &contents, BufWriter::with_capacity(1 << 20, out))?;
         Ok(index)
     };
     let index = write().map_err(|error: std::io::Error| Fault::io("write", &layer_path, &error))?;

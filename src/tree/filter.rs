@@ -30,10 +30,10 @@ impl Filter {
     }
 
     /// A filter of patterns; a pattern without a slash matches a name at any depth.
-    pub fn new(include: &[&str], exclude: &[&str]) -> Result<Filter, BadGlob> {
+    pub fn new<T: AsRef<str>>(include: &[T], exclude: &[T]) -> Result<Filter, BadGlob> {
         let mut text = String::new();
         for (word, patterns) in [("include", include), ("exclude", exclude)] {
-            patterns.iter().for_each(|pattern| text.push_str(&format!("{word} {pattern}\n")));
+            patterns.iter().for_each(|pattern| text.push_str(&format!("{word} {}\n", pattern.as_ref())));
         }
         Ok(Filter { include: set(include)?, exclude: set(exclude)?, text })
     }
@@ -59,19 +59,24 @@ impl Filter {
     }
 }
 
+/// A pattern without a slash matches a name at any depth; with one, even in front, the path from the top.
+pub fn anchored(pattern: &str) -> String {
+    let whole = pattern.trim_matches('/');
+    if pattern.trim_end_matches('/').contains('/') { whole.to_string() } else { format!("**/{whole}") }
+}
+
 fn as_path(path: &[u8]) -> &Path {
     Path::new(OsStr::from_bytes(path))
 }
 
-fn set(patterns: &[&str]) -> Result<Option<GlobSet>, BadGlob> {
+fn set<T: AsRef<str>>(patterns: &[T]) -> Result<Option<GlobSet>, BadGlob> {
     if patterns.is_empty() {
         return Ok(None);
     }
     let mut builder = GlobSetBuilder::new();
     for (position, pattern) in patterns.iter().enumerate() {
         let bad = |error: globset::Error| BadGlob { position, what: error.kind().to_string() };
-        let whole = pattern.trim_matches('/');
-        let whole = if whole.contains('/') { whole.to_string() } else { format!("**/{whole}") };
+        let whole = anchored(pattern.as_ref());
         builder.add(
             GlobBuilder::new(&whole).literal_separator(true).backslash_escape(true).build().map_err(bad)?,
         );

@@ -12,7 +12,7 @@ mod listing;
 mod memory;
 mod scan;
 
-pub use filter::{BadGlob, Filter};
+pub use filter::{BadGlob, Filter, anchored};
 pub use memory::Memory;
 
 use crate::key::Digest;
