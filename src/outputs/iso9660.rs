@@ -24,7 +24,7 @@ use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use crate::fault::{Faults, reason};
-use field::{SECTOR, padding};
+use field::padding;
 use layout::Layout;
 use tree::Tree;
 
@@ -61,7 +61,8 @@ pub enum Kind {
     Directory,
     /// A regular file.
     File(Content),
-    /// A symbolic link and what it points at; only the hierarchy with Rock Ridge has it.
+    /// A symbolic link and what it points at, where doubled and closing slashes are not kept. Joliet has no links,
+    /// so only the primary hierarchy has it.
     Symlink(String),
 }
 
@@ -120,7 +121,7 @@ fn write_content(content: &Content, out: &mut File) -> io::Result<()> {
             io::Error::new(error.kind(), format!("cannot copy `{}`: {}", path.display(), reason(&error)))
         })?,
     }
-    out.write_all(&[0; SECTOR][..padding(content.size())])
+    out.write_all(&vec![0; padding(content.size())])
 }
 
 /// From file to file, so that the kernel can copy (or share) without the bytes passing through here.

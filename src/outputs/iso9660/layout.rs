@@ -30,46 +30,45 @@ impl<'a> Layout<'a> {
         let mut next = Sectors(DESCRIPTORS + DESCRIPTOR_COUNT);
         let hierarchies = [Dialect::Primary, Dialect::Joliet].map(|dialect| Hierarchy::new(tree, dialect));
         let path_tables = hierarchies.each_ref().map(|hierarchy| PathTables::place(hierarchy, &mut next));
-        let directories =
-            hierarchies.each_ref().map(|hierarchy| Directories::place(hierarchy, tree, &mut next));
+        let [primary, joliet] = hierarchies;
+        let [primary_tables, joliet_tables] = path_tables;
+        let parts = [
+            Part::place(primary, primary_tables, tree, &mut next),
+            Part::place(joliet, joliet_tables, tree, &mut next),
+        ];
         let nothing = next.take(SECTOR as u64);
         let contents = place_contents(tree, nothing, &mut next);
-
-        let mut metadata = vec![0; DESCRIPTORS as usize * SECTOR];
-        for ((hierarchy, tables), directories) in hierarchies.iter().zip(&path_tables).zip(&directories) {
-            let root = directories.extents.first().copied().unwrap_or_default();
-            let descriptor = Descriptor {
-                dialect: hierarchy.dialect,
-                label: tree.label,
-                epoch: tree.epoch,
-                volume: next.0,
-                path_tables: (tables.low_first, tables.high_first),
-                root,
-                root_mtime: tree.entries[ROOT].mtime,
-            };
-            metadata.extend(descriptor.encode());
+        Layout {
+            metadata: metadata(tree, parts, &contents, next.0),
+            contents: files(tree).map(|(_, content)| content).collect(),
+            sectors: next.0,
         }
-        metadata.extend(terminator());
-        for (hierarchy, directories) in hierarchies.iter().zip(&directories) {
-            let extents = &directories.extents;
-            extend(&mut metadata, &hierarchy.path_table(extents, u32::to_le_bytes, u16::to_le_bytes));
-            extend(&mut metadata, &hierarchy.path_table(extents, u32::to_be_bytes, u16::to_be_bytes));
-        }
-        for (hierarchy, directories) in hierarchies.iter().zip(directories) {
-            let Directories { extents, continuation } = directories;
-            let encoded =
-                hierarchy.encode(&Places { directories: extents, continuation, contents: &contents });
-            encoded.directories.iter().for_each(|directory| extend(&mut metadata, directory));
-            extend(&mut metadata, &encoded.continuation);
-        }
-        extend(&mut metadata, &[0; SECTOR]);
-        Layout { metadata, contents: written(tree).map(|(_, content)| content).collect(), sectors: next.0 }
     }
 
     /// The bytes of the whole volume.
     pub(super) fn size(&self) -> u64 {
         u64::from(self.sectors) * SECTOR as u64
     }
+}
+
+/// Everything before the contents, in the order in which the places were given out.
+fn metadata(tree: &Tree, parts: [Part; 2], contents: &[u32], volume: u32) -> Vec<u8> {
+    let mut bytes = vec![0; DESCRIPTORS as usize * SECTOR];
+    for part in &parts {
+        bytes.extend(part.descriptor(tree, volume).encode());
+    }
+    bytes.extend(terminator());
+    for Part { hierarchy, directories, .. } in &parts {
+        extend(&mut bytes, &hierarchy.path_table(directories, u32::to_le_bytes, u16::to_le_bytes));
+        extend(&mut bytes, &hierarchy.path_table(directories, u32::to_be_bytes, u16::to_be_bytes));
+    }
+    for Part { hierarchy, directories, continuation, .. } in parts {
+        let encoded = hierarchy.encode(&Places { directories, continuation, contents });
+        encoded.directories.iter().for_each(|directory| extend(&mut bytes, directory));
+        extend(&mut bytes, &encoded.continuation);
+    }
+    extend(&mut bytes, &[0; SECTOR]);
+    bytes
 }
 
 /// The next free sector. That no volume outgrows 32 bits is the tree's promise.
@@ -98,14 +97,17 @@ impl PathTables {
     }
 }
 
-struct Directories {
-    extents: Vec<Extent>,
+/// A hierarchy and its places.
+struct Part<'a> {
+    hierarchy: Hierarchy<'a>,
+    path_tables: PathTables,
+    directories: Vec<Extent>,
     continuation: u32,
 }
 
-impl Directories {
+impl<'a> Part<'a> {
     /// Encodes the directories once with places that are not true yet, for their lengths.
-    fn place(hierarchy: &Hierarchy, tree: &Tree, next: &mut Sectors) -> Directories {
+    fn place(hierarchy: Hierarchy<'a>, path_tables: PathTables, tree: &Tree, next: &mut Sectors) -> Part<'a> {
         let directories = vec![Extent::default(); hierarchy.len()];
         let contents = vec![0; tree.entries.len()];
         let Encoded { directories, continuation } =
@@ -114,24 +116,36 @@ impl Directories {
             let length = directory.len() as u32;
             Extent { sector: next.take(length.into()), length }
         };
-        let extents = directories.iter().map(extent).collect();
-        Directories { extents, continuation: next.take(continuation.len() as u64) }
+        let directories = directories.iter().map(extent).collect();
+        Part { hierarchy, path_tables, directories, continuation: next.take(continuation.len() as u64) }
+    }
+
+    fn descriptor<'t>(&self, tree: &Tree<'t>, volume: u32) -> Descriptor<'t> {
+        Descriptor {
+            dialect: self.hierarchy.dialect,
+            label: tree.label,
+            epoch: tree.epoch,
+            volume,
+            path_tables: (self.path_tables.low_first, self.path_tables.high_first),
+            root: self.directories[0],
+            root_mtime: tree.entries[ROOT].mtime,
+        }
     }
 }
 
 /// Each entry's first sector; what is empty lies at `nothing`, for readers that check extents of no length too.
 fn place_contents(tree: &Tree, nothing: u32, next: &mut Sectors) -> Vec<u32> {
     let mut places = vec![nothing; tree.entries.len()];
-    for (entry, content) in written(tree) {
+    for (entry, content) in files(tree).filter(|(_, content)| content.size() > 0) {
         places[entry] = next.take(content.size());
     }
     places
 }
 
-/// The files that have content, in the order in which it lies.
-fn written<'a>(tree: &'a Tree<'a>) -> impl Iterator<Item = (usize, &'a Content)> {
+/// The files, in the order in which their contents lie.
+fn files<'a>(tree: &'a Tree<'a>) -> impl Iterator<Item = (usize, &'a Content)> {
     tree.entries.iter().enumerate().filter_map(|(number, entry)| match entry.body {
-        Body::File(content) if content.size() > 0 => Some((number, content)),
+        Body::File(content) => Some((number, content)),
         _ => None,
     })
 }

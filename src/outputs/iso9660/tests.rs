@@ -4,6 +4,7 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
+use super::field::SECTOR;
 use super::*;
 use crate::key::Digest;
 
@@ -254,7 +255,7 @@ fn a_copied_file_has_the_size_that_was_promised() {
     };
     let given = volume(vec![file("copy", [b'z'; 3000])]);
     assert!(Written::new(&copied(3000)).bytes == Written::new(&given).bytes);
-    for size in [2999, 3001] {
+    for size in [0, 2999, 3001] {
         let error = write(&copied(size), &mut tempfile::tempfile().unwrap()).unwrap_err().to_string();
         let told = format!("`{}`: it has 3000 bytes where {size} were expected", path.display());
         assert!(error.contains(&told), "{error}");
