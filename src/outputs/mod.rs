@@ -1,3 +1,119 @@
-//! What images are written as.
+//! Outputs: what images are written as. A file a kind; [`KINDS`] lists them.
+//!
+//! Each is a function of a stack of layers and writes to a path aside; putting it into its place is for whoever called.
 
+mod cpio;
+mod folder;
+mod iso;
 pub mod iso9660;
+mod oci;
+mod tar;
+mod tarball;
+
+use std::sync::Arc;
+
+use crate::codec::Format;
+use crate::fault::{Fault, Faults, Place};
+use crate::lang::{Child, Field, Form, Node, Spanned, Word};
+use crate::work::{Folders, Output};
+
+/// A kind of output.
+#[derive(Debug)]
+pub struct Kind {
+    /// Its declaration.
+    pub word: &'static Word,
+    /// The output that a node asks for.
+    pub decode: fn(&Node, &Folders, &mut Faults) -> Option<Arc<dyn Output>>,
+}
+
+/// Every kind of output.
+pub static KINDS: &[Kind] = &[tar::KIND, cpio::KIND, iso::KIND, oci::KIND, folder::KIND];
+
+/// `output KIND …`
+pub static WORD: Word = Word {
+    name: "output",
+    summary: "a file that is written",
+    docs: "Without `path`, the file is `build/IMAGE-HYPERVISOR.EXT` in the project's folder. It appears there whole, or \
+           not at all.",
+    example: "image \"server\" {\n    overlays \"site\"\n    output \"tar\" compression=\"zstd\"\n}\n",
+    properties: &[Field::new("path", Form::Path, "The file, from the project's folder.").default("build/IMAGE-HYPERVISOR.EXT")],
+    kinds: Some(|| KINDS.iter().map(|kind| kind.word).collect()),
+    ..Word::BARE
+};
+
+/// An output in an image or a hypervisor.
+pub const CHILD: Child = Child::many(&WORD);
+
+/// The output of an `output` node; none for what is not whole.
+pub fn decode(node: &Node, folders: &Folders, faults: &mut Faults) -> Option<Arc<dyn Output>> {
+    let kind = KINDS.iter().find(|kind| node.kind.is_some_and(|word| std::ptr::eq(word, kind.word)))?;
+    if node.whole { (kind.decode)(node, folders, faults) } else { None }
+}
+
+/// What all outputs have.
+#[derive(Debug)]
+struct Stated {
+    place: Place,
+    path: Option<Spanned<String>>,
+}
+
+impl Stated {
+    fn of(node: &Node) -> Stated {
+        Stated { place: node.place.clone(), path: node.text("path") }
+    }
+}
+
+const COMPRESSIONS: Form = Form::OneOf(&["none", "gzip", "xz", "zstd"]);
+
+const LEVEL: Field =
+    Field::new("level", Form::Integer { min: 0, max: 22 }, "How hard to compress: gzip 1–9, xz 0–9, zstd 1–22.")
+        .default("gzip 6, xz 6, zstd 3");
+
+/// How an output is compressed.
+#[derive(Clone, Copy, Debug)]
+struct Compress {
+    format: Format,
+    level: Option<i32>,
+}
+
+impl Compress {
+    fn of(node: &Node, default: Format, faults: &mut Faults) -> Compress {
+        let format = node.text("compression").map_or(default, |name| {
+            Format::ALL.into_iter().find(|format| format.name() == name.value).unwrap_or(default)
+        });
+        let level = node.integer("level");
+        if let Some(level) = &level {
+            check_level(format, level, faults);
+        }
+        Compress { format, level: level.and_then(|level| i32::try_from(level.value).ok()) }
+    }
+
+    /// `tar.xz`.
+    fn extension(self, base: &str) -> String {
+        match self.format.extension() {
+            "" => base.to_string(),
+            extension => format!("{base}.{extension}"),
+        }
+    }
+
+    fn facts(self, key: &mut crate::key::Key) {
+        key.fact("compression", self.format.name());
+        if self.format != Format::None {
+            key.fact_if("level", self.level.or(self.format.default_level()));
+            key.fact("compressor", crate::codec::VERSION);
+        }
+    }
+}
+
+fn check_level(format: Format, level: &Spanned<i64>, faults: &mut Faults) {
+    let fault = match format.levels() {
+        None => Fault::error("output/level", "there is a level, but nothing is compressed")
+            .help("say how with `compression=`, or remove the level"),
+        Some(levels) if !levels.contains(&i32::try_from(level.value).unwrap_or(i32::MAX)) => {
+            Fault::error("output/level", format!("{} has no level {}", format.name(), level.value))
+                .help(format!("it has {} to {}", levels.start(), levels.end()))
+        }
+        Some(_) => return,
+    };
+    faults.push(fault.at(&level.place, "this level"));
+}
