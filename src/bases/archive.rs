@@ -60,8 +60,13 @@ impl Step for TarBase {
     }
 
     fn make(&self, world: &World, job: &Job<'_>) -> Result<Made, Fault> {
-        let rules =
-            Rules { to: EntryPath::root(), owner: None, epoch: world.epoch, keep_times: true, root_counts: true };
+        let rules = Rules {
+            to: EntryPath::root(),
+            owner: None,
+            epoch: world.epoch,
+            keep_times: true,
+            root_counts: true,
+        };
         let layer = take_in(&self.path, &rules, |_| {}, world, job)
             .map_err(|fault| fault.at(&self.from.place, "named here"))?;
         Ok(Made { layer, found: Vec::new() })

@@ -152,6 +152,19 @@ fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
     before_year + before_month + day - 1
 }
 
+/// Year, month and day of a count of days from 1970-01-01 (not before).
+pub fn civil_from_days(days: i64) -> (i64, i64, i64) {
+    let mut year = 1970 + days / 366;
+    while days_from_civil(year + 1, 1, 1) <= days {
+        year += 1;
+    }
+    let mut month = 1;
+    while month < 12 && days_from_civil(year, month + 1, 1) <= days {
+        month += 1;
+    }
+    (year, month, days - days_from_civil(year, month, 1) + 1)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -171,6 +184,9 @@ mod tests {
         assert_eq!(parse_time("2025-01-01"), Some(1_735_689_600));
         assert_eq!(parse_time("2024-02-29T23:59:59Z"), Some(1_709_251_199));
         assert_eq!(parse_time("2023-02-29"), None);
+        assert_eq!(civil_from_days(1_709_251_199 / 86_400), (2024, 2, 29));
+        assert_eq!(civil_from_days(0), (1970, 1, 1));
+        assert_eq!(civil_from_days(LAST_TIME / 86_400), (9999, 12, 31));
         assert_eq!(parse_time("1735689600"), Some(1_735_689_600));
     }
 }

@@ -27,10 +27,7 @@ static WORD: Word = Word {
     docs: "In the format that Linux unpacks as its first root file system (`newc`). It is always one stream, since the \
            kernel stops at the end of the first. cpio has no extended attributes, and no file of 4 GiB or more.",
     example: "image \"initramfs\" {\n    overlays \"busybox\"\n    output \"cpio\" compression=\"zstd\"\n}\n",
-    properties: &[
-        Field::new("compression", COMPRESSIONS, "How it is compressed.").default("none"),
-        LEVEL,
-    ],
+    properties: &[Field::new("compression", COMPRESSIONS, "How it is compressed.").default("none"), LEVEL],
     ..Word::BARE
 };
 
@@ -41,7 +38,10 @@ struct CpioOutput {
 }
 
 fn decode(node: &Node, _folders: &Folders, faults: &mut Faults) -> Option<Arc<dyn Output>> {
-    Some(Arc::new(CpioOutput { stated: Stated::of(node), compress: Compress::of(node, Format::None, faults) }))
+    Some(Arc::new(CpioOutput {
+        stated: Stated::of(node),
+        compress: Compress::of(node, Format::None, faults),
+    }))
 }
 
 impl Output for CpioOutput {
@@ -65,7 +65,14 @@ impl Output for CpioOutput {
         Ok(Facts::new(key))
     }
 
-    fn write(&self, world: &World, job: &Job<'_>, stack: &Stack, path: &Path, reuse: Reuse) -> Result<Written, Fault> {
+    fn write(
+        &self,
+        world: &World,
+        job: &Job<'_>,
+        stack: &Stack,
+        path: &Path,
+        reuse: Reuse,
+    ) -> Result<Written, Fault> {
         let failed = |error: io::Error| Fault::io("write", path, &error);
         let merged = stack.image(world.epoch)?;
         let out = BufWriter::with_capacity(1 << 20, File::create_new(path).map_err(failed)?);
@@ -148,7 +155,7 @@ impl Archive<'_> {
             let message = format!("`{}` has 4 GiB or more, which a cpio archive cannot hold", entry.path);
             return Err(Fault::build("cpio/size", message).help("leave it out, or write a tar"));
         };
-        let write = || -> io::Result<()> {
+        let mut write = || -> io::Result<()> {
             self.header(&Header { entry: &holder.entry, path: &entry.path, inode, names, size })?;
             match (&holder.entry.kind, stack.layer_of(holder)) {
                 (EntryKind::Symlink(target), _) => self.put(target)?,

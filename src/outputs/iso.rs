@@ -23,8 +23,13 @@ static WORD: Word = Word {
            layers on the numbers have three digits. `cidata` makes it a NoCloud source for cloud-init as well.",
     example: "image \"cluster\" {\n    overlays \"network\" \"tests\"\n    output \"iso\" label=\"xcluster\"\n}\n",
     properties: &[
-        Field::new("label", Form::Text, "The volume's name, at most 32 letters.").default("xcluster, or cidata with `cidata`"),
-        Field::new("cidata", Form::Path, "A folder whose content goes into the root: `user-data`, `meta-data` …"),
+        Field::new("label", Form::Text, "The volume's name, at most 32 letters.")
+            .default("xcluster, or cidata with `cidata`"),
+        Field::new(
+            "cidata",
+            Form::Path,
+            "A folder whose content goes into the root: `user-data`, `meta-data` …",
+        ),
         Field::new("script", Form::Path, "A file that goes into the root as `script`."),
     ],
     ..Word::BARE
@@ -116,7 +121,14 @@ impl Output for IsoOutput {
         Ok(facts)
     }
 
-    fn write(&self, world: &World, job: &Job<'_>, stack: &Stack, path: &Path, _reuse: Reuse) -> Result<Written, Fault> {
+    fn write(
+        &self,
+        world: &World,
+        job: &Job<'_>,
+        stack: &Stack,
+        path: &Path,
+        _reuse: Reuse,
+    ) -> Result<Written, Fault> {
         job.go_on()?;
         let mut nodes = Vec::new();
         let names = tar_names(stack.layers.iter().map(|layer| layer.name.as_str()));
@@ -129,7 +141,12 @@ impl Output for IsoOutput {
         }
         if let Some((_, script)) = &self.script {
             let (size, _) = world.memory.file(script)?;
-            nodes.push(file("script".into(), Content::File { path: script.clone(), size }, 0o755, world.epoch));
+            nodes.push(file(
+                "script".into(),
+                Content::File { path: script.clone(), size },
+                0o755,
+                world.epoch,
+            ));
         }
         let volume = self.volume(world.epoch, nodes);
         iso9660::check(&volume).map_err(|faults| match faults.into_iter().next() {
@@ -156,7 +173,9 @@ fn file(path: String, content: Content, mode: u32, mtime: i64) -> VolumeNode {
 fn cidata_nodes(tree: &Tree, root: &Path, epoch: i64, nodes: &mut Vec<VolumeNode>) -> Result<(), Fault> {
     tree.visit(&mut |relative: &[u8], item| {
         let path = root.join(std::ffi::OsStr::from_bytes(relative));
-        let unfit = |what: &str| Fault::build("iso/unfit", format!("`{}` {what}, which a CD-ROM cannot hold", path.display()));
+        let unfit = |what: &str| {
+            Fault::build("iso/unfit", format!("`{}` {what}, which a CD-ROM cannot hold", path.display()))
+        };
         let name = String::from_utf8(relative.to_vec()).map_err(|_| unfit("has a name that is not UTF-8"))?;
         let kind = match &item.what {
             What::Folder(_) => iso9660::Kind::Directory,

@@ -36,7 +36,8 @@ pub static WORD: Word = Word {
     docs: "Without `path`, the file is `build/IMAGE-HYPERVISOR.EXT` in the project's folder. It appears there whole, or \
            not at all.",
     example: "image \"server\" {\n    overlays \"site\"\n    output \"tar\" compression=\"zstd\"\n}\n",
-    properties: &[Field::new("path", Form::Path, "The file, from the project's folder.").default("build/IMAGE-HYPERVISOR.EXT")],
+    properties: &[Field::new("path", Form::Path, "The file, from the project's folder.")
+        .default("build/IMAGE-HYPERVISOR.EXT")],
     kinds: Some(|| KINDS.iter().map(|kind| kind.word).collect()),
     ..Word::BARE
 };
@@ -65,9 +66,12 @@ impl Stated {
 
 const COMPRESSIONS: Form = Form::OneOf(&["none", "gzip", "xz", "zstd"]);
 
-const LEVEL: Field =
-    Field::new("level", Form::Integer { min: 0, max: 22 }, "How hard to compress: gzip 1–9, xz 0–9, zstd 1–22.")
-        .default("gzip 6, xz 6, zstd 3");
+const LEVEL: Field = Field::new(
+    "level",
+    Form::Integer { min: 0, max: 22 },
+    "How hard to compress: gzip 1–9, xz 0–9, zstd 1–22.",
+)
+.default("gzip 6, xz 6, zstd 3");
 
 /// How an output is compressed.
 #[derive(Clone, Copy, Debug)]

@@ -21,10 +21,7 @@ static WORD: Word = Word {
     docs: "In the order of its paths, owners as numbers, with extended attributes, hard links and devices (`pax` format). \
            Compressed on all cores; what did not change since the last time is not compressed again.",
     example: "image \"server\" {\n    overlays \"site\"\n    output \"tar\" compression=\"zstd\" level=9\n}\n",
-    properties: &[
-        Field::new("compression", COMPRESSIONS, "How it is compressed.").default("none"),
-        LEVEL,
-    ],
+    properties: &[Field::new("compression", COMPRESSIONS, "How it is compressed.").default("none"), LEVEL],
     ..Word::BARE
 };
 
@@ -59,7 +56,14 @@ impl Output for TarOutput {
         Ok(Facts::new(key))
     }
 
-    fn write(&self, world: &World, job: &Job<'_>, stack: &Stack, path: &Path, reuse: Reuse) -> Result<Written, Fault> {
+    fn write(
+        &self,
+        world: &World,
+        job: &Job<'_>,
+        stack: &Stack,
+        path: &Path,
+        reuse: Reuse,
+    ) -> Result<Written, Fault> {
         let failed = |error: std::io::Error| Fault::io("write", path, &error);
         let merged = stack.image(world.epoch)?;
         let tarball = Tarball::of(merged.nodes(), stack);

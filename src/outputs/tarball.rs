@@ -76,15 +76,14 @@ impl<'a> Tarball<'a> {
                 Piece::Range { layer, at, length } if *length < WORTHWHILE => {
                     let start = waiting.len();
                     waiting.resize(start + *length as usize, 0);
-                    let read = At { file: &layer.tar, at: *at, left: *length }.read_exact(&mut waiting[start..]);
+                    let read =
+                        At { file: &layer.tar, at: *at, left: *length }.read_exact(&mut waiting[start..]);
                     read.and_then(|()| gather(&[], &mut waiting, out))
                 }
-                Piece::Range { layer, at, length } => {
-                    out.write_all(&waiting).and_then(|()| {
-                        waiting.clear();
-                        copy_by_kernel(&layer.tar, *at, *length, out)
-                    })
-                }
+                Piece::Range { layer, at, length } => out.write_all(&waiting).and_then(|()| {
+                    waiting.clear();
+                    copy_by_kernel(&layer.tar, *at, *length, out)
+                }),
             };
             if let Err(error) = written {
                 return Ok(Err(error));

@@ -83,7 +83,8 @@ pub fn take_in(
             let unpacked = codec::reader(BufReader::with_capacity(1 << 18, &file)).map_err(failed)?;
             let mut source = Cancellable { inner: unpacked, job };
             let mut writer = BufWriter::with_capacity(1 << 20, &spool);
-            let gathered = read_tar(&mut source, rules, Some(&mut writer)).map_err(|bad| refused(path, &bad))?;
+            let gathered =
+                read_tar(&mut source, rules, Some(&mut writer)).map_err(|bad| refused(path, &bad))?;
             std::io::Write::flush(&mut writer).map_err(|error| Fault::io("write", &spool_path, &error))?;
             drop(writer);
             (gathered, spool)
@@ -93,7 +94,8 @@ pub fn take_in(
     let layer_path = stage.path("layer.tar");
     let write = || {
         let out = File::create_new(&layer_path)?;
-        let (_, index) = write_from_spool(gathered.into_entries(), &contents, BufWriter::with_capacity(1 << 20, out))?;
+        let (_, index) =
+            write_from_spool(gathered.into_entries(), &contents, BufWriter::with_capacity(1 << 20, out))?;
         Ok(index)
     };
     let index = write().map_err(|error: std::io::Error| Fault::io("write", &layer_path, &error))?;

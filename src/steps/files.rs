@@ -106,7 +106,12 @@ enum What {
 pub fn decode(node: &Node, folders: &Folders, user: &str, number: usize, faults: &mut Faults) -> Files {
     let name = node.text("name").map_or(number.to_string(), |name| name.value);
     let items = node.children.iter().filter_map(|child| item(child, folders, faults)).collect();
-    Files { id: format!("files:{name}@{user}"), name: format!("files-{name}"), place: node.place.clone(), items }
+    Files {
+        id: format!("files:{name}@{user}"),
+        name: format!("files-{name}"),
+        place: node.place.clone(),
+        items,
+    }
 }
 
 fn item(node: &Node, folders: &Folders, faults: &mut Faults) -> Option<Item> {
@@ -137,7 +142,9 @@ fn file(node: &Node, folders: &Folders, faults: &mut Faults) -> Option<What> {
                 Some(_) => ("both `from=` and `content=`", "keep one of them"),
             };
             faults.push(
-                Fault::error("files/content", format!("this file has {problem}")).at(&node.place, "here").help(help),
+                Fault::error("files/content", format!("this file has {problem}"))
+                    .at(&node.place, "here")
+                    .help(help),
             );
             None
         }
@@ -161,13 +168,23 @@ impl Step for Files {
     fn facts(&self, world: &World, _parallel: bool) -> Result<Facts, Fault> {
         let mut facts = Facts::new(Key::new("files", 1));
         for item in &self.items {
-            let fact = format!("/{}", String::from_utf8_lossy(item.path.as_bytes()).replace([' ', '\n'], "_"));
+            let fact =
+                format!("/{}", String::from_utf8_lossy(item.path.as_bytes()).replace([' ', '\n'], "_"));
             let mode = item.mode.map_or("-".to_string(), |mode| format!("{mode:04o}"));
             // The path itself stands in the value too: a fact's name has no blanks.
-            facts.key.fact(&fact, format_args!("{mode} {} {} {:?}", item.owner, item.what.word(), item.path.as_bytes().escape_ascii().to_string()));
+            facts.key.fact(
+                &fact,
+                format_args!(
+                    "{mode} {} {} {:?}",
+                    item.owner,
+                    item.what.word(),
+                    item.path.as_bytes().escape_ascii().to_string()
+                ),
+            );
             match &item.what {
                 What::File { path, shown } => {
-                    let file = world.memory.file(path).map_err(|fault| fault.at(&shown.place, "named here"))?;
+                    let file =
+                        world.memory.file(path).map_err(|fault| fault.at(&shown.place, "named here"))?;
                     facts.file(&fact, world.shown(path), file);
                     facts.key.fact(&fact, if is_executable(path) { "executable" } else { "plain" });
                 }
@@ -206,7 +223,9 @@ impl Step for Files {
             entries.push(entry);
         }
         entries.sort_by(|left, right| {
-            left.path.cmp(&right.path).then_with(|| (left.kind == Kind::Opaque).cmp(&(right.kind == Kind::Opaque)))
+            left.path
+                .cmp(&right.path)
+                .then_with(|| (left.kind == Kind::Opaque).cmp(&(right.kind == Kind::Opaque)))
         });
         entries.dedup_by(|left, right| left.path == right.path && left.kind == right.kind);
         self.write(entries, &sources, world)
@@ -214,7 +233,12 @@ impl Step for Files {
 }
 
 impl Files {
-    fn write(&self, entries: Vec<Entry>, sources: &[(EntryPath, &Item)], world: &World) -> Result<Made, Fault> {
+    fn write(
+        &self,
+        entries: Vec<Entry>,
+        sources: &[(EntryPath, &Item)],
+        world: &World,
+    ) -> Result<Made, Fault> {
         let path = world.store.stage()?.path("layer.tar");
         let failed = |error: io::Error| Fault::io("write", &path, &error);
         let out = File::create_new(&path).map_err(failed)?;
@@ -228,8 +252,11 @@ impl Files {
             let Some(item) = item else { continue };
             let mut content = item.what.open()?;
             let written = writer.file(entry, size, &mut content);
-            if written.map_err(|error| Fault::io("copy", &path, &error).at(&item.place, "this file"))? != digest {
-                return Err(Fault::build("source/changed", "a file changed while it was read").at(&item.place, "this one"));
+            if written.map_err(|error| Fault::io("copy", &path, &error).at(&item.place, "this file"))?
+                != digest
+            {
+                return Err(Fault::build("source/changed", "a file changed while it was read")
+                    .at(&item.place, "this one"));
             }
         }
         let (_, index) = writer.finish().map_err(failed)?;
@@ -241,7 +268,8 @@ impl Item {
     fn entry(&self, world: &World) -> Result<Entry, Fault> {
         let (kind, mode) = match &self.what {
             What::File { path, shown } => {
-                let (size, digest) = world.memory.file(path).map_err(|fault| fault.at(&shown.place, "named here"))?;
+                let (size, digest) =
+                    world.memory.file(path).map_err(|fault| fault.at(&shown.place, "named here"))?;
                 (Kind::File { size, digest, offset: 0 }, if is_executable(path) { 0o755 } else { 0o644 })
             }
             What::Content(text) => {

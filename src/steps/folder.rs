@@ -88,7 +88,9 @@ pub fn take_in(
     let mut entries = entries(tree, to, times)?;
     change(&mut entries);
     entries.sort_by(|left, right| {
-        left.path.cmp(&right.path).then_with(|| (left.kind == Kind::Opaque).cmp(&(right.kind == Kind::Opaque)))
+        left.path
+            .cmp(&right.path)
+            .then_with(|| (left.kind == Kind::Opaque).cmp(&(right.kind == Kind::Opaque)))
     });
     let path = world.store.stage()?.path("layer.tar");
     let out = File::create_new(&path).map_err(|error| Fault::io("write", &path, &error))?;
@@ -175,7 +177,13 @@ struct Source<'a> {
 }
 
 impl Source<'_> {
-    fn write(&self, entries: Vec<Entry>, out: BufWriter<File>, path: &Path, job: &Job<'_>) -> Result<Index, Fault> {
+    fn write(
+        &self,
+        entries: Vec<Entry>,
+        out: BufWriter<File>,
+        path: &Path,
+        job: &Job<'_>,
+    ) -> Result<Index, Fault> {
         let failed = |error: io::Error| Fault::io("write", path, &error);
         let mut writer = LayerWriter::new(out);
         for entry in entries {
@@ -207,7 +215,9 @@ impl Source<'_> {
         match writer.file(entry, size, &mut file) {
             Ok(written) if written == digest => Ok(()),
             Ok(_) => Err(changed_meanwhile(&path)),
-            Err(error) if matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof) => {
+            Err(error)
+                if matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof) =>
+            {
                 Err(changed_meanwhile(&path))
             }
             Err(error) => Err(Fault::io("copy", &path, &error)),

@@ -39,12 +39,26 @@ pub static WORD: Word = Word {
     properties: &[
         Field::new("from", Form::Path, "The folder or tar file.").default("looked for by its name"),
         Field::new("to", Form::ImagePath, "The directory of the image that it goes to.").default("/"),
-        Field::new("owner", Form::Text, "Whom everything in it belongs to: `\"user:group\"`, names or numbers; names are \
-            looked up in the image's own `/etc/passwd`. `\"keep\"` takes a tar's own numbers.").default("root:root"),
-        Field::new("modes", Form::OneOf(&["git", "keep"]), "Which of a folder's modes count: only whether a file can be \
-            executed, or all of them.").default("git"),
-        Field::new("timeout", Form::Integer { min: 1, max: 86_400 }, "Seconds after which its script is ended.")
-            .default("no limit"),
+        Field::new(
+            "owner",
+            Form::Text,
+            "Whom everything in it belongs to: `\"user:group\"`, names or numbers; names are \
+            looked up in the image's own `/etc/passwd`. `\"keep\"` takes a tar's own numbers.",
+        )
+        .default("root:root"),
+        Field::new(
+            "modes",
+            Form::OneOf(&["git", "keep"]),
+            "Which of a folder's modes count: only whether a file can be \
+            executed, or all of them.",
+        )
+        .default("git"),
+        Field::new(
+            "timeout",
+            Form::Integer { min: 1, max: 86_400 },
+            "Seconds after which its script is ended.",
+        )
+        .default("no limit"),
     ],
     children: &[
         Child::many(&INCLUDE),
@@ -104,7 +118,11 @@ static INPUT: Word = Word {
     docs: "A script sees its own folder, overlays that it asks for, the programs of the host, and its inputs.",
     example: "overlay \"kernel\" {\n    input \"downloads/linux.tar.xz\" variable=\"LINUX_TAR\"\n}\n",
     arguments: &[Field::new("path", Form::Path, "The file or folder.").required()],
-    properties: &[Field::new("variable", Form::Name, "An environment variable that tells the script where it is.")],
+    properties: &[Field::new(
+        "variable",
+        Form::Name,
+        "An environment variable that tells the script where it is.",
+    )],
     ..Word::BARE
 };
 
@@ -202,7 +220,10 @@ impl Overlay {
             let script = path.join("tar");
             Err(Fault::error("overlay/script", format!("`{}` is not executable", script.display()))
                 .at(&self.name.place, "the script of this overlay")
-                .help(format!("run `chmod +x {}`; if it is just a file, say `exclude \"/tar\"`", script.display())))
+                .help(format!(
+                    "run `chmod +x {}`; if it is just a file, say `exclude \"/tar\"`",
+                    script.display()
+                )))
         } else {
             Ok(Arc::new(FolderOverlay { overlay, path }))
         }
@@ -247,7 +268,8 @@ impl Overlay {
     /// Sets the owner of a folder's entries, then what `permissions` say.
     pub fn adapt(&self, entries: &mut [Entry]) {
         if let Some(owner) = &self.owner {
-            let own = |entry: &&mut Entry| entry.path.below(&self.to).is_some_and(|inside| !inside.is_empty());
+            let own =
+                |entry: &&mut Entry| entry.path.below(&self.to).is_some_and(|inside| !inside.is_empty());
             entries.iter_mut().filter(own).for_each(|entry| entry.owner = owner.clone());
         }
         entries.iter_mut().for_each(|entry| self.permit(entry));
@@ -265,7 +287,8 @@ impl Overlay {
     /// Sets what `permissions` say.
     fn permit(&self, entry: &mut Entry) {
         let Some(relative) = entry.path.below(&self.to).filter(|_| !entry.is_whiteout()) else { return };
-        let path = Path::new(<std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(relative)).to_path_buf();
+        let path =
+            Path::new(<std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(relative)).to_path_buf();
         for permission in self.permissions.iter().filter(|permission| permission.matcher.is_match(&path)) {
             if let (Some(mode), false) = (permission.mode, matches!(entry.kind, Kind::Symlink(_))) {
                 entry.mode = mode;
@@ -287,7 +310,8 @@ fn find(name: &Spanned<String>, search: &[PathBuf]) -> Result<PathBuf, Fault> {
     let fault = Fault::error("overlay/unknown", format!("no overlay is called `{}`", name.value))
         .at(&name.place, "not declared, and not found on the search path");
     // An overlay's own folder on the path hides it: its parent was meant.
-    let itself = search.iter().find(|folder| folder.file_name().is_some_and(|last| last == name.value.as_str()));
+    let itself =
+        search.iter().find(|folder| folder.file_name().is_some_and(|last| last == name.value.as_str()));
     if let Some(folder) = itself {
         let parent = folder.parent().unwrap_or(folder);
         return Err(fault.help(format!(
@@ -299,7 +323,9 @@ fn find(name: &Spanned<String>, search: &[PathBuf]) -> Result<PathBuf, Fault> {
     let names: Vec<String> = search.iter().flat_map(|folder| folder_names(folder)).collect();
     Err(match wording::nearest(&name.value, names.iter().map(String::as_str)) {
         Some(near) => fault.help(format!("did you mean `{near}`?")),
-        None if search.is_empty() => fault.help("say where overlays are: `search { overlays \"overlays\" }`, or `from=`"),
+        None if search.is_empty() => {
+            fault.help("say where overlays are: `search { overlays \"overlays\" }`, or `from=`")
+        }
         None => fault.help(format!(
             "looked in {}; declare it with `overlay \"{}\" from=…`",
             wording::all(search.iter().map(|folder| folder.display())),

@@ -21,6 +21,8 @@ pub struct Layer {
     pub index: Arc<Index>,
     /// Its tar.
     pub tar: Arc<File>,
+    /// Where that is.
+    pub path: std::path::PathBuf,
 }
 
 impl Layer {
@@ -86,7 +88,7 @@ impl Store {
         fs::rename(tar, &place).map_err(|error| Fault::io("write", &place, &error))?;
         self.seal(id)?;
         let file = File::open(&place).map_err(|error| Fault::io("read", &place, &error))?;
-        Ok(Layer { id, index: Arc::new(index), tar: Arc::new(file) })
+        Ok(Layer { id, index: Arc::new(index), tar: Arc::new(file), path: place })
     }
 
     /// Removes a layer.
@@ -108,7 +110,9 @@ impl Store {
         let sealed = seal
             .is_some_and(|seal| seal.tar == stamp && seal.boot == boot() && seal.index == Digest::of(&text));
         let fits = stamp.size == index.tar_size && (sealed || index.id() == id);
-        fits.then(|| (Layer { id, index: Arc::new(index), tar: Arc::new(tar) }, sealed))
+        fits.then(|| {
+            (Layer { id, index: Arc::new(index), tar: Arc::new(tar), path: self.tar_path(id) }, sealed)
+        })
     }
 
     fn seal(&self, id: LayerId) -> Result<(), Fault> {

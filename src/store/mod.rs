@@ -8,6 +8,7 @@
 //!   layers/ab/ID.seal         what both looked like when they were last known to be whole
 //!   records/ab/KEY            what the step with that key made; the key's text beside it
 //!   listings/ab/DIGEST        what a folder held, so that a later difference can be told
+//!   parsed/ab/DIGEST          a manifest's text, parsed
 //!   projects/HASH/journal     the last results of a project's steps, a line each, newest last
 //!   projects/HASH/trees/…     folders as they were seen last: sizes and times, so that nothing is read twice
 //!   projects/HASH/logs/…      what programs said
@@ -46,6 +47,7 @@ pub use upkeep::{Kept, Removed};
 
 use crate::fault::{Fault, reason};
 use crate::key::Digest;
+use crate::lang::raw::RawNode;
 
 /// The layout's version; another layout lives beside it.
 const LAYOUT: &str = "1";
@@ -132,6 +134,22 @@ impl Store {
     pub fn listing(&self, digest: Digest) -> Option<String> {
         let text = fs::read_to_string(self.sharded("listings", &digest, "")).ok()?;
         (Digest::of(&text) == digest).then_some(text)
+    }
+
+    /// Keeps a parsed text.
+    pub fn keep_parsed(&self, key: Digest, nodes: &[RawNode]) -> Result<(), Fault> {
+        // Plain data in memory: it cannot fail, and an empty text would not be read again.
+        let json = serde_json::to_vec(nodes).unwrap_or_default();
+        let mut bytes = crc32fast::hash(&json).to_le_bytes().to_vec();
+        bytes.extend_from_slice(&json);
+        write_whole(&self.sharded("parsed", &key, ""), &bytes)
+    }
+
+    /// A text parsed earlier, if it is still there and whole.
+    pub fn parsed(&self, key: Digest) -> Option<Vec<RawNode>> {
+        let bytes = fs::read(self.sharded("parsed", &key, "")).ok()?;
+        let (crc, json) = bytes.split_first_chunk()?;
+        (crc32fast::hash(json) == u32::from_le_bytes(*crc)).then(|| serde_json::from_slice(json).ok())?
     }
 
     fn sharded(&self, room: &str, digest: &Digest, ending: &str) -> PathBuf {

@@ -92,6 +92,7 @@ impl Store {
         }
         self.drop_dead_records();
         self.drop_old("listings", seconds);
+        self.drop_old("parsed", seconds);
         removed
     }
 
@@ -99,7 +100,7 @@ impl Store {
     pub fn clear(&self) -> Result<Removed, Fault> {
         let layers = self.layers();
         let removed = Removed { layers: layers.len(), bytes: layers.iter().map(|kept| kept.size).sum() };
-        for room in ["layers", "records", "listings", "projects", "tmp"] {
+        for room in ["layers", "records", "listings", "parsed", "projects", "tmp"] {
             let path = self.root().join(room);
             if path.exists() {
                 fs::remove_dir_all(&path).map_err(|error| Fault::io("remove", &path, &error))?;

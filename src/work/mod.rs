@@ -149,7 +149,14 @@ pub trait Output: Send + Sync + Debug {
         None
     }
     /// Writes it to `path`, which is aside: whoever called puts it into its place.
-    fn write(&self, world: &World, job: &Job<'_>, stack: &Stack, path: &Path, reuse: Reuse) -> Result<Written, Fault>;
+    fn write(
+        &self,
+        world: &World,
+        job: &Job<'_>,
+        stack: &Stack,
+        path: &Path,
+        reuse: Reuse,
+    ) -> Result<Written, Fault>;
 }
 
 /// What of an output's earlier version can be used again.

@@ -1,10 +1,10 @@
 //! Stacks: the layers under an output, and what they look like from above.
 
 use crate::fault::{Fault, Place};
+use crate::lang::Owner;
 use crate::layer::accounts::Accounts;
 use crate::layer::merge::{BadMerge, Node};
 use crate::layer::{Entry, EntryPath, Merged};
-use crate::lang::Owner;
 use crate::store::Layer;
 use crate::wording;
 
@@ -33,7 +33,9 @@ impl Stack {
     pub fn merged(&self) -> Result<Merged, Fault> {
         let mut merged = Merged::default();
         for (number, layer) in self.layers.iter().enumerate() {
-            merged.add_layer(number, &layer.layer.index.entries).map_err(|bad| self.bad_merge(number, &bad))?;
+            merged
+                .add_layer(number, &layer.layer.index.entries)
+                .map_err(|bad| self.bad_merge(number, &bad))?;
         }
         merged.settle();
         Ok(merged)
@@ -55,7 +57,10 @@ impl Stack {
             };
             let message = format!(
                 "`{}` is to belong to the {} `{}`, which the image's `/etc/{}` does not have",
-                unknown.path, unknown.what, unknown.name, file_of(unknown.what)
+                unknown.path,
+                unknown.what,
+                unknown.name,
+                file_of(unknown.what)
             );
             self.at(Fault::build("owner/unknown", message).help(help), node.map(|node| node.layer))
         })?;

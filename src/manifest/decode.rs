@@ -1,0 +1,327 @@
+//! From checked nodes to a manifest.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::variables::Variables;
+use super::{DEFAULT_EPOCH, Hypervisor, Image, Manifest, Said, Texts, Use, words};
+use crate::fault::{Fault, Faults, Place};
+use crate::lang::{Node, Spanned, check};
+use crate::steps::files;
+use crate::steps::overlay::{self, Overlay};
+use crate::wording;
+use crate::work::{Output, Step};
+use crate::{bases, outputs};
+
+/// The manifest, as far as there is one; `faults` tells what is wrong.
+pub(super) fn decode(
+    texts: &Texts,
+    variables: Variables,
+    said: &Said,
+    faults: &mut Faults,
+) -> Option<Manifest> {
+    let mut nodes = Vec::new();
+    for segment in &texts.segments {
+        let others: Vec<_> =
+            segment.nodes.iter().filter(|raw| raw.name != words::VARIABLE.name).cloned().collect();
+        nodes.extend(check(&others, &segment.source, words::TOP, &variables.values, faults));
+    }
+    let mut decoder = Decoder {
+        variables: &variables,
+        said,
+        overlay_path: Vec::new(),
+        declared: BTreeMap::new(),
+        resolved: BTreeMap::new(),
+        faults,
+    };
+    decoder.overlay_path = decoder.search(&nodes, texts);
+    let overlays = decoder.overlays(&nodes);
+    let images = decoder.images(&nodes);
+    let epoch = decoder.epoch(&nodes);
+    let overlay_path = std::mem::take(&mut decoder.overlay_path);
+    Some(Manifest {
+        project: texts.project.clone(),
+        epoch,
+        overlay_path,
+        overlays,
+        images,
+        variables: variables.values,
+    })
+}
+
+struct Decoder<'a> {
+    variables: &'a Variables,
+    said: &'a Said,
+    overlay_path: Vec<PathBuf>,
+    declared: BTreeMap<String, Overlay>,
+    /// Overlays by name; none for those that are at fault.
+    resolved: BTreeMap<String, Option<Arc<dyn Step>>>,
+    faults: &'a mut Faults,
+}
+
+impl Decoder<'_> {
+    fn epoch(&mut self, nodes: &[Node]) -> i64 {
+        let stated: Vec<&Node> = named(nodes, &words::EPOCH).collect();
+        if let [first, second, ..] = stated.as_slice() {
+            self.twice("epoch/twice", "the epoch is stated twice", &second.place, &first.place);
+        }
+        let stated = stated.first().and_then(|node| node.time("time"));
+        self.said.epoch.or(stated).unwrap_or(DEFAULT_EPOCH)
+    }
+
+    fn twice(&mut self, code: &'static str, message: impl Into<String>, again: &Place, first: &Place) {
+        self.faults.push(Fault::error(code, message).at(again, "again").at(first, "first here"));
+    }
+
+    /// The caller's folders, the manifest's, then those of older tools.
+    fn search(&mut self, nodes: &[Node], texts: &Texts) -> Vec<PathBuf> {
+        let mut path = self.said.overlay_path.clone();
+        let stated: Vec<Spanned<String>> = named(nodes, &words::SEARCH)
+            .flat_map(|node| node.children("overlays"))
+            .flat_map(|node| node.texts("folder"))
+            .collect();
+        for folder in &stated {
+            let whole = self.said.folders.path(folder);
+            self.look_at_search_folder(folder, &whole);
+            path.push(whole);
+        }
+        if stated.is_empty() {
+            path.push(texts.project.join("overlays"));
+        }
+        path.extend(self.said.older_overlay_path.iter().cloned());
+        path.retain(|folder| folder.is_dir());
+        path
+    }
+
+    fn look_at_search_folder(&mut self, stated: &Spanned<String>, whole: &std::path::Path) {
+        if whole.join("tar").is_file() {
+            let parent =
+                stated.value.trim_end_matches('/').rsplit_once('/').map_or(".", |(parent, _)| parent);
+            self.faults.push(
+                Fault::warning("search/overlay", format!("`{}` is itself an overlay", stated.value))
+                    .at(&stated.place, "its folders are looked at as overlays")
+                    .help(format!("did you mean its parent, `{parent}`?")),
+            );
+        } else if !whole.is_dir() && !stated.value.starts_with("~/") {
+            self.faults.push(
+                Fault::warning("search/missing", format!("there is no folder `{}`", stated.value))
+                    .at(&stated.place, "nothing is found here")
+                    .help("make it, or remove it from the search path"),
+            );
+        }
+    }
+
+    fn overlays(&mut self, nodes: &[Node]) -> Vec<Arc<dyn Step>> {
+        let mut order = Vec::new();
+        for node in named(nodes, &overlay::WORD) {
+            let decoded = overlay::decode(node, &self.said.folders, &self.variables.values, self.faults);
+            let Some(overlay) = decoded else { continue };
+            let name = overlay.name.clone();
+            if let Some(first) = self.declared.get(&name.value).map(|first| first.name.place.clone()) {
+                let message = format!("the overlay `{}` is declared twice", name.value);
+                self.twice("overlay/twice", message, &name.place, &first);
+                continue;
+            }
+            order.push(name.value.clone());
+            self.declared.insert(name.value, overlay);
+        }
+        order.iter().filter_map(|name| self.declared_overlay(name)).collect()
+    }
+
+    fn declared_overlay(&mut self, name: &str) -> Option<Arc<dyn Step>> {
+        let overlay = self.declared.get(name)?.clone();
+        self.resolve(&overlay)
+    }
+
+    fn resolve(&mut self, overlay: &Overlay) -> Option<Arc<dyn Step>> {
+        if let Some(known) = self.resolved.get(&overlay.name.value) {
+            return known.clone();
+        }
+        let resolved = self.faults.keep(overlay.resolve(&self.said.folders, &self.overlay_path));
+        self.resolved.insert(overlay.name.value.clone(), resolved.clone());
+        resolved
+    }
+
+    /// The overlay that is used by `name`; what is not declared is looked for on the search path.
+    fn used(&mut self, name: &Spanned<String>) -> Option<Arc<dyn Step>> {
+        if let Some(known) = self.resolved.get(&name.value) {
+            return known.clone();
+        }
+        let overlay = Overlay::named(name.clone(), &self.variables.values);
+        let resolved = overlay.resolve(&self.said.folders, &self.overlay_path).map_err(|mut fault| {
+            let declared = wording::nearest(&name.value, self.declared.keys().map(String::as_str));
+            if let Some(near) = declared {
+                fault.help = Some(format!("did you mean `{near}`?"));
+            }
+            fault
+        });
+        let resolved = self.faults.keep(resolved);
+        self.resolved.insert(name.value.clone(), resolved.clone());
+        resolved
+    }
+
+    fn images(&mut self, nodes: &[Node]) -> Vec<Image> {
+        let mut images: Vec<Image> = Vec::new();
+        for node in named(nodes, &words::IMAGE) {
+            let Some(image) = self.image(node) else { continue };
+            if let Some(first) = images.iter().find(|other| other.name.value == image.name.value) {
+                let (message, first) =
+                    (format!("the image `{}` is declared twice", image.name.value), first.name.place.clone());
+                self.twice("image/twice", message, &image.name.place, &first);
+                continue;
+            }
+            images.push(image);
+        }
+        if images.is_empty() && !self.faults.has_errors() {
+            self.faults.push(
+                Fault::error("image/none", "the manifest declares no image")
+                    .help("add one: `image \"NAME\" { overlays \"…\"; output \"tar\" }`"),
+            );
+        }
+        images
+    }
+
+    fn image(&mut self, node: &Node) -> Option<Image> {
+        let name = node.text("name")?;
+        let children = self.flat(node);
+        let mut steps = self.base(&children);
+        steps.extend(self.steps(&children, &name.value));
+        let outputs = self.outputs(&children);
+        let mut hypervisors: Vec<Hypervisor> = Vec::new();
+        for child in children.iter().filter(|child| child.word.name == words::HYPERVISOR.name) {
+            let Some(hypervisor) = self.hypervisor(child, &name.value, &steps) else { continue };
+            let first = hypervisors.iter().find(|other| other.name.value == hypervisor.name.value);
+            if let Some(first) = first.map(|first| first.name.place.clone()) {
+                let message =
+                    format!("the hypervisor `{}` stands twice in this image", hypervisor.name.value);
+                self.twice("hypervisor/twice", message, &hypervisor.name.place, &first);
+                continue;
+            }
+            hypervisors.push(hypervisor);
+        }
+        let any_hypervisor = children.iter().any(|child| child.word.name == words::HYPERVISOR.name);
+        let any_output = children.iter().any(|child| child.word.name == outputs::WORD.name);
+        if !any_hypervisor && !any_output {
+            self.no_output(&format!("the image `{}`", name.value), &node.place);
+        }
+        Some(Image {
+            name,
+            version: node.text("version").map(|version| version.value),
+            steps,
+            outputs,
+            hypervisors,
+        })
+    }
+
+    fn hypervisor(&mut self, node: &Node, image: &str, below: &[Use]) -> Option<Hypervisor> {
+        let name = node.text("name")?;
+        let children = self.flat(node);
+        let mut steps = self.steps(&children, &format!("{image}:{}", name.value));
+        steps.retain(|step| self.is_new(step, below));
+        let outputs = self.outputs(&children);
+        if !children.iter().any(|child| child.word.name == outputs::WORD.name) {
+            self.no_output(&format!("the hypervisor `{}`", name.value), &node.place);
+        }
+        Some(Hypervisor { name, steps, outputs })
+    }
+
+    fn no_output(&mut self, what: &str, place: &Place) {
+        self.faults.push(
+            Fault::error("output/none", format!("{what} has no output"))
+                .at(place, "nothing would be written")
+                .help("add one to its block: `output \"tar\"`"),
+        );
+    }
+
+    /// The children of a node, with those of every `when` that holds in its place.
+    fn flat<'n>(&mut self, node: &'n Node) -> Vec<&'n Node> {
+        let mut flat = Vec::new();
+        for child in &node.children {
+            if child.word.name != words::WHEN.name {
+                flat.push(child);
+            } else if self.holds(child) {
+                flat.extend(self.flat(child));
+            }
+        }
+        flat
+    }
+
+    fn holds(&mut self, node: &Node) -> bool {
+        let mut all = true;
+        let mut any = false;
+        for (name, value) in node.free() {
+            any = true;
+            all &= self.faults.keep(self.variables.holds(name, &value)).unwrap_or(false);
+        }
+        if !any && node.whole {
+            self.faults.push(
+                Fault::error("when/empty", "`when` names no variable")
+                    .at(&node.place, "a condition belongs here")
+                    .help("write `when NAME=\"value\" { … }`"),
+            );
+        }
+        all && any
+    }
+
+    fn base(&mut self, children: &[&Node]) -> Vec<Use> {
+        let stated: Vec<&&Node> =
+            children.iter().filter(|child| child.word.name == bases::WORD.name).collect();
+        if let [first, second, ..] = stated.as_slice() {
+            self.twice("base/twice", "this image has two bases", &second.place, &first.place);
+        }
+        let base = stated.first().and_then(|node| {
+            let step = bases::decode(node, &self.said.folders)?;
+            Some(Use { step, place: node.place.clone() })
+        });
+        base.into_iter().collect()
+    }
+
+    fn steps(&mut self, children: &[&Node], user: &str) -> Vec<Use> {
+        let mut steps: Vec<Use> = Vec::new();
+        let mut blocks = 0;
+        for child in children {
+            if child.word.name == words::OVERLAYS.name {
+                for name in child.texts("name") {
+                    let Some(step) = self.used(&name) else { continue };
+                    let used = Use { step, place: name.place };
+                    if self.is_new(&used, &steps) {
+                        steps.push(used);
+                    }
+                }
+            } else if child.word.name == files::WORD.name {
+                blocks += 1;
+                let step = files::decode(child, &self.said.folders, user, blocks, self.faults);
+                let step: Arc<dyn Step> = Arc::new(step);
+                if let Some(first) = steps.iter().find(|used| used.step.id() == step.id()) {
+                    let (message, first) = (format!("`{}` stands twice", step.id()), first.place.clone());
+                    self.twice("files/twice", message, &child.place, &first);
+                    continue;
+                }
+                steps.push(Use { step, place: child.place.clone() });
+            }
+        }
+        steps
+    }
+
+    /// Whether the step is not in the stack yet: an overlay that is there already would change nothing but order.
+    fn is_new(&mut self, used: &Use, below: &[Use]) -> bool {
+        let Some(first) = below.iter().find(|other| other.step.id() == used.step.id()) else { return true };
+        self.faults.push(
+            Fault::warning("overlays/twice", format!("`{}` is in this image already", used.step.name()))
+                .at(&used.place, "left out")
+                .at(&first.place, "it is used here")
+                .help("remove one of them"),
+        );
+        false
+    }
+
+    fn outputs(&mut self, children: &[&Node]) -> Vec<Arc<dyn Output>> {
+        let nodes = children.iter().filter(|child| child.word.name == outputs::WORD.name);
+        nodes.filter_map(|node| outputs::decode(node, &self.said.folders, self.faults)).collect()
+    }
+}
+
+fn named<'n>(nodes: &'n [Node], word: &'static crate::lang::Word) -> impl Iterator<Item = &'n Node> {
+    nodes.iter().filter(|node| node.word.name == word.name)
+}

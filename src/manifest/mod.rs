@@ -1,0 +1,111 @@
+//! The manifest: what was asked for. Texts become declarations; nothing is looked at but the manifest's own files, and
+//! whether what they name exists.
+//!
+//! In order: the file and what it includes are read and parsed ([`load`]); variables get their values
+//! ([`variables`]); everything is held against the table of words, `when` blocks are taken in or left out, and what
+//! fits is decoded ([`decode`]). Faults of every stage are reported together, as far as one stage can go on without
+//! the other.
+
+mod decode;
+mod load;
+mod variables;
+pub mod words;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::fault::{Faults, Place};
+use crate::lang::{Scope, Spanned};
+use crate::work::{Folders, Output, Step};
+
+pub use load::Texts;
+
+/// What a manifest asks for.
+#[derive(Debug)]
+pub struct Manifest {
+    /// The project's folder: the one of the first file.
+    pub project: PathBuf,
+    /// Variables and their values.
+    pub variables: Scope,
+    /// The time that everything gets: seconds since 1970.
+    pub epoch: i64,
+    /// Folders that overlays are looked for in, absolute, first match wins.
+    pub overlay_path: Vec<PathBuf>,
+    /// Overlays that are declared, in the order of the text.
+    pub overlays: Vec<Arc<dyn Step>>,
+    /// The images, in the order of the text.
+    pub images: Vec<Image>,
+}
+
+/// An image.
+#[derive(Debug)]
+pub struct Image {
+    /// Its name.
+    pub name: Spanned<String>,
+    /// Its version, if stated.
+    pub version: Option<String>,
+    /// Its base and what goes on top, lowest first.
+    pub steps: Vec<Use>,
+    /// Outputs of its own.
+    pub outputs: Vec<Arc<dyn Output>>,
+    /// What differs for hypervisors.
+    pub hypervisors: Vec<Hypervisor>,
+}
+
+/// What differs for a hypervisor.
+#[derive(Debug)]
+pub struct Hypervisor {
+    /// Its name.
+    pub name: Spanned<String>,
+    /// What goes on top of the image's steps.
+    pub steps: Vec<Use>,
+    /// Outputs.
+    pub outputs: Vec<Arc<dyn Output>>,
+}
+
+/// A step where it is used.
+#[derive(Clone, Debug)]
+pub struct Use {
+    /// The step.
+    pub step: Arc<dyn Step>,
+    /// Where it is used, which may be another place than where it is declared.
+    pub place: Place,
+}
+
+/// What the caller says beside the manifest.
+#[derive(Clone, Debug, Default)]
+pub struct Said {
+    /// Where relative paths start.
+    pub folders: Folders,
+    /// Variables that are set, by name.
+    pub set: Scope,
+    /// The environment's variables; only those that a manifest declares `env=#true` are looked at.
+    pub environment: Scope,
+    /// `SOURCE_DATE_EPOCH`, if it is set.
+    pub epoch: Option<i64>,
+    /// Folders that overlays are looked for in before the manifest's own.
+    pub overlay_path: Vec<PathBuf>,
+    /// Folders that overlays are looked for in after the manifest's own.
+    pub older_overlay_path: Vec<PathBuf>,
+}
+
+/// The time that everything gets unless something else is said: 2025-01-01T00:00:00Z.
+pub const DEFAULT_EPOCH: i64 = 1_735_689_600;
+
+/// What was read, as far as it could be, and everything that is wrong.
+#[derive(Debug)]
+pub struct Read {
+    /// The manifest, if nothing keeps it from being one.
+    pub manifest: Option<Manifest>,
+    /// Errors and warnings.
+    pub faults: Faults,
+}
+
+/// Reads the manifest in `texts`.
+pub fn read(texts: &Texts, said: &Said) -> Read {
+    let mut faults = texts.faults.clone();
+    let scope = variables::scope(texts, said, &mut faults);
+    let manifest = decode::decode(texts, scope, said, &mut faults);
+    let manifest = if faults.has_errors() { None } else { manifest };
+    Read { manifest, faults }
+}

@@ -1,0 +1,164 @@
+//! The words of a manifest that are no step, base or output of their own.
+
+use crate::lang::{Child, Field, Form, Word};
+use crate::{bases, outputs, steps};
+
+/// What may stand at the top of a manifest.
+pub static TOP: &[Child] = &[
+    Child::many(&VARIABLE),
+    Child::once(&SEARCH),
+    Child::many(&INCLUDE),
+    Child::once(&EPOCH),
+    Child::many(&steps::overlay::WORD),
+    Child::many(&IMAGE),
+];
+
+/// `variable NAME …`
+pub static VARIABLE: Word = Word {
+    name: "variable",
+    summary: "a value that the caller may change",
+    docs: "Set with `--set NAME=VALUE`, or by the environment variable of that name if `env=#true`. `${NAME}` stands for \
+           the value inside any string of the manifest (`$${` for the two characters), `when` asks for it, and the \
+           scripts of overlays see it. With `list=#true` it holds words separated by commas, as xcluster's SETUP does.",
+    example: "variable \"SETUP\" default=\"ipv4\" list=#true {\n    one-of \"ipv4\" \"ipv6\" \"test\"\n}\n",
+    arguments: &[Field::new("name", Form::Name, "Its name.").required()],
+    properties: &[
+        Field::new("default", Form::Text, "Its value when nobody sets it.").default("empty"),
+        Field::new("env", Form::Flag, "Whether the environment variable of its name sets it.")
+            .default("#false"),
+        Field::new("list", Form::Flag, "Whether it holds words separated by commas.").default("#false"),
+        Field::new("docs", Form::Text, "What it is for."),
+    ],
+    children: &[Child::once(&ONE_OF)],
+    ..Word::BARE
+};
+
+static ONE_OF: Word = Word {
+    name: "one-of",
+    summary: "the values that a variable may have",
+    docs: "Any other value is an error. For a list, each of its words must be one of them.",
+    example: "variable \"SETUP\" default=\"ipv4\" {\n    one-of \"ipv4\" \"ipv6\"\n}\n",
+    rest: Some(Field::new("value", Form::Text, "A value.").required()),
+    ..Word::BARE
+};
+
+/// `search { … }`
+pub static SEARCH: Word = Word {
+    name: "search",
+    summary: "where things are looked for by their name",
+    docs: "The first match wins. The folders of `IMGBUILD_OVERLAY_PATH` come before these, and those of \
+           `XCLUSTER_OVLPATH` after them.",
+    example: "search {\n    overlays \"overlays\" \"~/overlays\"\n}\n",
+    children: &[Child::once(&SEARCH_OVERLAYS)],
+    ..Word::BARE
+};
+
+static SEARCH_OVERLAYS: Word = Word {
+    name: "overlays",
+    summary: "folders that hold overlays",
+    docs: "Each of them holds overlays, one folder each.",
+    example: "search {\n    overlays \"overlays\"\n}\n",
+    rest: Some(Field::new("folder", Form::Path, "A folder.").required()),
+    ..Word::BARE
+};
+
+/// `include PATH`
+pub static INCLUDE: Word = Word {
+    name: "include",
+    summary: "take in another file",
+    docs: "As if its text stood here. Relative paths in it start at its own folder.",
+    example: "include \"common.kdl\"\n",
+    arguments: &[Field::new("path", Form::Path, "The file.").required()],
+    ..Word::BARE
+};
+
+/// `epoch TIME`
+pub static EPOCH: Word = Word {
+    name: "epoch",
+    summary: "the time that everything in the images gets",
+    docs: "Files of overlays get it as their time, and no file of a base is later. The environment's \
+           `SOURCE_DATE_EPOCH` is stronger. Without either it is 2025-01-01.",
+    example: "epoch \"2025-06-01T12:00:00Z\"\n",
+    arguments: &[
+        Field::new("time", Form::Time, "A date, a date and time in UTC, or seconds since 1970.").required()
+    ],
+    ..Word::BARE
+};
+
+/// `image NAME …`
+pub static IMAGE: Word = Word {
+    name: "image",
+    summary: "an image",
+    docs: "Made of its base and, on top of it, of what its block names, in the order of the text. Each hypervisor adds to \
+           that. An image with outputs of its own, or without hypervisors, is a target by itself; a hypervisor's target \
+           is called `IMAGE:HYPERVISOR`.",
+    example: "image \"server\" version=\"0.2\" {\n    overlays \"timezone\" \"site\"\n    output \"tar\"\n    hypervisor \
+              \"lxc\" {\n        overlays \"lxc\"\n        output \"tar\" compression=\"xz\"\n    }\n}\n",
+    arguments: &[Field::new("name", Form::Name, "Its name.").required()],
+    properties: &[Field::new("version", Form::Text, "Its version, as text.")],
+    children: &[
+        Child::once(&bases::WORD),
+        Child::many(&OVERLAYS),
+        Child::many(&steps::files::WORD),
+        Child::many(&HYPERVISOR),
+        outputs::CHILD,
+        Child::many(&WHEN),
+    ],
+    ..Word::BARE
+};
+
+/// `hypervisor NAME …`
+pub static HYPERVISOR: Word = Word {
+    name: "hypervisor",
+    summary: "what differs for one hypervisor",
+    docs: "What its block names goes on top of what the image names. The name is free.",
+    example: "image \"server\" {\n    overlays \"site\"\n    hypervisor \"qemu\" {\n        overlays \"serial-console\"\n  \
+              \x20     output \"cpio\" compression=\"zstd\"\n    }\n}\n",
+    arguments: &[Field::new("name", Form::Name, "Its name.").required()],
+    children: &[
+        Child::many(&OVERLAYS),
+        Child::many(&steps::files::WORD),
+        outputs::CHILD,
+        Child::many(&WHEN_INSIDE),
+    ],
+    ..Word::BARE
+};
+
+/// `overlays NAME …`
+pub static OVERLAYS: Word = Word {
+    name: "overlays",
+    summary: "overlays, by their names, lowest first",
+    docs: "Each is a layer. An overlay that is not declared is looked for by its name in the folders of `search`.",
+    example: "image \"server\" {\n    overlays \"timezone\" \"site\"\n    output \"tar\"\n}\n",
+    rest: Some(Field::new("name", Form::Name, "An overlay.").required()),
+    ..Word::BARE
+};
+
+const WHEN_DOCS: &str = "Its block counts only when every variable that it names has that value; of a `list=#true` \
+                         variable, when that word is among its words.";
+const WHEN_EXAMPLE: &str = "variable \"SETUP\" default=\"ipv4\"\nimage \"server\" {\n    overlays \"site\"\n    when \
+                            SETUP=\"ipv6\" {\n        overlays \"ipv6\"\n    }\n    output \"tar\"\n}\n";
+const WHEN_FIELD: Field =
+    Field::new("VARIABLE", Form::Text, "A variable of the manifest and the value it has to have.");
+
+/// `when VARIABLE=VALUE { … }` in an image.
+pub static WHEN: Word = Word {
+    name: "when",
+    summary: "a part that counts only for certain values of variables",
+    docs: WHEN_DOCS,
+    example: WHEN_EXAMPLE,
+    free_properties: Some(WHEN_FIELD),
+    children: IMAGE.children,
+    ..Word::BARE
+};
+
+/// `when VARIABLE=VALUE { … }` in a hypervisor.
+pub static WHEN_INSIDE: Word = Word {
+    name: "when",
+    summary: "a part that counts only for certain values of variables",
+    docs: WHEN_DOCS,
+    example: WHEN_EXAMPLE,
+    free_properties: Some(WHEN_FIELD),
+    children: HYPERVISOR.children,
+    ..Word::BARE
+};

@@ -1,0 +1,162 @@
+//! `output "dir"`: the image as a folder.
+
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{PermissionsExt, lchown, symlink};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustix::fs::{AtFlags, CWD, FileType, Mode, Timespec, Timestamps, XattrFlags};
+
+use super::{Kind, Stated};
+use crate::fault::{Fault, Faults, Place};
+use crate::key::Key;
+use crate::lang::value::Id;
+use crate::lang::{Node, Spanned, Word};
+use crate::layer::merge::Node as TreeNode;
+use crate::layer::{Entry, Kind as EntryKind};
+use crate::work::{Facts, Folders, Job, Output, Reuse, Stack, World, Written};
+
+pub(super) const KIND: Kind = Kind { word: &WORD, decode };
+
+static WORD: Word = Word {
+    name: "dir",
+    summary: "the image as a folder",
+    docs: "As root, with owners, devices and all extended attributes. As anybody else, everything belongs to whoever \
+           builds, device nodes are left out, and of the extended attributes only those that a user may set are kept. \
+           The folder is replaced as a whole; what else was put there goes.",
+    example: "image \"server\" {\n    overlays \"site\"\n    output \"dir\"\n}\n",
+    ..Word::BARE
+};
+
+#[derive(Debug)]
+struct FolderOutput {
+    stated: Stated,
+}
+
+fn decode(node: &Node, _folders: &Folders, _faults: &mut Faults) -> Option<Arc<dyn Output>> {
+    Some(Arc::new(FolderOutput { stated: Stated::of(node) }))
+}
+
+impl Output for FolderOutput {
+    fn kind(&self) -> &'static str {
+        "dir"
+    }
+    fn extension(&self) -> String {
+        "dir".into()
+    }
+    fn place(&self) -> &Place {
+        &self.stated.place
+    }
+    fn path(&self) -> Option<&Spanned<String>> {
+        self.stated.path.as_ref()
+    }
+    fn is_folder(&self) -> bool {
+        true
+    }
+
+    fn facts(&self, world: &World) -> Result<Facts, Fault> {
+        let mut key = Key::new("output-dir", 1);
+        key.fact("epoch", world.epoch);
+        key.fact("as", if is_root() { "root" } else { "user" });
+        Ok(Facts::new(key))
+    }
+
+    fn write(
+        &self,
+        world: &World,
+        job: &Job<'_>,
+        stack: &Stack,
+        path: &Path,
+        _reuse: Reuse,
+    ) -> Result<Written, Fault> {
+        let merged = stack.image(world.epoch)?;
+        let tree = Folder { root: path, as_root: is_root() };
+        fs::create_dir(path).map_err(|error| Fault::io("make", path, &error))?;
+        for node in merged.nodes() {
+            job.go_on()?;
+            let place = tree.place(&node.entry);
+            tree.make(node, stack, &place).map_err(|error| Fault::io("write", &place, &error))?;
+        }
+        // What is put into a directory changes its time, and what may not be written to could not be filled: last.
+        for node in merged.nodes().collect::<Vec<_>>().into_iter().rev() {
+            if node.entry.kind == EntryKind::Directory {
+                let place = tree.place(&node.entry);
+                tree.attributes(&node.entry, &place).map_err(|error| Fault::io("write", &place, &error))?;
+            }
+        }
+        Ok(Written::default())
+    }
+}
+
+fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+struct Folder<'a> {
+    root: &'a Path,
+    as_root: bool,
+}
+
+impl Folder<'_> {
+    /// Every directory on the way is one that was made here, never a link: merged paths have none in them.
+    fn place(&self, entry: &Entry) -> PathBuf {
+        self.root.join(entry.path.as_os_str())
+    }
+
+    fn make(&self, node: &TreeNode, stack: &Stack, place: &Path) -> io::Result<()> {
+        let entry = &node.entry;
+        match &entry.kind {
+            EntryKind::Directory if entry.path.is_root() => return Ok(()),
+            EntryKind::Directory => return fs::create_dir(place),
+            EntryKind::File { size, .. } => {
+                let mut out = File::create_new(place)?;
+                if let Some(layer) = stack.layer_of(node) {
+                    let copied = io::copy(&mut layer.content(entry).take(*size), &mut out)?;
+                    if copied != *size {
+                        return Err(io::Error::from(io::ErrorKind::UnexpectedEof));
+                    }
+                }
+            }
+            EntryKind::Symlink(target) => symlink(OsStr::from_bytes(target), place)?,
+            EntryKind::Hardlink(holder) => return fs::hard_link(self.root.join(holder.as_os_str()), place),
+            EntryKind::Fifo => special(place, FileType::Fifo, 0)?,
+            EntryKind::Character(..) | EntryKind::Block(..) if !self.as_root => return Ok(()),
+            EntryKind::Character(major, minor) => {
+                special(place, FileType::CharacterDevice, rustix::fs::makedev(*major, *minor))?;
+            }
+            EntryKind::Block(major, minor) => {
+                special(place, FileType::BlockDevice, rustix::fs::makedev(*major, *minor))?;
+            }
+            EntryKind::Whiteout | EntryKind::Opaque => return Ok(()),
+        }
+        self.attributes(entry, place)
+    }
+
+    /// Owner first: changing it takes set-user-ID bits away.
+    fn attributes(&self, entry: &Entry, place: &Path) -> io::Result<()> {
+        if let (true, Id::Number(user), Id::Number(group)) =
+            (self.as_root, &entry.owner.user, &entry.owner.group)
+        {
+            lchown(place, Some(*user), Some(*group))?;
+        }
+        if !matches!(entry.kind, EntryKind::Symlink(_)) {
+            fs::set_permissions(place, fs::Permissions::from_mode(entry.mode))?;
+        }
+        for (name, value) in &entry.xattrs {
+            let set = rustix::fs::lsetxattr(place, name.as_slice(), value, XattrFlags::empty());
+            if self.as_root || name.starts_with(b"user.") {
+                set?;
+            }
+        }
+        let time = Timespec { tv_sec: entry.mtime, tv_nsec: 0 };
+        let times = Timestamps { last_access: time, last_modification: time };
+        Ok(rustix::fs::utimensat(CWD, place, &times, AtFlags::SYMLINK_NOFOLLOW)?)
+    }
+}
+
+fn special(place: &Path, kind: FileType, device: u64) -> io::Result<()> {
+    Ok(rustix::fs::mknodat(CWD, place, kind, Mode::from_raw_mode(0o600), device)?)
+}
