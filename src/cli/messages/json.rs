@@ -1,0 +1,99 @@
+//! A line of JSON a fault, whole: nothing is cut, and no line is more than one fault.
+//!
+//! The shape only grows: programs rely on it.
+
+use crate::cli::messages::positions::{Extent, Positions};
+use crate::cli::messages::visible::is_hidden;
+use crate::cli::messages::word;
+use crate::fault::{Fault, Label};
+use serde::Serialize;
+use std::fmt::Write;
+
+pub(super) fn render(faults: &[Fault]) -> String {
+    let mut positions = Positions::default();
+    faults.iter().map(|fault| line(fault, &mut positions)).collect()
+}
+
+#[derive(Serialize)]
+struct FaultLine<'a> {
+    code: &'a str,
+    severity: &'a str,
+    message: &'a str,
+    help: Option<&'a str>,
+    labels: Vec<LabelEntry<'a>>,
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    output: &'a [String],
+}
+
+#[derive(Serialize)]
+struct LabelEntry<'a> {
+    file: &'a str,
+    line: usize,
+    column: usize,
+    end_line: usize,
+    end_column: usize,
+    text: &'a str,
+}
+
+fn line<'a>(fault: &'a Fault, positions: &mut Positions<'a>) -> String {
+    let line = FaultLine {
+        code: fault.code,
+        severity: word(fault.severity),
+        message: &fault.message,
+        help: fault.help.as_deref(),
+        labels: fault.labels.iter().map(|label| entry(label, positions)).collect(),
+        output: &fault.output,
+    };
+    // Only maps with odd keys and foreign `Serialize`s can fail.
+    let mut text = escape_hidden(&serde_json::to_string(&line).unwrap_or_default());
+    text.push('\n');
+    text
+}
+
+fn entry<'a>(label: &'a Label, positions: &mut Positions<'a>) -> LabelEntry<'a> {
+    let Extent { file, line, column, end_line, end_column } = positions.extent(&label.place);
+    LabelEntry { file, line, column, end_line, end_column, text: &label.text }
+}
+
+/// JSON with `\u` for the characters that JSON lets through (RFC 8259, section 7, asks it for C0 alone) but that
+/// drive a terminal, or end a line for some readers. They stand in strings only, where it changes no value.
+pub(super) fn escape_hidden(json: &str) -> String {
+    let mut text = String::with_capacity(json.len() + 1);
+    for letter in json.chars() {
+        if is_hidden(letter) {
+            // Writing into a string cannot fail; what is hidden is below U+10000, so four digits are enough.
+            let _ = write!(text, "\\u{:04x}", u32::from(letter));
+        } else {
+            text.push(letter);
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::messages::samples::{failed, full, hostile, twice, unknown};
+    use insta::assert_snapshot;
+    use serde_json::Value;
+
+    #[test]
+    fn json_is_a_line_a_fault() {
+        let faults = [unknown(), twice(), failed(), full()];
+        assert_snapshot!(render(&faults), @r#"
+        {"code":"overlay/unknown","severity":"error","message":"there is no overlay `timezon`","help":"did you mean `timezone`?","labels":[{"file":"image.kdl","line":8,"column":11,"end_line":8,"end_column":20,"text":"in none of the folders that are searched"},{"file":"image.kdl","line":3,"column":14,"end_line":3,"end_column":37,"text":"which are these"}]}
+        {"code":"output/twice","severity":"warning","message":"the output `qcow2` is asked for twice","help":null,"labels":[{"file":"image.kdl","line":11,"column":9,"end_line":11,"end_column":23,"text":"again here"},{"file":"image.kdl","line":10,"column":9,"end_line":10,"end_column":23,"text":"first here"}]}
+        {"code":"hook/failed","severity":"error","message":"hook `20-motd` failed with exit code 100","help":"`imgbuild shell hook:setup/20-motd` opens a shell where it stood","labels":[{"file":"hooks/20-motd, new","line":2,"column":1,"end_line":2,"end_column":22,"text":""},{"file":"image.kdl","line":6,"column":1,"end_line":6,"end_column":20,"text":"for this image"}],"output":["Reading package lists... 10%\rReading package lists... Done","\u001b[1;31mE:\u001b[0m Unable to locate package nginx","::set-output name=100%::gone"]}
+        {"code":"io/no-space","severity":"error","message":"cannot write `build/a.tar`: no space left on device","help":"free some space there","labels":[]}
+        "#);
+    }
+
+    #[test]
+    fn escaped_json_says_the_same() {
+        let fault = hostile();
+        let line: Value = serde_json::from_str(&render(&[hostile()])).expect("JSON");
+        assert_eq!(line["message"], fault.message.as_str());
+        assert_eq!(line["labels"][0]["file"], fault.labels[0].place.source.name.as_str());
+        assert_eq!(line["output"][0], fault.output[0].as_str());
+    }
+}
