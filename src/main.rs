@@ -1,3 +1,10 @@
 //! The program.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    if let Some(code) = imgbuild::sandbox::entered() {
+        return code;
+    }
+    ExitCode::SUCCESS
+}

@@ -1,1 +1,94 @@
 //! The only room that starts a program.
+//!
+//! A program that a project brings runs in a sandbox: it sees what was declared, and nothing else of the machine, of
+//! the network, or of the people who use it; all that it starts ends with it; and nothing outlives imgbuild, however
+//! that is killed. The room knows what a program sees and how it is followed. It does not know what its result means.
+//!
+//! Three processes take part, from the outside in:
+//!
+//! - imgbuild ([`Launcher`]) starts its own program once more, and listens: output by a pipe, everything else by a socket;
+//! - the outer stage (`namespaces`) leaves the namespaces of the host, which a process with threads could not;
+//! - the inner stage (`init`), first of the new pid namespace, makes the root (`root`), starts the program, and answers it.
+//!
+//! Root is no different from anyone: a program gets a user namespace with one user in it, and no capability at all.
+//!
+//! A kind of program is a page that says what an [`Order`](wire::Order) for it is: an overlay's script (`tar_script`)
+//! sees the host's system folders, and asks by `xcluster` for more.
+
+mod clear;
+mod host_programs;
+mod init;
+mod kernel;
+mod launch;
+mod namespaces;
+mod output;
+mod refusal;
+mod root;
+mod search;
+mod tar_script;
+mod wire;
+mod xcluster;
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use serde::{Deserialize, Serialize};
+
+pub use host_programs::{PATH, resolve_program};
+pub use launch::Launcher;
+pub use search::find_overlay;
+pub use tar_script::{TarRun, TarScript};
+
+/// The first argument that makes this program a stage of a sandbox.
+const STAGE: &str = "__sandbox";
+/// Inside: the writable folder for the result.
+const OUT: &str = "/imgbuild/out";
+/// Inside: imgbuild itself, as the program that a script knows as `$XCLUSTER`.
+const XCLUSTER: &str = "/imgbuild/xcluster";
+/// Inside: where `xcluster` asks.
+const SOCKET: &str = "/imgbuild/socket";
+/// Inside: a file that nobody can open, which stands where a file is hidden.
+const NOTHING: &str = "/imgbuild/nothing";
+
+/// Something of the host that a script asked for while it ran: its result depends on the answer.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Asked {
+    /// Another overlay's folder. [`find_overlay`] answers again.
+    Overlay {
+        /// The name that was asked for.
+        name: String,
+        /// The host's folder.
+        found: Option<PathBuf>,
+    },
+    /// A program of the host, copied or listed with its libraries. [`resolve_program`] with [`PATH`] answers again;
+    /// which libraries are loaded depends on `/etc/ld.so.cache` too.
+    Program {
+        /// The name that was asked for; a path where [`PATH`] would not lead there.
+        name: String,
+        /// The real file.
+        found: Option<PathBuf>,
+        /// The files whose bytes were used: the program and its libraries.
+        files: Vec<PathBuf>,
+    },
+    /// Other files of the host: libraries of a program that the script made itself, the loader.
+    Files {
+        /// The files whose bytes were used.
+        files: Vec<PathBuf>,
+    },
+}
+
+/// Does what this process was started for, if imgbuild started it as a part of a sandbox.
+///
+/// `main` calls this before all else, before any thread is made, and ends with the code that it gets.
+pub fn entered() -> Option<ExitCode> {
+    let mut arguments = std::env::args_os();
+    let name = arguments.next().unwrap_or_default();
+    if Path::new(&name).file_name() == Path::new(XCLUSTER).file_name() {
+        return Some(xcluster::answer(arguments, std::env::vars_os()));
+    }
+    match arguments.next() {
+        Some(first) if first == OsStr::new(STAGE) => Some(namespaces::outer_stage()),
+        _ => None,
+    }
+}

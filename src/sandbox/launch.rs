@@ -1,0 +1,296 @@
+//! imgbuild's side of a sandbox: starts one, listens to it, and ends it.
+
+use std::collections::HashSet;
+use std::io::{self, ErrorKind, PipeReader, Read, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+
+use super::output::Output;
+use super::wire::{Exit, Order, Refusal, Word};
+use super::{Asked, STAGE, refusal};
+use crate::fault::Fault;
+use crate::wording;
+
+/// How soon an interruption is noticed.
+const ROUND: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
+/// How long a sandbox may take to end after it was told to, before it is killed from outside.
+const GRACE: Timespec = Timespec { tv_sec: 5, tv_nsec: 0 };
+/// How long a sandbox with nothing in it may take.
+const PROBE: Duration = Duration::from_secs(10);
+
+/// Starts sandboxes.
+///
+/// Everything that runs ends when the thread that started it ends, or when imgbuild is killed in whatever way. All
+/// calls here wait in the calling thread, so there is nothing to heed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Launcher {
+    program: PathBuf,
+}
+
+impl Default for Launcher {
+    /// Starts the program that is running, which must be imgbuild's: see [`entered`](super::entered).
+    fn default() -> Launcher {
+        Launcher::of("/proc/self/exe")
+    }
+}
+
+impl Launcher {
+    /// Starts `program`, which must be imgbuild's; for who uses the library from elsewhere.
+    pub fn of(program: impl Into<PathBuf>) -> Launcher {
+        Launcher { program: program.into() }
+    }
+
+    /// Whether sandboxes can be made here. Makes one and leaves it, which takes a few milliseconds.
+    pub fn available(&self) -> Result<(), Fault> {
+        let never = AtomicBool::new(false);
+        let mut quiet = |_: &str| {};
+        let watch =
+            Watch { log: Path::new("/dev/null"), timeout: Some(PROBE), stop: &never, line: &mut quiet };
+        self.run(Order::default(), watch).map(|_| ())
+    }
+
+    /// Runs what `order` says. Root tries without a user namespace where there is none to be had.
+    pub(super) fn run(&self, mut order: Order, mut watch: Watch<'_>) -> Result<Ended, Fault> {
+        order.own_users = true;
+        let first = self.run_once(&order, &mut watch)?;
+        let Some(refused) = first.refused else { return Ok(first) };
+        if !rustix::process::geteuid().is_root() {
+            return Err(refusal::fault(&refused));
+        }
+        order.own_users = false;
+        let second = self.run_once(&order, &mut watch)?;
+        match second.refused {
+            None => Ok(second),
+            Some(_) => Err(refusal::fault(&refused)),
+        }
+    }
+
+    fn run_once(&self, order: &Order, watch: &mut Watch<'_>) -> Result<Ended, Fault> {
+        let output =
+            Output::new(watch.log, watch.line).map_err(|error| Fault::io("write", watch.log, &error))?;
+        let end = watch.timeout.and_then(|time| Instant::now().checked_add(time));
+        let started = self.start(order).map_err(|error| cannot_start(&error))?;
+        let mut run =
+            Run { started, output, words: Vec::new(), seen: HashSet::new(), ended: Ended::default() };
+        let stopped = run.listen(watch.stop, end).map_err(|error| lost(&error));
+        run.finish(stopped?, watch.log, watch.timeout)
+    }
+
+    fn start(&self, order: &Order) -> io::Result<Started> {
+        let (socket, inner) = UnixStream::pair()?;
+        let (reader, writer) = io::pipe()?;
+        let child = Command::new(&self.program)
+            .arg0("imgbuild")
+            .arg(STAGE)
+            .env_clear()
+            .current_dir("/")
+            // An interrupt from the terminal is for imgbuild, which ends its sandboxes in order.
+            .process_group(0)
+            .stdin(OwnedFd::from(inner))
+            .stdout(writer.try_clone()?)
+            .stderr(writer)
+            .spawn()?;
+        let mut started = Started { child, socket: Some(socket), reader: Some(reader) };
+        // A stage that has ended has said why, which is better than that it did not listen.
+        let _ = started.order(order);
+        Ok(started)
+    }
+}
+
+/// What a run is watched with.
+pub(super) struct Watch<'a> {
+    /// Where all that it prints goes.
+    pub log: &'a Path,
+    /// How long it may take.
+    pub timeout: Option<Duration>,
+    /// Set to interrupt it.
+    pub stop: &'a AtomicBool,
+    /// Told every line.
+    pub line: &'a mut dyn FnMut(&str),
+}
+
+/// How a run ended.
+#[derive(Debug, Default)]
+pub(super) struct Ended {
+    /// How the program ended; nothing if it could not be started.
+    pub exit: Option<Exit>,
+    /// Why the program could not be started.
+    pub not_started: Option<String>,
+    /// What it asked for, each thing once.
+    pub asked: Vec<Asked>,
+    /// What it asked for that is not there.
+    pub missing: Vec<String>,
+    /// Its last lines.
+    pub tail: Vec<String>,
+    refused: Option<Refusal>,
+}
+
+/// Says a word (or an order) on a socket.
+pub(super) fn say(mut socket: &UnixStream, word: &impl serde::Serialize) -> io::Result<()> {
+    let mut line = serde_json::to_vec(word)?;
+    line.push(b'\n');
+    socket.write_all(&line)
+}
+
+/// The outer stage, with the ends of what connects us; an end that was closed from inside is gone.
+struct Started {
+    child: Child,
+    socket: Option<UnixStream>,
+    reader: Option<PipeReader>,
+}
+
+impl Started {
+    fn order(&mut self, order: &Order) -> io::Result<()> {
+        self.socket.as_ref().map_or(Ok(()), |socket| say(socket, order))
+    }
+
+    /// Whether the outer stage ends by itself, as it does when the inner one finds its socket closed.
+    fn ends_soon(&self) -> bool {
+        let Ok(process) = pidfd_open(Pid::from_child(&self.child), PidfdFlags::empty()) else { return false };
+        matches!(poll(&mut [PollFd::new(&process, PollFlags::IN)], Some(&GRACE)), Ok(1))
+    }
+}
+
+/// Whoever leaves early leaves nothing running.
+impl Drop for Started {
+    fn drop(&mut self) {
+        self.socket = None;
+        if !self.ends_soon() {
+            let _ = self.child.kill();
+        }
+        let _ = self.child.wait();
+    }
+}
+
+/// Why a run was ended from outside.
+enum Stopped {
+    Interrupted,
+    TimeOut,
+}
+
+struct Run<'a> {
+    started: Started,
+    output: Output<'a>,
+    words: Vec<u8>,
+    seen: HashSet<Word>,
+    ended: Ended,
+}
+
+impl Run<'_> {
+    /// Listens until both ends are closed from inside, which happens when all there has ended.
+    fn listen(&mut self, stop: &AtomicBool, end: Option<Instant>) -> io::Result<Option<Stopped>> {
+        let mut piece = vec![0; 64 * 1024];
+        while self.started.socket.is_some() || self.started.reader.is_some() {
+            if stop.load(Ordering::Relaxed) {
+                return Ok(Some(Stopped::Interrupted));
+            }
+            if end.is_some_and(|end| Instant::now() >= end) {
+                return Ok(Some(Stopped::TimeOut));
+            }
+            let (socket, reader) = self.wait()?;
+            if socket {
+                self.hear(&mut piece)?;
+            }
+            if reader {
+                self.read(&mut piece)?;
+            }
+        }
+        Ok(None)
+    }
+
+    fn wait(&self) -> io::Result<(bool, bool)> {
+        let Started { socket, reader, .. } = &self.started;
+        let mut descriptors: Vec<PollFd<'_>> = Vec::new();
+        descriptors.extend(socket.as_ref().map(|socket| PollFd::new(socket, PollFlags::IN)));
+        descriptors.extend(reader.as_ref().map(|reader| PollFd::new(reader, PollFlags::IN)));
+        match poll(&mut descriptors, Some(&ROUND)) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let mut ready = descriptors.iter().map(|descriptor| !descriptor.revents().is_empty());
+        let socket = socket.is_some() && ready.next().unwrap_or_default();
+        let reader = reader.is_some() && ready.next().unwrap_or_default();
+        Ok((socket, reader))
+    }
+
+    fn read(&mut self, piece: &mut [u8]) -> io::Result<()> {
+        let Some(reader) = &mut self.started.reader else { return Ok(()) };
+        match reader.read(piece) {
+            Ok(0) => self.started.reader = None,
+            Ok(length) => self.output.take(piece.get(..length).unwrap_or_default())?,
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    fn hear(&mut self, piece: &mut [u8]) -> io::Result<()> {
+        let Some(socket) = &mut self.started.socket else { return Ok(()) };
+        match socket.read(piece) {
+            Ok(0) => self.started.socket = None,
+            Ok(length) => self.words.extend_from_slice(piece.get(..length).unwrap_or_default()),
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            // The outer stage ended without reading its order.
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => self.started.socket = None,
+            Err(error) => return Err(error),
+        }
+        while let Some(end) = self.words.iter().position(|byte| *byte == b'\n') {
+            let line: Vec<u8> = self.words.drain(..=end).collect();
+            self.note(serde_json::from_slice(&line)?);
+        }
+        Ok(())
+    }
+
+    fn note(&mut self, word: Word) {
+        if !self.seen.insert(word.clone()) {
+            return;
+        }
+        let ended = &mut self.ended;
+        match word {
+            Word::Refused(refused) => ended.refused = Some(refused),
+            Word::NotStarted { reason } => ended.not_started = Some(reason),
+            Word::Ended(exit) => ended.exit = Some(exit),
+            Word::Asked(asked) => ended.asked.push(asked),
+            Word::Missing(what) => ended.missing.push(what),
+        }
+    }
+
+    fn finish(self, stopped: Option<Stopped>, log: &Path, limit: Option<Duration>) -> Result<Ended, Fault> {
+        let Run { started, output, mut ended, .. } = self;
+        drop(started);
+        ended.tail = output.finish().map_err(|error| Fault::io("write", log, &error))?;
+        let fault = match stopped {
+            Some(Stopped::Interrupted) => Fault::build("sandbox/interrupted", "interrupted"),
+            Some(Stopped::TimeOut) => {
+                let limit = limit.unwrap_or_default();
+                let message = format!("it took longer than {}", wording::duration(limit.as_secs_f64()));
+                Fault::build("sandbox/timeout", message).help("allow it more time, or see what it waits for")
+            }
+            None if ended.exit.is_some() || ended.not_started.is_some() || ended.refused.is_some() => {
+                return Ok(ended);
+            }
+            None => Fault::machine("sandbox/died", "the sandbox was killed from outside")
+                .help("see whether this machine ran out of memory (`dmesg`)"),
+        };
+        Err(Fault { output: ended.tail, ..fault })
+    }
+}
+
+fn cannot_start(error: &io::Error) -> Fault {
+    let message = format!("cannot start a process for a sandbox: {}", crate::fault::reason(error));
+    Fault::machine("sandbox/start", message)
+        .help("see the limits of this user (`ulimit -a`) and the memory that is left")
+}
+
+fn lost(error: &io::Error) -> Fault {
+    let message = format!("cannot follow what runs in a sandbox: {}", crate::fault::reason(error));
+    Fault::machine("sandbox/lost", message).help("see whether there is space for the log")
+}
