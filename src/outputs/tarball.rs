@@ -19,7 +19,6 @@ use crate::work::{Job, Stack};
 #[derive(Debug, Default)]
 pub struct Tarball<'a> {
     pieces: Vec<Piece<'a>>,
-    size: u64,
 }
 
 #[derive(Debug)]
@@ -41,11 +40,6 @@ impl<'a> Tarball<'a> {
         }
         tarball.bytes(END.to_vec());
         tarball
-    }
-
-    /// Bytes that it will have.
-    pub fn size(&self) -> u64 {
-        self.size
     }
 
     /// Writes it anywhere.
@@ -106,7 +100,6 @@ impl<'a> Tarball<'a> {
     }
 
     fn bytes(&mut self, bytes: Vec<u8>) {
-        self.size += bytes.len() as u64;
         match self.pieces.last_mut() {
             Some(Piece::Bytes(before)) => before.extend_from_slice(&bytes),
             _ => self.pieces.push(Piece::Bytes(bytes)),
@@ -114,7 +107,6 @@ impl<'a> Tarball<'a> {
     }
 
     fn range(&mut self, layer: &'a Layer, at: u64, length: u64) {
-        self.size += length;
         if let Some(Piece::Range { layer: before, at: start, length: so_far }) = self.pieces.last_mut()
             && before.id == layer.id
             && *start + *so_far == at
