@@ -16,4 +16,6 @@ pub mod bases;
 pub mod steps;
 pub mod outputs;
 pub mod manifest;
+pub mod plan;
+pub mod exec;
 pub mod cli;

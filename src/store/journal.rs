@@ -31,9 +31,23 @@ pub struct Past {
     /// What it found out while it ran (see [`super::Record::found`]).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub found: Vec<String>,
-    /// For an output: the file that it wrote, and what that looked like.
+    /// For an output: what it wrote.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub output: Option<(PathBuf, Stamp)>,
+    pub output: Option<PastOutput>,
+}
+
+/// What an output wrote.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PastOutput {
+    /// Where, absolute.
+    pub path: PathBuf,
+    /// What it looked like.
+    pub stamp: Stamp,
+    /// For a folder, the digest of what is in it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tree: Option<String>,
+    /// The steps under it, lowest first.
+    pub stack: Vec<String>,
 }
 
 /// The last results of a project's steps.

@@ -39,7 +39,7 @@ use std::sync::OnceLock;
 use rustix::fs::FlockOperation;
 
 pub use aside::{Stage, write_whole};
-pub use journal::{Journal, Past};
+pub use journal::{Journal, Past, PastOutput};
 pub use layers::Layer;
 pub use records::Record;
 pub use stamp::Stamp;

@@ -40,9 +40,7 @@ impl Memory {
         detail: Detail,
         parallel: bool,
     ) -> Result<Arc<Tree>, Fault> {
-        let name = Digest::of(
-            [root.as_os_str().as_encoded_bytes(), b"\0", filter.text().as_bytes(), &[detail as u8]].concat(),
-        );
+        let name = name(root, filter, detail);
         if let Some(tree) = lock(&self.trees).get(&name) {
             return Ok(Arc::clone(tree));
         }
@@ -90,9 +88,9 @@ impl Memory {
         Ok((stamp.size, digest))
     }
 
-    /// Forgets what was seen by this process, so that it is looked at again.
-    pub fn look_again(&self) {
-        lock(&self.trees).clear();
+    /// Forgets what this process saw of the folder, because it has changed it.
+    pub fn forget(&self, root: &Path, filter: &Filter, detail: Detail) {
+        lock(&self.trees).remove(&name(root, filter, detail));
     }
 
     /// Saves what is new, for the next process. Losing it costs only time, so the first failure ends it quietly.
@@ -109,6 +107,12 @@ impl Memory {
             }
         }
     }
+}
+
+fn name(root: &Path, filter: &Filter, detail: Detail) -> Digest {
+    Digest::of(
+        [root.as_os_str().as_encoded_bytes(), b"\0", filter.text().as_bytes(), &[detail as u8]].concat(),
+    )
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

@@ -1,0 +1,322 @@
+//! One step at a time: made, or found to be there.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
+
+use crossbeam_channel::Sender;
+
+use super::event::Event;
+use super::place::Aside;
+use crate::codec::{Block, Earlier};
+use crate::fault::{Blame, Fault};
+use crate::key::Digest;
+use crate::layer::LayerId;
+use crate::plan::judge::missing_output;
+use crate::plan::{Judged, Plan, StepId, Work};
+use crate::store::{Journal, Layer, Past, PastOutput, Record};
+use crate::tree::{Detail, Filter};
+use crate::work::{Job, Output, Reuse, Stack, StackLayer, Step, World, layer_facts};
+
+/// Where steps are done.
+pub(super) struct Bench<'a> {
+    plan: &'a Plan,
+    world: &'a World,
+    journal: &'a Journal,
+    cancel: &'a AtomicBool,
+    events: &'a Sender<Event>,
+    /// What each layer step has made; locked while it is being made again.
+    made: BTreeMap<StepId, Mutex<Option<LayerId>>>,
+}
+
+/// What became of a step.
+pub(super) enum Result_ {
+    /// It ran.
+    Ran {
+        /// How long it took.
+        seconds: f64,
+        /// For a layer: whether it is another one than last time.
+        changed: bool,
+        /// For an output: what it wrote, and how many bytes.
+        wrote: Option<(PathBuf, u64)>,
+    },
+    /// Nothing was to be done.
+    Fresh,
+    /// It failed.
+    Failed(Fault),
+}
+
+impl<'a> Bench<'a> {
+    pub(super) fn new(
+        plan: &'a Plan,
+        world: &'a World,
+        journal: &'a Journal,
+        cancel: &'a AtomicBool,
+        events: &'a Sender<Event>,
+    ) -> Bench<'a> {
+        let first = |judged: &Judged| judged.layers.as_ref().and_then(|layers| layers.first().copied());
+        let made = plan.steps.iter().map(|(step, judged)| (*step, Mutex::new(first(judged)))).collect();
+        Bench { plan, world, journal, cancel, events, made }
+    }
+
+    /// Does the step, unless it is a layer that is there (`known`).
+    pub(super) fn step(&self, step: StepId, known: bool) -> Result_ {
+        let done = match &self.plan.graph.task(step).work {
+            Work::Layer(_) if known => {
+                self.adopt(step);
+                Ok(Result_::Fresh)
+            }
+            Work::Layer(work) => self.layer(step, work.as_ref()),
+            Work::Output { output, path, stack } => self.output(step, output.as_ref(), path, stack),
+        };
+        done.unwrap_or_else(|fault| Result_::Failed(fault.while_building()))
+    }
+
+    fn judged(&self, step: StepId) -> Option<&Judged> {
+        self.plan.steps.get(&step)
+    }
+
+    fn id(&self, step: StepId) -> &str {
+        &self.plan.graph.task(step).id
+    }
+
+    fn running<T>(
+        &self,
+        step: StepId,
+        run: impl FnOnce(&Job<'_>) -> Result<T, Fault>,
+    ) -> Result<(T, f64), Fault> {
+        // Nobody listens any more only when the process is about to end.
+        let _ = self.events.send(Event::Started(step));
+        let say = |line: &str| drop(self.events.send(Event::Said(step, line.to_string())));
+        let logs = self.world.store.project(&self.world.project).join("logs");
+        let log = logs.join(format!("{}.log", file_name(self.id(step))));
+        let job = Job { cancel: self.cancel, say: &say, log };
+        let start = Instant::now();
+        let made = run(&job)?;
+        Ok((made, start.elapsed().as_secs_f64()))
+    }
+
+    /// A layer that another project, or another version of this one, made: from now on this project's too.
+    fn adopt(&self, step: StepId) {
+        let Some(judged) = self.judged(step) else { return };
+        judged.layers.iter().flatten().for_each(|layer| self.world.store.touch(*layer));
+        let past = self.journal.past(self.id(step));
+        let key = judged.key.as_ref().map(|key| key.text().to_string()).unwrap_or_default();
+        if past.is_some_and(|past| past.key == key) {
+            return;
+        }
+        let found = match self.plan.graph.task(step).work {
+            Work::Layer(ref work) if work.finds() => self.found(work.as_ref()),
+            _ => Vec::new(),
+        };
+        // Only costs a look into the records next time if it fails.
+        let _ = self.journal.add(&Past {
+            step: self.id(step).to_string(),
+            key,
+            layers: judged.layers.iter().flatten().map(LayerId::to_string).collect(),
+            seconds: past.map_or(0.0, |past| past.seconds),
+            found,
+            output: None,
+        });
+        self.keep_listings(judged);
+    }
+
+    fn found(&self, work: &dyn Step) -> Vec<String> {
+        let key = work.facts(self.world, false).map(|facts| facts.key.digest());
+        key.ok().and_then(|key| self.world.store.record(key)).map(|record| record.found).unwrap_or_default()
+    }
+
+    fn layer(&self, step: StepId, work: &dyn Step) -> Result<Result_, Fault> {
+        let mut slot = self.slot(step).ok_or_else(|| internal(self.id(step)))?;
+        let (layer, seconds) = self.make(step, work)?;
+        let before = self.journal.past(self.id(step)).and_then(|past| past.layers.first().cloned());
+        *slot = Some(layer.id);
+        Ok(Result_::Ran { seconds, changed: before != Some(layer.id.to_string()), wrote: None })
+    }
+
+    fn slot(&self, step: StepId) -> Option<std::sync::MutexGuard<'_, Option<LayerId>>> {
+        self.made.get(&step).map(|slot| slot.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Makes the layer and remembers it under the key that it has turned out to have.
+    fn make(&self, step: StepId, work: &dyn Step) -> Result<(Layer, f64), Fault> {
+        let (made, seconds) = self.running(step, |job| work.make(self.world, job))?;
+        let mut facts = work.facts(self.world, false)?;
+        let store = &self.world.store;
+        if work.finds() {
+            // Under what is known beforehand stands what to look at next time.
+            let record = Record { layers: Vec::new(), seconds, found: made.found.clone() };
+            store.keep_record(&facts.key, &record)?;
+            work.found_facts(self.world, &made.found, &mut facts)?;
+        }
+        let record = Record { layers: vec![made.layer.id], seconds, found: made.found.clone() };
+        store.keep_record(&facts.key, &record)?;
+        for tree in facts.sources.iter().filter_map(|source| source.tree.as_ref()) {
+            store.keep_listing(&tree.listing())?;
+        }
+        self.journal.add(&Past {
+            step: self.id(step).to_string(),
+            key: facts.key.text().to_string(),
+            layers: vec![made.layer.id.to_string()],
+            seconds,
+            found: made.found,
+            output: None,
+        })?;
+        Ok((made.layer, seconds))
+    }
+
+    fn keep_listings(&self, judged: &Judged) {
+        for tree in judged.facts.sources.iter().filter_map(|source| source.tree.as_ref()) {
+            // Without it a later cause is told less exactly.
+            let _ = self.world.store.keep_listing(&tree.listing());
+        }
+    }
+
+    fn output(
+        &self,
+        step: StepId,
+        output: &dyn Output,
+        path: &Path,
+        below: &[StepId],
+    ) -> Result<Result_, Fault> {
+        let judged = self.judged(step).ok_or_else(|| internal(self.id(step)))?;
+        let past = self.journal.past(self.id(step));
+        let layers = self.known_layers(below);
+        let mut key = judged.facts.key.clone();
+        layer_facts(&mut key, &layers, output.names_layers());
+        if past.is_some_and(|past| past.key == key.text())
+            && missing_output(path, past, output.is_folder(), self.world).is_none()
+        {
+            return Ok(Result_::Fresh);
+        }
+        let stack = self.stack(below)?;
+        // A layer that was gone and came out different when it was made again has changed the key.
+        let layers: Vec<(String, LayerId)> =
+            stack.layers.iter().map(|layer| (layer.name.clone(), layer.layer.id)).collect();
+        let mut key = judged.facts.key.clone();
+        layer_facts(&mut key, &layers, output.names_layers());
+        let before = past.and_then(|past| past.output.as_ref());
+        let (stamp, seconds) = self.running(step, |job| {
+            let aside = Aside::beside(path)?;
+            let reuse = Reuse { earlier: self.earlier(step, path) };
+            let written = output.write(self.world, job, &stack, aside.path(), reuse)?;
+            job.go_on()?;
+            let stamp = aside.settle(path, output.is_folder(), before)?;
+            self.keep_blocks(step, &written.blocks);
+            Ok(stamp)
+        })?;
+        self.keep_listings(judged);
+        self.journal.add(&Past {
+            step: self.id(step).to_string(),
+            key: key.text().to_string(),
+            layers: Vec::new(),
+            seconds,
+            found: Vec::new(),
+            output: Some(PastOutput {
+                path: path.to_path_buf(),
+                stamp,
+                tree: self.folder_digest(output, path)?,
+                stack: below.iter().map(|below| self.id(*below).to_string()).collect(),
+            }),
+        })?;
+        Ok(Result_::Ran { seconds, changed: true, wrote: Some((path.to_path_buf(), stamp.size)) })
+    }
+
+    fn folder_digest(&self, output: &dyn Output, path: &Path) -> Result<Option<String>, Fault> {
+        if !output.is_folder() {
+            return Ok(None);
+        }
+        self.world.memory.forget(path, &Filter::all(), Detail::Modes);
+        let tree = self.world.memory.tree(path, &Filter::all(), Detail::Modes, false)?;
+        Ok(Some(tree.digest.to_string()))
+    }
+
+    /// The names and layers below an output.
+    fn known_layers(&self, below: &[StepId]) -> Vec<(String, LayerId)> {
+        let named = |step: &StepId| match &self.plan.graph.task(*step).work {
+            Work::Layer(work) => Some((work.name(), (*self.slot(*step)?)?)),
+            Work::Output { .. } => None,
+        };
+        below.iter().filter_map(named).collect()
+    }
+
+    /// The layers themselves; one that has gone missing, or was damaged, is made again.
+    fn stack(&self, below: &[StepId]) -> Result<Stack, Fault> {
+        let mut stack = Stack::default();
+        for step in below {
+            let task = self.plan.graph.task(*step);
+            let Work::Layer(work) = &task.work else { continue };
+            let mut slot = self.slot(*step).ok_or_else(|| internal(&task.id))?;
+            let layer = match slot.and_then(|id| self.world.store.layer(id)) {
+                Some(layer) => layer,
+                None => self.make(*step, work.as_ref())?.0,
+            };
+            *slot = Some(layer.id);
+            stack.layers.push(StackLayer {
+                name: work.name(),
+                step: task.id.clone(),
+                place: task.place.clone(),
+                layer,
+            });
+        }
+        Ok(stack)
+    }
+
+    fn blocks_path(&self, step: StepId) -> PathBuf {
+        let folder = self.world.store.project(&self.world.project).join("blocks");
+        folder.join(Digest::of(self.id(step)).short())
+    }
+
+    /// Where compressed blocks are in the file as it was written last. Each is checked before it is used.
+    fn earlier(&self, step: StepId, path: &Path) -> Option<Earlier> {
+        let bytes = std::fs::read(self.blocks_path(step)).ok()?;
+        let lines = String::from_utf8(bytes).ok()?;
+        let blocks = lines.lines().map(read_block).collect::<Option<Vec<Block>>>()?;
+        Some(Earlier { file: std::fs::File::open(path).ok()?, blocks })
+    }
+
+    fn keep_blocks(&self, step: StepId, blocks: &[Block]) {
+        if blocks.is_empty() {
+            return;
+        }
+        let lines: String = blocks
+            .iter()
+            .map(|block| {
+                format!(
+                    "{} {} {} {} {}\n",
+                    block.input, block.input_size, block.offset, block.size, block.seal
+                )
+            })
+            .collect();
+        // Only costs compressing again if it fails.
+        let _ = crate::store::write_whole(&self.blocks_path(step), lines.as_bytes());
+    }
+}
+
+fn read_block(line: &str) -> Option<Block> {
+    let mut words = line.split(' ');
+    Some(Block {
+        input: words.next()?.parse().ok()?,
+        input_size: words.next()?.parse().ok()?,
+        offset: words.next()?.parse().ok()?,
+        size: words.next()?.parse().ok()?,
+        seal: words.next()?.parse().ok()?,
+    })
+}
+
+/// A step's id as a file's name.
+pub fn file_name(id: &str) -> String {
+    let plain = |letter: char| letter.is_ascii_alphanumeric() || "._-".contains(letter);
+    let readable: String =
+        id.chars().take(80).map(|letter| if plain(letter) { letter } else { '_' }).collect();
+    format!("{readable}-{}", &Digest::of(id).short()[..6])
+}
+
+fn internal(id: &str) -> Fault {
+    Fault {
+        blame: Blame::Build,
+        ..Fault::error("internal", format!("the step `{id}` is not part of the plan"))
+    }
+}

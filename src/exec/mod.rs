@@ -1,0 +1,44 @@
+//! Doing it: the steps of a plan, as many at once as there are cores, each as soon as what it stands on is there.
+//!
+//! A build sends events and prints nothing. It runs on a rayon pool of its own; a job never waits on rayon, and holds no
+//! lock across anything that does.
+//!
+//! When its turn comes a step is judged again, with the layers that are now known: an output whose layers came out as
+//! they were is left alone.
+
+pub mod event;
+mod job;
+mod place;
+mod schedule;
+
+use std::sync::atomic::AtomicBool;
+
+use crossbeam_channel::Sender;
+
+pub use event::{Event, Outcome};
+
+use crate::plan::Plan;
+use crate::store::Journal;
+use crate::work::World;
+
+/// How a build is done.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// How many steps run at once.
+    pub jobs: usize,
+    /// Whether the rest goes on when a step fails.
+    pub keep_going: bool,
+}
+
+/// Carries out `plan`. Returns when all is done, or as soon as the steps that run have ended after one failed or
+/// `cancel` was set.
+pub fn build(
+    plan: &Plan,
+    world: &World,
+    journal: &Journal,
+    options: Options,
+    cancel: &AtomicBool,
+    events: &Sender<Event>,
+) {
+    schedule::Schedule::new(plan, world, journal, options, cancel, events).run();
+}

@@ -1,0 +1,183 @@
+//! Causes: why a step runs. The root causes, with what was and what is; what merely follows names the step it follows
+//! from.
+
+use super::graph::{StepId, Work};
+use super::judge::Plan;
+use crate::key::{self, Key};
+use crate::store::Past;
+use crate::tree;
+use crate::work::{Facts, World};
+
+/// Why a step runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cause {
+    /// The fact that differs: a key's, or a file.
+    pub fact: String,
+    /// What it was when the step ran last.
+    pub was: Option<String>,
+    /// What it is now.
+    pub now: Option<String>,
+    /// The same in words.
+    pub text: String,
+    /// The step that this follows from; none for a root cause.
+    pub follows: Option<String>,
+}
+
+/// How many changed files of a folder are told one by one.
+const MOST_FILES: usize = 8;
+
+impl Cause {
+    /// A root cause.
+    pub fn of(fact: &str, was: Option<String>, now: Option<String>, text: &str) -> Cause {
+        Cause { fact: fact.to_string(), was, now, text: text.to_string(), follows: None }
+    }
+
+    fn follows(step: &str, text: String) -> Cause {
+        Cause { fact: "layer".into(), was: None, now: None, text, follows: Some(step.to_string()) }
+    }
+}
+
+/// What tells a step's key from the last one.
+pub fn of_key(facts: &Facts, past: Option<&Past>, world: &World) -> Vec<Cause> {
+    let Some(past) = past else {
+        return vec![Cause::of("step", None, None, "it has not been built yet")];
+    };
+    let old = past.key();
+    let changes = key::difference(&old, &facts.key);
+    if changes.is_empty() {
+        return vec![Cause::of("record", None, None, "its result is no longer in the cache")];
+    }
+    changes.into_iter().flat_map(|change| of_change(change, &old, facts, world)).collect()
+}
+
+fn of_change(change: key::Change, old: &Key, facts: &Facts, world: &World) -> Vec<Cause> {
+    let Some(source) = facts.sources.iter().find(|source| source.fact == change.fact) else {
+        return vec![Cause::of(&change.fact, change.was.clone(), change.now.clone(), &words(&change))];
+    };
+    let listing = source.tree.as_ref().and_then(|tree| {
+        let (_, was) = old.facts().find(|(name, _)| *name == change.fact)?;
+        Some((tree, world.store.listing(was.parse().ok()?)?))
+    });
+    let Some((tree, listing)) = listing else {
+        return vec![Cause::of(&source.shown, change.was, change.now, &format!("{} changed", source.shown))];
+    };
+    let files = tree::changes(&listing, tree);
+    let mut causes: Vec<Cause> =
+        files.iter().take(MOST_FILES).map(|file| of_file(&source.shown, file)).collect();
+    if files.len() > MOST_FILES {
+        let more = format!("and {} more files in {}", files.len() - MOST_FILES, source.shown);
+        causes.push(Cause::of(&source.shown, None, None, &more));
+    }
+    causes
+}
+
+fn of_file(folder: &str, file: &tree::Change) -> Cause {
+    let path = format!("{folder}/{}", crate::wording::printable(&file.path));
+    let text = match (&file.was, &file.now) {
+        (None, _) => format!("{path} is new"),
+        (_, None) => format!("{path} is gone"),
+        (Some(was), Some(now)) if mode_only(was, now) => format!("the mode of {path} changed"),
+        _ => format!("{path} changed"),
+    };
+    Cause::of(&path, file.was.clone(), file.now.clone(), &text)
+}
+
+fn mode_only(was: &str, now: &str) -> bool {
+    matches!((was.rsplit_once(' '), now.rsplit_once(' ')), (Some((was, _)), Some((now, _))) if was == now)
+}
+
+fn words(change: &key::Change) -> String {
+    let fact = match change.fact.as_str() {
+        "step" => "imgbuild's way of making it",
+        fact => fact,
+    };
+    match (&change.was, &change.now) {
+        (Some(was), Some(now)) => format!("{fact} was `{}`, now `{}`", short(was), short(now)),
+        (None, Some(now)) => format!("{fact} is now `{}`", short(now)),
+        (Some(was), None) => format!("{fact} was `{}`, now nothing", short(was)),
+        (None, None) => format!("{fact} changed"),
+    }
+}
+
+fn short(value: &str) -> String {
+    let value = crate::wording::printable(value);
+    match value.char_indices().nth(60) {
+        Some((at, _)) => format!("{}…", &value[..at]),
+        None => value,
+    }
+}
+
+/// What tells an output's key from the last one: its own facts, and the layers below it. `made` are the steps that
+/// have to make theirs first.
+pub fn of_output(
+    plan: &Plan,
+    past: Option<&Past>,
+    key: &Key,
+    facts: &Facts,
+    stack: &[StepId],
+    made: &[StepId],
+    world: &World,
+) -> Vec<Cause> {
+    let Some(past) = past else {
+        return vec![Cause::of("step", None, None, "it has not been built yet")];
+    };
+    let old = past.key();
+    let mut causes = Vec::new();
+    for change in key::difference(&old, key) {
+        if change.fact != "layer" {
+            causes.extend(of_change(change, &old, facts, world));
+        }
+    }
+    for below in made {
+        let id = &plan.graph.task(*below).id;
+        causes.push(Cause::follows(id, format!("follows from {id}")));
+    }
+    let names: Vec<&str> = stack.iter().map(|below| plan.graph.task(*below).id.as_str()).collect();
+    let was = past.output.as_ref().map(|output| output.stack.as_slice()).unwrap_or_default();
+    if was.iter().map(String::as_str).ne(names.iter().copied()) {
+        causes.extend(of_stack(was, &names));
+    } else if made.is_empty() {
+        causes.extend(of_layers(plan, &old, key, stack));
+    }
+    causes
+}
+
+/// Steps that came, went, or changed places.
+fn of_stack(was: &[String], now: &[&str]) -> Vec<Cause> {
+    let gone = was.iter().filter(|step| !now.contains(&step.as_str()));
+    let new = now.iter().filter(|step| !was.iter().any(|was| was == *step));
+    let mut causes: Vec<Cause> = gone
+        .map(|step| Cause::of("stack", Some(step.clone()), None, &format!("{step} is not used any more")))
+        .chain(new.map(|step| Cause::of("stack", None, Some(step.to_string()), &format!("{step} is new"))))
+        .collect();
+    if causes.is_empty() {
+        let (was, now) = (was.join(", "), now.join(", "));
+        causes.push(Cause::of("stack", Some(was), Some(now), "the order of its layers changed"));
+    }
+    causes
+}
+
+/// Layers that are others than last time though their steps are fresh: they ran for another build.
+fn of_layers(plan: &Plan, old: &Key, new: &Key, stack: &[StepId]) -> Vec<Cause> {
+    let layers = |key: &Key| -> Vec<String> {
+        key.facts().filter(|(name, _)| *name == "layer").map(|(_, value)| value.to_string()).collect()
+    };
+    let (was, now) = (layers(old), layers(new));
+    if was.len() != now.len() {
+        return Vec::new();
+    }
+    let steps = stack.iter().filter(|below| matches!(plan.graph.task(**below).work, Work::Layer(_)));
+    let changed = was.iter().zip(&now).zip(steps).filter(|((was, now), _)| was != now);
+    changed
+        .map(|((was, now), below)| {
+            let id = &plan.graph.task(*below).id;
+            Cause {
+                fact: "layer".into(),
+                was: Some(was.clone()),
+                now: Some(now.clone()),
+                text: format!("{id} made another layer"),
+                follows: Some(id.clone()),
+            }
+        })
+        .collect()
+}

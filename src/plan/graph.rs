@@ -1,0 +1,235 @@
+//! The graph: one for all images and hypervisors, every step in it once.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use petgraph::Direction;
+use petgraph::algo::toposort;
+use petgraph::graph::{DiGraph, NodeIndex};
+
+use crate::fault::{Fault, Faults, Place};
+use crate::manifest::{Manifest, Use};
+use crate::work::{Output, Step};
+
+/// A step in the graph.
+pub type StepId = NodeIndex<u32>;
+
+/// All steps of a manifest; an edge leads from a step to one that stands on it.
+#[derive(Debug, Default)]
+pub struct Graph {
+    /// The steps.
+    pub steps: DiGraph<Task, (), u32>,
+    /// The targets, in the order of the text.
+    pub targets: Vec<Target>,
+}
+
+/// Something that can be asked for.
+#[derive(Debug)]
+pub struct Target {
+    /// `IMAGE` or `IMAGE:HYPERVISOR`.
+    pub name: String,
+    /// The image's name.
+    pub image: String,
+    /// The hypervisor's name, if it is one's.
+    pub hypervisor: Option<String>,
+    /// The layers, lowest first.
+    pub stack: Vec<StepId>,
+    /// Its outputs.
+    pub outputs: Vec<StepId>,
+}
+
+/// A step and where it stands.
+#[derive(Debug)]
+pub struct Task {
+    /// `KIND:NAME`, and what tells it apart.
+    pub id: String,
+    /// What kind of step it is.
+    pub kind: &'static str,
+    /// Where the manifest asks for it first.
+    pub place: Place,
+    /// The targets that need it, by their position.
+    pub targets: BTreeSet<usize>,
+    /// What it does.
+    pub work: Work,
+}
+
+/// What a step does.
+#[derive(Clone, Debug)]
+pub enum Work {
+    /// Makes a layer.
+    Layer(Arc<dyn Step>),
+    /// Writes a file or a folder.
+    Output {
+        /// The output.
+        output: Arc<dyn Output>,
+        /// Where it goes, absolute.
+        path: PathBuf,
+        /// The layers, lowest first.
+        stack: Vec<StepId>,
+    },
+}
+
+impl Graph {
+    /// The graph of a manifest.
+    ///
+    /// # Errors
+    ///
+    /// Outputs that would overwrite each other, and what outputs find wrong with their stacks.
+    pub fn of(manifest: &Manifest) -> Result<Graph, Faults> {
+        let mut builder = Builder { graph: Graph::default(), by_id: BTreeMap::new(), faults: Faults::new() };
+        for image in &manifest.images {
+            let name = &image.name.value;
+            if !image.outputs.is_empty() || image.hypervisors.is_empty() {
+                builder.target(name, None, &[&image.steps], &image.outputs, &manifest.project);
+            }
+            for hypervisor in &image.hypervisors {
+                let steps: [&[Use]; 2] = [&image.steps, &hypervisor.steps];
+                let kind = Some(hypervisor.name.value.as_str());
+                builder.target(name, kind, &steps, &hypervisor.outputs, &manifest.project);
+            }
+        }
+        builder.check_paths();
+        if builder.faults.has_errors() { Err(builder.faults) } else { Ok(builder.graph) }
+    }
+
+    /// The step.
+    pub fn task(&self, step: StepId) -> &Task {
+        &self.steps[step]
+    }
+
+    /// The steps in an order in which each comes after all that it stands on; ties as in the text.
+    pub fn order(&self) -> Vec<StepId> {
+        // Edges only lead from what was added earlier, so there is no cycle, and the indices are such an order.
+        debug_assert!(toposort(&self.steps, None).is_ok(), "edges lead forward");
+        self.steps.node_indices().collect()
+    }
+
+    /// What the step stands on, in the order of its stack.
+    pub fn needs(&self, step: StepId) -> Vec<StepId> {
+        let mut needs: Vec<StepId> = self.steps.neighbors_directed(step, Direction::Incoming).collect();
+        needs.sort();
+        needs
+    }
+
+    /// The steps that stand on it.
+    pub fn needed_by(&self, step: StepId) -> Vec<StepId> {
+        self.steps.neighbors_directed(step, Direction::Outgoing).collect()
+    }
+
+    /// The step of that id.
+    pub fn find(&self, id: &str) -> Option<StepId> {
+        self.steps.node_indices().find(|step| self.task(*step).id == id)
+    }
+}
+
+struct Builder {
+    graph: Graph,
+    by_id: BTreeMap<String, StepId>,
+    faults: Faults,
+}
+
+impl Builder {
+    fn target(
+        &mut self,
+        image: &str,
+        hypervisor: Option<&str>,
+        steps: &[&[Use]],
+        outputs: &[Arc<dyn Output>],
+        project: &Path,
+    ) {
+        let number = self.graph.targets.len();
+        let name = hypervisor.map_or(image.to_string(), |hypervisor| format!("{image}:{hypervisor}"));
+        let stack: Vec<StepId> =
+            steps.iter().copied().flatten().map(|used| self.layer(used, number)).collect();
+        let names: Vec<String> = steps.iter().copied().flatten().map(|used| used.step.name()).collect();
+        let file = hypervisor.map_or(image.to_string(), |hypervisor| format!("{image}-{hypervisor}"));
+        let mut written = Vec::new();
+        for output in outputs {
+            self.faults.extend(output.check(&names));
+            let path = match output.path() {
+                Some(path) => project.join(&path.value),
+                None => project.join("build").join(format!("{file}.{}", output.extension())),
+            };
+            written.push(self.output(output, path, &name, &stack, number));
+        }
+        self.graph.targets.push(Target {
+            name,
+            image: image.to_string(),
+            hypervisor: hypervisor.map(str::to_string),
+            stack,
+            outputs: written,
+        });
+    }
+
+    fn layer(&mut self, used: &Use, target: usize) -> StepId {
+        let id = used.step.id();
+        let step = *self.by_id.entry(id.clone()).or_insert_with(|| {
+            self.graph.steps.add_node(Task {
+                id,
+                kind: used.step.kind(),
+                place: used.step.place().clone(),
+                targets: BTreeSet::new(),
+                work: Work::Layer(Arc::clone(&used.step)),
+            })
+        });
+        self.graph.steps[step].targets.insert(target);
+        step
+    }
+
+    fn output(
+        &mut self,
+        output: &Arc<dyn Output>,
+        path: PathBuf,
+        target: &str,
+        stack: &[StepId],
+        number: usize,
+    ) -> StepId {
+        let id = self.free_id(format!("output:{}@{target}", output.extension()));
+        let step = self.graph.steps.add_node(Task {
+            id: id.clone(),
+            kind: "output",
+            place: output.place().clone(),
+            targets: BTreeSet::from([number]),
+            work: Work::Output { output: Arc::clone(output), path, stack: stack.to_vec() },
+        });
+        self.by_id.insert(id, step);
+        for below in stack {
+            self.graph.steps.update_edge(*below, step, ());
+        }
+        step
+    }
+
+    /// The id, with a number if it is taken: two outputs of a kind, told apart by their paths.
+    fn free_id(&self, id: String) -> String {
+        let numbered = (2..).map(|number| format!("{id}#{number}"));
+        std::iter::once(id.clone()).chain(numbered).find(|id| !self.by_id.contains_key(id)).unwrap_or(id)
+    }
+
+    /// No output may be another's, or lie in another that is a folder. Sorted, such paths are neighbours.
+    fn check_paths(&mut self) {
+        let mut outputs: Vec<(&PathBuf, &Task)> = self
+            .graph
+            .steps
+            .node_weights()
+            .filter_map(|task| match &task.work {
+                Work::Output { path, .. } => Some((path, task)),
+                Work::Layer(_) => None,
+            })
+            .collect();
+        outputs.sort_by(|left, right| left.0.cmp(right.0));
+        let clash =
+            |pair: &&[(&PathBuf, &Task)]| matches!(pair, [first, second] if second.0.starts_with(first.0));
+        for pair in outputs.windows(2).filter(clash) {
+            if let [(path, first), (_, second)] = pair {
+                let message = format!("two outputs would be written to `{}`", path.display());
+                self.faults.push(
+                    Fault::error("output/twice", message)
+                        .at(&second.place, "this one")
+                        .at(&first.place, "and this one")
+                        .help("give one of them another place with `path=`"),
+                );
+            }
+        }
+    }
+}
