@@ -24,7 +24,7 @@ use super::launch::say;
 use super::root::{self, Root};
 use super::search::Search;
 use super::wire::{Answer, Exit, Order, PACKET, Program, Refusal, Request, Word};
-use super::{Asked, namespaces};
+use super::{Asked, kernel, namespaces};
 
 /// Bytes of requests after which a script is not answered any more.
 const REQUESTS: usize = 16 << 20;
@@ -45,6 +45,8 @@ pub(super) fn inner_stage(order: &Order, socket: &UnixStream) -> Result<ExitCode
     if order.own_users {
         forbid_user_namespaces();
     }
+    // A kernel without keys has none to leave, and where asking is forbidden, the program cannot ask either.
+    let _ = kernel::leave_keyring();
     let root = root::enter(order)?;
     Refusal::of("give up privileges", give_up_privileges())?;
     let last = match &order.program {

@@ -12,7 +12,7 @@
 //!
 //! Root is no different from anyone: a program gets a user namespace with one user in it, and no capability at all.
 //!
-//! A kind of program is a page that says what an [`Order`](wire::Order) for it is: an overlay's script (`tar_script`)
+//! A kind of program is a page that says what an order for it is: an overlay's script (`tar_script`)
 //! sees the host's system folders, and asks by `xcluster` for more.
 
 mod clear;

@@ -231,7 +231,10 @@ fn open_search(search: &[PathBuf]) -> Result<Vec<(PathBuf, OwnedFd)>, Refusal> {
 }
 
 fn take_devices() -> Result<Vec<(&'static str, OwnedFd)>, Refusal> {
-    let quiet = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NOEXEC;
+    // A device on a read-only mount is written to as ever, but its mode and owner stay: they are the host's.
+    let quiet = MountAttrFlags::MOUNT_ATTR_NOSUID
+        | MountAttrFlags::MOUNT_ATTR_NOEXEC
+        | MountAttrFlags::MOUNT_ATTR_RDONLY;
     let take = |path| {
         let clone = clone_tree(CWD, path)?;
         seal(&clone, quiet, Reach::Tree)?;
@@ -245,7 +248,7 @@ fn take_devices() -> Result<Vec<(&'static str, OwnedFd)>, Refusal> {
 
 fn take_own_program() -> Result<OwnedFd, Refusal> {
     let own = std::env::current_exe().and_then(|path| clone_sealed(CWD, path));
-    Refusal::of("show imgbuild's own program", own)
+    Refusal::of("show imgbuild's own program (was it replaced while it runs?)", own)
 }
 
 fn open_out(path: &Path) -> Result<OwnedFd, Refusal> {
