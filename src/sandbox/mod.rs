@@ -6,9 +6,10 @@
 //!
 //! Three processes take part, from the outside in:
 //!
-//! - imgbuild ([`Launcher`]) starts its own program once more, and listens: output by a pipe, everything else by a socket;
+//! - imgbuild ([`Launcher`]) starts its own program once more, and listens: output by a pipe, all else by a socket;
 //! - the outer stage (`namespaces`) leaves the namespaces of the host, which a process with threads could not;
-//! - the inner stage (`init`), first of the new pid namespace, makes the root (`root`), starts the program, and answers it.
+//! - the inner stage (`init`), first of the new pid namespace, makes the root (`root`), starts the program, and
+//!   answers it.
 //!
 //! Root is no different from anyone: a program gets a user namespace with one user in it, and no capability at all.
 //!
