@@ -5,12 +5,13 @@ use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-/// Removes all that is in `folder` but the file `keep`.
+/// Removes all that is in `folder` but the file `keep`, and makes the folder its owner's alone.
 ///
 /// The usual way down and up again needs a descriptor, or a longer path, for every level, and a program can nest more
 /// levels than there are of either. So inner folders are first moved to the top: it is never deeper than two. Nothing
 /// else may change the folder meanwhile.
 pub(super) fn empty(folder: &Path, keep: Option<&str>) -> io::Result<()> {
+    unlock(folder)?;
     let mut free_names = (0u64..).map(|number| folder.join(format!(".imgbuild-{number}")));
     loop {
         let mut entries = fs::read_dir(folder)?.collect::<io::Result<Vec<_>>>()?;

@@ -6,6 +6,7 @@
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -24,7 +25,7 @@ use super::launch::say;
 use super::root::{self, Root};
 use super::search::Search;
 use super::wire::{Answer, Exit, Order, PACKET, Program, Refusal, Request, Word};
-use super::{Asked, namespaces};
+use super::{Asked, kernel, namespaces};
 
 /// Bytes of requests after which a script is not answered any more.
 const REQUESTS: usize = 16 << 20;
@@ -36,7 +37,11 @@ const CONNECTIONS: usize = 64;
 const ROUND: Timespec = Timespec { tv_sec: 0, tv_nsec: 500_000_000 };
 
 /// Runs the inner stage.
-pub(super) fn inner_stage(order: &Order, socket: &UnixStream) -> Result<ExitCode, Refusal> {
+pub(super) fn inner_stage(
+    order: &Order,
+    own_program: &Path,
+    socket: &UnixStream,
+) -> Result<ExitCode, Refusal> {
     namespaces::die_with_parent()?;
     umask(Mode::from_raw_mode(0o022));
     // Without a session of its own the program could reach the caller's terminal.
@@ -45,7 +50,9 @@ pub(super) fn inner_stage(order: &Order, socket: &UnixStream) -> Result<ExitCode
     if order.own_users {
         forbid_user_namespaces();
     }
-    let root = root::enter(order)?;
+    // A kernel without keys has none to leave, and where asking is forbidden, the program cannot ask either.
+    let _ = kernel::leave_keyring();
+    let root = root::enter(order, own_program)?;
     Refusal::of("give up privileges", give_up_privileges())?;
     let last = match &order.program {
         None => Word::Ended(Exit::Code(0)),

@@ -44,6 +44,14 @@ pub(super) fn close_on_exec_from(first: u32) -> io::Result<()> {
     if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// Leaves the caller's keys (of Kerberos, of encrypted folders) behind: a program inherits its session's keyring.
+pub(super) fn leave_keyring() -> io::Result<()> {
+    const JOIN_SESSION_KEYRING: c_int = 1;
+    // SAFETY: a null name asks for a new, nameless keyring; nothing is read or written.
+    let keyring = unsafe { libc::syscall(libc::SYS_keyctl, JOIN_SESSION_KEYRING, std::ptr::null::<u8>()) };
+    if keyring >= 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
 /// How far [`seal`] reaches.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Reach {

@@ -6,13 +6,14 @@
 //!
 //! Three processes take part, from the outside in:
 //!
-//! - imgbuild ([`Launcher`]) starts its own program once more, and listens: output by a pipe, everything else by a socket;
+//! - imgbuild ([`Launcher`]) starts its own program once more, and listens: output by a pipe, all else by a socket;
 //! - the outer stage (`namespaces`) leaves the namespaces of the host, which a process with threads could not;
-//! - the inner stage (`init`), first of the new pid namespace, makes the root (`root`), starts the program, and answers it.
+//! - the inner stage (`init`), first of the new pid namespace, makes the root (`root`), starts the program, and
+//!   answers it.
 //!
 //! Root is no different from anyone: a program gets a user namespace with one user in it, and no capability at all.
 //!
-//! A kind of program is a page that says what an [`Order`](wire::Order) for it is: an overlay's script (`tar_script`)
+//! A kind of program is a page that says what an order for it is: an overlay's script (`tar_script`)
 //! sees the host's system folders, and asks by `xcluster` for more.
 
 mod clear;

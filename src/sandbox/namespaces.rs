@@ -39,11 +39,13 @@ fn begin(socket: &UnixStream) -> Result<ExitCode, Refusal> {
     die_with_parent()?;
     Refusal::of("keep the caller's files from the program", kernel::close_on_exec_from(3))?;
     let order = Refusal::of("read what to run", read_order(socket))?;
+    // Asked for later, the name could be told from a root that is not ours any more.
+    let own_program = Refusal::of("find imgbuild's own program", std::env::current_exe())?;
     leave(order.own_users)?;
     // New credentials can clear the death signal.
     die_with_parent()?;
     match Refusal::of("start a process", kernel::fork())? {
-        Forked::Child => init::inner_stage(&order, socket),
+        Forked::Child => init::inner_stage(&order, &own_program, socket),
         Forked::Parent(child) => {
             let _ = Refusal::of("wait", waitpid(Some(child), WaitOptions::empty()))?;
             Ok(ExitCode::SUCCESS)

@@ -163,6 +163,6 @@ mod tests {
         assert_eq!(tail[TAIL - 1].chars().count(), WIDTH + 1);
         assert!(log.len() < 2 * LOG_HALF + 100);
         assert!(log.starts_with(b"0\n1\n") && log.ends_with("ää".as_bytes()));
-        assert!(String::from_utf8_lossy(&log).contains("\n[imgbuild left out 670 KiB here]\n"));
+        assert!(String::from_utf8_lossy(&log).contains("\n[imgbuild left out 773 KiB here]\n"));
     }
 }

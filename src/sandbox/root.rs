@@ -70,12 +70,12 @@ pub(super) struct Root {
     pub listener: OwnedFd,
 }
 
-/// Makes the root that `order` describes and makes it this process's.
-pub(super) fn enter(order: &Order) -> Result<Root, Refusal> {
+/// Makes the root that `order` describes and makes it this process's; `xcluster` is imgbuild's own program.
+pub(super) fn enter(order: &Order, xcluster: &Path) -> Result<Root, Refusal> {
     let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
     Refusal::of("part from the host's mounts", mount_change("/", private))?;
     let host_side = Refusal::of("hold the mount namespace", own_namespace())?;
-    let parts = Parts::take(order)?;
+    let parts = Parts::take(order, xcluster)?;
     Refusal::of("make a mount namespace", kernel::unshare(UnshareFlags::NEWNS))?;
     Refusal::of("make a new root in `/tmp`", begin_root())?;
     let (folders, listener) = parts.assemble()?;
@@ -128,7 +128,7 @@ struct Parts {
 }
 
 impl Parts {
-    fn take(order: &Order) -> Result<Parts, Refusal> {
+    fn take(order: &Order, xcluster: &Path) -> Result<Parts, Refusal> {
         let mut parts = BTreeMap::new();
         let links = take_system(&mut parts)?;
         for path in &order.visible {
@@ -147,7 +147,7 @@ impl Parts {
             links,
             search: open_search(&order.search)?,
             devices: take_devices()?,
-            xcluster: take_own_program()?,
+            xcluster: take_own_program(xcluster)?,
             out: order.out.as_deref().map(open_out).transpose()?,
         })
     }
@@ -231,7 +231,10 @@ fn open_search(search: &[PathBuf]) -> Result<Vec<(PathBuf, OwnedFd)>, Refusal> {
 }
 
 fn take_devices() -> Result<Vec<(&'static str, OwnedFd)>, Refusal> {
-    let quiet = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NOEXEC;
+    // A device on a read-only mount is written to as ever, but its mode and owner stay: they are the host's.
+    let quiet = MountAttrFlags::MOUNT_ATTR_NOSUID
+        | MountAttrFlags::MOUNT_ATTR_NOEXEC
+        | MountAttrFlags::MOUNT_ATTR_RDONLY;
     let take = |path| {
         let clone = clone_tree(CWD, path)?;
         seal(&clone, quiet, Reach::Tree)?;
@@ -243,9 +246,8 @@ fn take_devices() -> Result<Vec<(&'static str, OwnedFd)>, Refusal> {
         .collect()
 }
 
-fn take_own_program() -> Result<OwnedFd, Refusal> {
-    let own = std::env::current_exe().and_then(|path| clone_sealed(CWD, path));
-    Refusal::of("show imgbuild's own program", own)
+fn take_own_program(path: &Path) -> Result<OwnedFd, Refusal> {
+    Refusal::of("show imgbuild's own program (was it replaced while it runs?)", clone_sealed(CWD, path))
 }
 
 fn open_out(path: &Path) -> Result<OwnedFd, Refusal> {

@@ -82,7 +82,7 @@ impl Call {
             "libs" => self.libs(),
             "cploader" => self.cploader(),
             command => Err(format!(
-                "ERROR: imgbuild's xcluster does not know `{command}`; it knows cplib, cploader, env, install_prog, libs, ovld"
+                "ERROR: imgbuild's xcluster does not know `{command}`, but cplib, cploader, env, install_prog, libs, ovld"
             )),
         }
     }
