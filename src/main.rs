@@ -3,8 +3,6 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    if let Some(code) = imgbuild::sandbox::entered() {
-        return code;
-    }
-    ExitCode::SUCCESS
+    // Before all else: a stage of a sandbox must not have made a thread.
+    imgbuild::sandbox::entered().unwrap_or_else(imgbuild::cli::main)
 }

@@ -105,11 +105,12 @@ impl Graph {
         self.steps.node_indices().collect()
     }
 
-    /// What the step stands on, in the order of its stack.
-    pub fn needs(&self, step: StepId) -> Vec<StepId> {
-        let mut needs: Vec<StepId> = self.steps.neighbors_directed(step, Direction::Incoming).collect();
-        needs.sort();
-        needs
+    /// What the step stands on, lowest first.
+    pub fn needs(&self, step: StepId) -> &[StepId] {
+        match &self.task(step).work {
+            Work::Output { stack, .. } => stack,
+            Work::Layer(_) => &[],
+        }
     }
 
     /// The steps that stand on it.

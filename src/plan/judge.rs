@@ -257,7 +257,7 @@ fn demand_layers(plan: &mut Plan, world: &World) {
             continue;
         }
         for below in plan.graph.needs(*step) {
-            let state = needed.entry(below).or_insert(State::Fresh);
+            let state = needed.entry(*below).or_insert(State::Fresh);
             *state = (*state).max(judged.state);
         }
     }

@@ -6,6 +6,7 @@ use crate::cli::messages::positions::{Extent, Positions};
 use crate::cli::messages::visible::is_hidden;
 use crate::cli::messages::word;
 use crate::fault::{Fault, Label};
+use schemars::JsonSchema;
 use serde::Serialize;
 use std::fmt::Write;
 
@@ -14,36 +15,63 @@ pub(super) fn render(faults: &[Fault]) -> String {
     faults.iter().map(|fault| line(fault, &mut positions)).collect()
 }
 
-#[derive(Serialize)]
-struct FaultLine<'a> {
+/// A line of `--message-format json`: a fault.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "FaultAnswer")]
+pub struct FaultLine<'a> {
+    /// A stable name of the kind of fault.
     code: &'a str,
+    /// `error` or `warning`.
     severity: &'a str,
+    /// What is wrong.
     message: &'a str,
+    /// A way out; null if none is known.
     help: Option<&'a str>,
+    /// Places, the one that matters most first.
     labels: Vec<LabelEntry<'a>>,
+    /// The last lines of the program that failed; absent if there are none.
     #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    #[schemars(default)]
     output: &'a [String],
 }
 
-#[derive(Serialize)]
-struct LabelEntry<'a> {
+/// A place and a few words on what is there. Lines and columns count from 1, columns in characters.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "LabelAnswer")]
+pub struct LabelEntry<'a> {
+    /// The file, as the caller would type it.
     file: &'a str,
+    /// The first line.
     line: usize,
+    /// The first column.
     column: usize,
+    /// The line of the end.
     end_line: usize,
+    /// The column behind the end.
     end_column: usize,
+    /// What is there.
     text: &'a str,
 }
 
-fn line<'a>(fault: &'a Fault, positions: &mut Positions<'a>) -> String {
-    let line = FaultLine {
+/// The fault as a value of JSON, to stand in another one.
+pub fn value(fault: &Fault) -> serde_json::Value {
+    // Only maps with odd keys and foreign `Serialize`s can fail.
+    serde_json::to_value(shape(fault, &mut Positions::default())).unwrap_or_default()
+}
+
+fn shape<'a>(fault: &'a Fault, positions: &mut Positions<'a>) -> FaultLine<'a> {
+    FaultLine {
         code: fault.code,
         severity: word(fault.severity),
         message: &fault.message,
         help: fault.help.as_deref(),
         labels: fault.labels.iter().map(|label| entry(label, positions)).collect(),
         output: &fault.output,
-    };
+    }
+}
+
+fn line<'a>(fault: &'a Fault, positions: &mut Positions<'a>) -> String {
+    let line = shape(fault, positions);
     // Only maps with odd keys and foreign `Serialize`s can fail.
     let mut text = escape_hidden(&serde_json::to_string(&line).unwrap_or_default());
     text.push('\n');

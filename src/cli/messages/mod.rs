@@ -23,7 +23,7 @@
 
 mod fancy;
 mod github;
-mod json;
+pub mod json;
 mod paint;
 mod positions;
 mod sarif;

@@ -1,0 +1,224 @@
+//! What programs see: the shapes of `--json`. They only grow. Their JSON Schemas are in `schema/`.
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+pub use super::messages::json::FaultLine;
+use crate::fault::Place;
+use crate::plan::{Judged, Plan, State, StepId};
+
+/// `imgbuild plan --json`.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct PlanAnswer {
+    /// How many steps are in which state.
+    pub summary: Summary,
+    /// The steps, in an order in which each comes after all that it stands on.
+    pub steps: Vec<StepAnswer>,
+}
+
+/// How many steps are in which state.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Summary {
+    /// Steps that will run.
+    pub run: usize,
+    /// Steps whose result is there.
+    pub fresh: usize,
+    /// Steps that depend on what a step below them makes.
+    pub maybe: usize,
+}
+
+/// A step of a plan.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct StepAnswer {
+    /// `KIND:NAME`, and what tells it apart; the same from run to run.
+    pub id: String,
+    /// What kind of step it is.
+    pub kind: String,
+    /// The targets that need it: `IMAGE` or `IMAGE:HYPERVISOR`.
+    pub targets: Vec<String>,
+    /// `run`, `fresh` or `maybe`.
+    pub state: StateAnswer,
+    /// The steps that it stands on, lowest first.
+    pub needs: Vec<String>,
+    /// The digest of its key; null as long as it is not known.
+    pub key: Option<String>,
+    /// Why it runs: root causes, and the steps that it follows from.
+    pub why: Vec<CauseAnswer>,
+    /// Where the manifest asks for it.
+    pub place: PlaceAnswer,
+    /// How long it took when it last ran; null if it never did.
+    pub seconds: Option<f64>,
+}
+
+/// What a step would do.
+#[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum StateAnswer {
+    /// It will run.
+    Run,
+    /// Its result is there.
+    Fresh,
+    /// It depends on what a step below it makes.
+    Maybe,
+}
+
+/// Why a step runs.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct CauseAnswer {
+    /// The fact that differs: a fact of the key, or a file of the project.
+    pub fact: String,
+    /// What it was.
+    pub was: Option<String>,
+    /// What it is.
+    pub now: Option<String>,
+    /// The same in words.
+    pub text: String,
+    /// The step that this follows from; null for a root cause.
+    pub follows: Option<String>,
+}
+
+/// A place in a text.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct PlaceAnswer {
+    /// The file, as the caller would type it.
+    pub file: String,
+    /// From 1.
+    pub line: usize,
+    /// From 1, in characters.
+    pub column: usize,
+}
+
+/// A line of `imgbuild build --json`.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(tag = "event", rename_all = "lowercase")]
+pub enum EventAnswer {
+    /// The plan, before anything runs.
+    Planned {
+        /// Steps that will run.
+        run: usize,
+        /// Steps whose result is there.
+        fresh: usize,
+        /// Steps that depend on what a step below them makes.
+        maybe: usize,
+    },
+    /// A step began to run.
+    Started {
+        /// The step.
+        step: String,
+        /// Seconds since the build began.
+        at: f64,
+    },
+    /// A program of a step said a line.
+    Said {
+        /// The step.
+        step: String,
+        /// The line, control characters made visible.
+        line: String,
+    },
+    /// A step ran.
+    Ran {
+        /// The step.
+        step: String,
+        /// Seconds since the build began.
+        at: f64,
+        /// How long it took.
+        seconds: f64,
+        /// Whether what it made is another result than last time.
+        changed: bool,
+    },
+    /// A step failed.
+    Failed {
+        /// The step.
+        step: String,
+        /// The fault, in the shape of `--message-format json`.
+        fault: serde_json::Value,
+    },
+    /// A step was not begun, because another one failed or the build was interrupted.
+    Skipped {
+        /// The step.
+        step: String,
+    },
+    /// The last line.
+    Finished {
+        /// Steps that ran.
+        ran: usize,
+        /// Steps that had nothing to do.
+        fresh: usize,
+        /// Steps that failed.
+        failed: usize,
+        /// Steps that were not begun.
+        skipped: usize,
+        /// How long the build took.
+        seconds: f64,
+        /// Every output of the targets that were asked for and is there.
+        outputs: Vec<OutputAnswer>,
+    },
+}
+
+/// A file or folder that was asked for.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct OutputAnswer {
+    /// Its target.
+    pub target: String,
+    /// What kind of output it is.
+    pub kind: String,
+    /// Where it is, absolute.
+    pub path: String,
+    /// Whether it was written by this build.
+    pub written: bool,
+}
+
+impl PlanAnswer {
+    /// The answer that tells of `plan`.
+    pub fn of(plan: &Plan) -> PlanAnswer {
+        PlanAnswer {
+            summary: Summary {
+                run: plan.count(State::Run),
+                fresh: plan.count(State::Fresh),
+                maybe: plan.count(State::Maybe),
+            },
+            steps: plan.steps.iter().map(|(step, judged)| StepAnswer::of(plan, *step, judged)).collect(),
+        }
+    }
+}
+
+impl StepAnswer {
+    /// The answer that tells of one step.
+    pub fn of(plan: &Plan, step: StepId, judged: &Judged) -> StepAnswer {
+        let task = plan.graph.task(step);
+        let name = |target: &usize| plan.graph.targets.get(*target).map(|target| target.name.clone());
+        StepAnswer {
+            id: task.id.clone(),
+            kind: task.kind.to_string(),
+            targets: task.targets.iter().filter_map(name).collect(),
+            state: match judged.state {
+                State::Run => StateAnswer::Run,
+                State::Fresh => StateAnswer::Fresh,
+                State::Maybe => StateAnswer::Maybe,
+            },
+            needs: plan.graph.needs(step).iter().map(|below| plan.graph.task(*below).id.clone()).collect(),
+            key: judged.key.as_ref().map(|key| key.digest().to_string()),
+            why: judged
+                .why
+                .iter()
+                .map(|cause| CauseAnswer {
+                    fact: cause.fact.clone(),
+                    was: cause.was.clone(),
+                    now: cause.now.clone(),
+                    text: cause.text.clone(),
+                    follows: cause.follows.clone(),
+                })
+                .collect(),
+            place: PlaceAnswer::of(&task.place),
+            seconds: judged.seconds,
+        }
+    }
+}
+
+impl PlaceAnswer {
+    /// The answer that tells of a place.
+    pub fn of(place: &Place) -> PlaceAnswer {
+        let (line, column) = place.line_column();
+        PlaceAnswer { file: place.source.name.clone(), line, column }
+    }
+}

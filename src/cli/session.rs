@@ -1,0 +1,209 @@
+//! A session: what the caller said beside the command, and the way from there to a plan.
+
+use std::path::{Path, PathBuf};
+
+use super::arguments::Common;
+use super::exit::Exit;
+use super::messages::{self, Format};
+use super::terminal::Terminal;
+use crate::fault::{Fault, Faults, Severity};
+use crate::lang::Scope;
+use crate::manifest::{self, Manifest, Said, Texts};
+use crate::plan::{self, Graph, Plan};
+use crate::store::{Access, Journal, Store};
+use crate::tree::Memory;
+use crate::work::{Folders, World};
+
+/// What the caller said beside the command.
+#[derive(Debug)]
+pub struct Session {
+    /// Where text goes.
+    pub terminal: Terminal,
+    common: Common,
+    environment: Scope,
+    here: PathBuf,
+}
+
+/// A manifest that was read, with the world around it.
+#[derive(Debug)]
+pub struct Project {
+    /// What it asks for.
+    pub manifest: Manifest,
+    /// What its steps may look at.
+    pub world: World,
+    /// What they did last.
+    pub journal: Journal,
+    /// What is odd about it.
+    pub warnings: Faults,
+}
+
+impl Session {
+    /// The session of this process.
+    pub fn new(common: &Common) -> Session {
+        let text = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
+            Some((name.into_string().ok()?, value.into_string().ok()?))
+        };
+        let environment: Scope = std::env::vars_os().filter_map(text).collect();
+        let is_set = |name: &str| environment.get(name).is_some_and(|value| !value.is_empty());
+        let utf8 = ["LC_ALL", "LC_CTYPE", "LANG"]
+            .iter()
+            .find_map(|name| environment.get(*name).filter(|v| !v.is_empty()));
+        let unicode = utf8.is_none_or(|locale| locale.to_lowercase().replace('-', "").contains("utf8"));
+        let dumb = environment.get("TERM").is_some_and(|term| term == "dumb");
+        let terminal = Terminal::new(common.color, is_set("NO_COLOR"), dumb, unicode);
+        // Without a folder to stand in, relative paths are of no use, and opening them says so.
+        let here = std::env::current_dir().unwrap_or_default();
+        Session { terminal, common: common.clone(), environment, here }
+    }
+
+    /// Shows faults; gives the ending that they lead to.
+    pub fn report(&self, faults: Faults) -> Exit {
+        let exit = Exit::of(&faults);
+        let text = messages::render(&faults.list, self.common.message_format, &self.terminal.look);
+        match self.common.message_format {
+            // For programs: they read standard output.
+            Format::Json | Format::Sarif | Format::Github => self.terminal.answer(&text),
+            Format::Fancy | Format::Short => self.terminal.tell(&text),
+        }
+        exit
+    }
+
+    /// Shows warnings, if there are any.
+    pub fn warn(&self, faults: &Faults) {
+        let warnings: Vec<Fault> =
+            faults.list.iter().filter(|fault| fault.severity == Severity::Warning).cloned().collect();
+        if !warnings.is_empty() {
+            self.report(warnings.into());
+        }
+    }
+
+    /// What to tell programs, too, even if there is nothing.
+    pub fn tells_programs(&self) -> bool {
+        self.common.message_format == Format::Sarif
+    }
+
+    /// The folder that relative paths of the command line start at.
+    pub fn folder(&self) -> PathBuf {
+        match &self.common.directory {
+            Some(directory) => self.here.join(directory),
+            None => self.here.clone(),
+        }
+    }
+
+    /// The manifest's path, relative to where the caller stands.
+    pub fn manifest_path(&self) -> PathBuf {
+        let file = self.common.file.clone().unwrap_or_else(|| PathBuf::from("image.kdl"));
+        match &self.common.directory {
+            Some(directory) => directory.join(file),
+            None => file,
+        }
+    }
+
+    /// The folder where what was built is kept.
+    pub fn cache(&self) -> Result<PathBuf, Fault> {
+        if let Some(cache) = &self.common.cache {
+            return Ok(self.here.join(cache));
+        }
+        if let Some(cache) = self.environment.get("IMGBUILD_CACHE").filter(|cache| !cache.is_empty()) {
+            return Ok(self.here.join(cache));
+        }
+        dirs::cache_dir().map(|folder| folder.join("imgbuild")).ok_or_else(|| {
+            Fault::machine("store/nowhere", "there is no folder for a cache: this user has no home")
+                .help("name one with `--cache DIR` or `IMGBUILD_CACHE`")
+        })
+    }
+
+    /// Opens the store.
+    pub fn store(&self, access: Access) -> Result<Store, Fault> {
+        Store::open(&self.cache()?, access)
+    }
+
+    /// What the caller said beside the manifest.
+    pub fn said(&self) -> Result<Said, Faults> {
+        let mut faults = Faults::new();
+        let mut set = Scope::new();
+        for assignment in &self.common.set {
+            match assignment.split_once('=') {
+                Some((name, value)) => drop(set.insert(name.to_string(), value.to_string())),
+                None => faults.push(
+                    Fault::error("command/set", format!("`--set {assignment}` sets nothing"))
+                        .help("write `--set NAME=VALUE`"),
+                ),
+            }
+        }
+        let epoch = faults.keep(self.epoch()).flatten();
+        if faults.has_errors() {
+            return Err(faults);
+        }
+        let path = |name: &str| -> Vec<PathBuf> {
+            let text = self.environment.get(name).map(String::as_str).unwrap_or_default();
+            text.split(':').filter(|part| !part.is_empty()).map(|part| self.here.join(part)).collect()
+        };
+        Ok(Said {
+            folders: Folders { here: self.here.clone(), home: dirs::home_dir() },
+            set,
+            environment: self.environment.clone(),
+            epoch,
+            overlay_path: path("IMGBUILD_OVERLAY_PATH"),
+            older_overlay_path: path("XCLUSTER_OVLPATH"),
+        })
+    }
+
+    fn epoch(&self) -> Result<Option<i64>, Fault> {
+        let Some(text) = self.environment.get("SOURCE_DATE_EPOCH").filter(|text| !text.is_empty()) else {
+            return Ok(None);
+        };
+        let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+        match crate::lang::value::parse_time(text).filter(|_| digits) {
+            Some(seconds) => Ok(Some(seconds)),
+            None => {
+                Err(Fault::error("command/epoch", format!("SOURCE_DATE_EPOCH is `{text}`, which is no time"))
+                    .help("it is a number of seconds since 1970; unset it for the manifest's epoch"))
+            }
+        }
+    }
+
+    /// Reads the manifest and everything around it.
+    pub fn project(&self, access: Access) -> Result<Project, Faults> {
+        let said = self.said()?;
+        let store = self.store(access)?;
+        let path = self.manifest_path();
+        let texts = Texts::load(&path, &said.folders, Some(&store));
+        let read = manifest::read(&texts, &said);
+        let Some(manifest) = read.manifest else { return Err(read.faults) };
+        let project = manifest.project.canonicalize().unwrap_or_else(|_| manifest.project.clone());
+        let folder = store.project(&project);
+        let journal = Journal::read(&folder);
+        let hidden = [Some(project), said.folders.home.clone(), Some(store.root().to_path_buf())];
+        let world = World {
+            project: manifest.project.clone(),
+            memory: Memory::new(&folder),
+            store,
+            epoch: manifest.epoch,
+            overlay_path: manifest.overlay_path.clone(),
+            hidden: hidden.into_iter().flatten().collect(),
+            threads: cores(),
+            program: PathBuf::from("/proc/self/exe"),
+        };
+        Ok(Project { manifest, world, journal, warnings: read.faults })
+    }
+
+    /// `path` as the caller would type it where they stand.
+    pub fn shown(&self, path: &Path) -> String {
+        path.strip_prefix(&self.here).unwrap_or(path).display().to_string()
+    }
+}
+
+impl Project {
+    /// The plan for these targets; all of them if none is named.
+    pub fn plan(&self, targets: &[String]) -> Result<Plan, Faults> {
+        let graph = Graph::of(&self.manifest)?;
+        let wanted = plan::select(&graph, targets, super::arguments::COMMANDS)?;
+        plan::judge(graph, &wanted, &self.world, &self.journal)
+    }
+}
+
+/// How many cores this process may use.
+pub fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}
