@@ -4,13 +4,12 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
 use super::earlier::{Earlier, Shelf};
-use super::recipe::Recipe;
+use super::recipe::{Recipe, Stop};
 use crate::key::Digest;
 
 /// A block that is ready to be written.
@@ -35,7 +34,8 @@ impl Ticket {
     }
 }
 
-/// The threads. They are started as work comes in, and have ended when the pool is dropped.
+/// The threads. They are started as work comes in, and have ended once the pool is dropped; that waits for a block of
+/// gzip or zstd which is under way, and breaks one of xz off.
 pub(super) struct Pool {
     bench: Arc<Bench>,
     jobs: Option<Sender<Job>>,
@@ -52,7 +52,7 @@ struct Job {
 impl Pool {
     pub fn new(recipe: Recipe, threads: usize, earlier: Option<Earlier>) -> Pool {
         let (jobs, waiting) = unbounded();
-        let bench = Bench { recipe, shelf: earlier.map(Shelf::new), stop: AtomicBool::new(false) };
+        let bench = Bench { recipe, shelf: earlier.map(Shelf::new), stop: Stop::default() };
         Pool { bench: Arc::new(bench), jobs: Some(jobs), waiting, threads: Vec::new(), limit: threads.max(1) }
     }
 
@@ -83,7 +83,7 @@ impl Pool {
 
 impl Drop for Pool {
     fn drop(&mut self) {
-        self.bench.stop.store(true, Ordering::Relaxed);
+        self.bench.stop.now();
         self.jobs = None;
         for thread in self.threads.drain(..) {
             // One that panicked has left a ticket without its piece, and that was reported.
@@ -96,21 +96,19 @@ impl Drop for Pool {
 struct Bench {
     recipe: Recipe,
     shelf: Option<Shelf>,
-    stop: AtomicBool,
+    stop: Stop,
 }
 
 impl Bench {
     fn work(&self, waiting: &Receiver<Job>) {
         for job in waiting {
-            if self.stop.load(Ordering::Relaxed) {
-                return;
-            }
             // Nobody listens any more when the encoder was dropped.
             let _ = job.answer.send(self.piece(&job.input));
         }
     }
 
     fn piece(&self, input: &[u8]) -> io::Result<Piece> {
+        self.stop.check()?;
         let digest = Digest::of(input);
         let found = self.shelf.as_ref().and_then(|shelf| shelf.find(self.recipe, &digest, input.len()));
         let reused = found.is_some();

@@ -1,7 +1,7 @@
 //! How one block is compressed: a format and a level.
 
 use std::io;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::cut::Sizes;
 use super::format::Format;
@@ -41,21 +41,22 @@ impl Recipe {
     }
 
     /// How long its blocks are. Short ones make parallel work and reuse finer, and cost ratio, because no block sees
-    /// what stands before it. Each format has the shortest that cost about one in a hundred against its own program
-    /// on a tar of 200 MB; a level that is chosen for its larger window gets blocks that fill the window.
+    /// what stands before it. On a tar of 200 MB these cost 0.1 % (gzip, against one block), 0.8 % (zstd, against one
+    /// frame) and 0.3 % (xz, against the 24 MiB of its program). A level that is chosen for its larger window gets
+    /// longer ones.
     pub fn sizes(self) -> Sizes {
         let (min, spread) = match self {
             Recipe::Gzip(_) => (MIB / 2, 19),
             Recipe::Zstd(..16) => (2 * MIB, 21),
-            Recipe::Zstd(_) => (8 * MIB, 23),
-            Recipe::Xz(..=6) => (6 * MIB, 22),
+            Recipe::Zstd(_) => (4 * MIB, 22),
+            Recipe::Xz(..=6) => (8 * MIB, 22),
             Recipe::Xz(level) => ((16 * MIB) << (level - 7), 16 + level),
         };
         Sizes { min, spread, max: min + (3 << spread) }
     }
 
-    /// `input` as a block. `stop` may end the work early, with an error.
-    pub fn compress(self, input: &[u8], stop: &AtomicBool) -> io::Result<Vec<u8>> {
+    /// `input` as a block; an error if the work is stopped before its end.
+    pub fn compress(self, input: &[u8], stop: &Stop) -> io::Result<Vec<u8>> {
         match self {
             Recipe::Gzip(level) => gzip::block(level, input),
             Recipe::Xz(level) => xz::block(level, input, stop),
@@ -75,6 +76,29 @@ impl Recipe {
         seal.update(input.as_bytes());
         seal.update(block);
         seal.finish()
+    }
+}
+
+/// Says to those who compress that nobody waits for them any more. A block of xz takes many seconds, so it is fed in
+/// steps of [`STEP`] and asks between them.
+#[derive(Default)]
+pub(super) struct Stop(AtomicBool);
+
+/// How much xz compresses before it asks whether to go on.
+pub(super) const STEP: usize = 1 << 18;
+
+impl Stop {
+    /// Says so.
+    pub fn now(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// An error once it was said.
+    pub fn check(&self) -> io::Result<()> {
+        match self.0.load(Ordering::Relaxed) {
+            true => Err(io::Error::other("compression was stopped")),
+            false => Ok(()),
+        }
     }
 }
 

@@ -5,9 +5,10 @@
 //! The check is CRC32, the only one that every reader has: the Linux kernel takes no other for an initramfs.
 
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use xz2::stream::{Action, Check, Status, Stream};
+
+use super::recipe::{STEP, Stop};
 
 /// The magic, the flags for CRC32, and the flags' checksum (2.1.1).
 pub(super) const HEAD: [u8; 12] = [0xfd, b'7', b'z', b'X', b'Z', 0, 0, 1, 0x69, 0x22, 0xde, 0x36];
@@ -16,21 +17,17 @@ const FLAGS: [u8; 2] = [0, 1];
 const CHECK_SIZE: usize = 4;
 
 /// `input` as a block: header, data, padding, check.
-pub(super) fn block(level: u32, input: &[u8], stop: &AtomicBool) -> io::Result<Vec<u8>> {
+pub(super) fn block(level: u32, input: &[u8], stop: &Stop) -> io::Result<Vec<u8>> {
     let small = small_stream(level, input, stop)?;
     rehead(&small, input.len() as u64)
         .ok_or_else(|| io::Error::other("liblzma made a stream that is not one block with a CRC32"))
 }
 
-fn small_stream(level: u32, input: &[u8], stop: &AtomicBool) -> io::Result<Vec<u8>> {
-    // A block of a high level takes many seconds: often enough to hear that nobody waits for it any more.
-    const STEP: usize = 1 << 18;
+fn small_stream(level: u32, input: &[u8], stop: &Stop) -> io::Result<Vec<u8>> {
     let mut stream = Stream::new_easy_encoder(level, Check::Crc32)?;
     let mut small = Vec::with_capacity(input.len() / 2 + STEP);
     for mut piece in input.chunks(STEP) {
-        if stop.load(Ordering::Relaxed) {
-            return Err(io::Error::other("compression was stopped"));
-        }
+        stop.check()?;
         while !piece.is_empty() {
             small.reserve(STEP);
             let before = stream.total_in();

@@ -8,8 +8,8 @@ use ::zstd::zstd_safe::CParameter;
 
 /// `input` as one frame that tells its size and ends with a checksum.
 ///
-/// Each frame has a context of its own: in one that was used before, the row match finder (levels 5 to 12) hashes
-/// with another salt, and so the bytes would depend on which thread had compressed what.
+/// Each frame has a context of its own, so that its bytes cannot depend on what a thread compressed before. It is
+/// given the whole block at once: fed in steps, version 1.5.7 splits it worse and makes it 1 % longer.
 pub(super) fn frame(level: i32, input: &[u8]) -> io::Result<Vec<u8>> {
     let mut compressor = Compressor::new(level)?;
     compressor.set_parameter(CParameter::ChecksumFlag(true))?;
