@@ -166,13 +166,13 @@ impl<'a> Teller<'a> {
                 self.progress.end(step);
                 let interrupted = fault.code.ends_with("/interrupted");
                 let value = messages::json::value(&fault);
-                self.event(&EventAnswer::Failed { step: id.clone(), fault: value });
+                self.event(&EventAnswer::Failed { step: id, fault: value });
                 if interrupted {
                     self.interrupted = true;
                     return;
                 }
                 if !self.json {
-                    self.progress.above(|| drop(self.session.report((*fault).clone().into())));
+                    self.progress.above(|| _ = self.session.report((*fault).clone().into()));
                 }
                 self.failed.push(*fault);
             }

@@ -174,7 +174,7 @@ impl Session {
         let project = manifest.project.canonicalize().unwrap_or_else(|_| manifest.project.clone());
         let folder = store.project(&project);
         let journal = Journal::read(&folder);
-        let hidden = [Some(project), said.folders.home.clone(), Some(store.root().to_path_buf())];
+        let hidden = [Some(project), said.folders.home, Some(store.root().to_path_buf())];
         let world = World {
             project: manifest.project.clone(),
             memory: Memory::new(&folder),

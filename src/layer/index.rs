@@ -237,7 +237,7 @@ pub fn escape(bytes: &[u8], out: &mut String) {
         }
     }
     if bytes.is_empty() {
-        out.push_str("%");
+        out.push('%');
     }
 }
 

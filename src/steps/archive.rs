@@ -85,6 +85,8 @@ pub fn take_in(
             let mut writer = BufWriter::with_capacity(1 << 20, &spool);
             let gathered =
                 read_tar(&mut source, rules, Some(&mut writer)).map_err(|bad| refused(path, &bad))?;
+            // Damage behind the tar's end is damage too.
+            std::io::copy(&mut source, &mut std::io::sink()).map_err(failed)?;
             std::io::Write::flush(&mut writer).map_err(|error| Fault::io("write", &spool_path, &error))?;
             drop(writer);
             (gathered, spool)

@@ -48,8 +48,14 @@ pub struct Item {
     /// What it is.
     pub what: What,
     /// Extended attributes by name; only in [`Detail::Whole`].
-    pub xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+    pub xattrs: Xattrs,
 }
+
+/// Extended attributes: names and values.
+pub type Xattrs = Vec<(Vec<u8>, Vec<u8>)>;
+
+/// Takes an item and its path, relative to the tree's root.
+pub type Visitor<'a, E> = dyn FnMut(&[u8], &Item) -> Result<(), E> + 'a;
 
 /// What an item is.
 #[derive(Debug, PartialEq)]
@@ -94,7 +100,7 @@ impl Item {
 
 impl Tree {
     /// Visits every item, a folder before what is in it; paths are relative to the tree's root.
-    pub fn visit<E>(&self, visit: &mut dyn FnMut(&[u8], &Item) -> Result<(), E>) -> Result<(), E> {
+    pub fn visit<E>(&self, visit: &mut Visitor<'_, E>) -> Result<(), E> {
         visit_folder(&self.root, &mut Vec::new(), visit)
     }
 
@@ -104,11 +110,7 @@ impl Tree {
     }
 }
 
-fn visit_folder<E>(
-    folder: &Folder,
-    path: &mut Vec<u8>,
-    visit: &mut dyn FnMut(&[u8], &Item) -> Result<(), E>,
-) -> Result<(), E> {
+fn visit_folder<E>(folder: &Folder, path: &mut Vec<u8>, visit: &mut Visitor<'_, E>) -> Result<(), E> {
     let length = path.len();
     for item in &folder.items {
         if length > 0 {

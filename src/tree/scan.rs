@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use rayon::prelude::*;
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat};
 
-use super::{Detail, Filter, Folder, Item, What};
+use super::{Detail, Filter, Folder, Item, What, Xattrs};
 use crate::fault::Fault;
 use crate::key::{Digest, Hasher};
 use crate::store::Stamp;
@@ -66,11 +66,11 @@ impl Walk<'_> {
             .help(format!("at most {DEEPEST} folders can lie in one another")));
         }
         let names = self.names(&fd, path)?;
-        let visit = |name: &Box<[u8]>| self.item(fd.as_fd(), path, name, known, depth);
+        let visit = |name: &[u8]| self.item(fd.as_fd(), path, name, known, depth);
         let found: Vec<Option<SeenItem>> = if self.parallel {
-            names.par_iter().with_min_len(16).map(visit).collect::<Result<_, Fault>>()?
+            names.par_iter().with_min_len(16).map(|name| visit(name)).collect::<Result<_, Fault>>()?
         } else {
-            names.iter().map(visit).collect::<Result<_, Fault>>()?
+            names.iter().map(|name| visit(name)).collect::<Result<_, Fault>>()?
         };
         let mut seen = Seen { folder: Folder::default(), changed: false, news: false };
         seen.folder.items.reserve(found.len());
@@ -237,7 +237,7 @@ impl Walk<'_> {
         hash().map_err(|error| Fault::io("read", &self.path(path), &error))
     }
 
-    fn xattrs(&self, path: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>, Fault> {
+    fn xattrs(&self, path: &[u8]) -> Result<Xattrs, Fault> {
         let path = self.path(path);
         read_xattrs(&path).map_err(|error| Fault::io("read the extended attributes of", &path, &error))
     }
@@ -291,7 +291,7 @@ fn minor(stat: &Stat) -> u32 {
 }
 
 /// All attributes but the labels that the host's own security module puts on everything.
-fn read_xattrs(path: &Path) -> io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
+fn read_xattrs(path: &Path) -> io::Result<Xattrs> {
     let mut names = vec![0u8; 64 * 1024];
     let length = match rustix::fs::llistxattr(path, &mut names[..]) {
         Err(rustix::io::Errno::NOTSUP) => return Ok(Vec::new()),
