@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::scan::{Walk, hash_file};
+use super::scan::{Before, Walk, hash_file};
 use super::{Detail, Filter, Folder, Item, Tree, What, listing};
 use crate::fault::Fault;
 use crate::key::Digest;
@@ -20,11 +20,22 @@ pub struct Memory {
     /// Where it is kept.
     folder: PathBuf,
     trees: Mutex<HashMap<Digest, Arc<Tree>>>,
-    /// What is to be saved: the place and when it was seen.
-    unsaved: Mutex<Vec<(PathBuf, i64, Arc<Tree>)>>,
+    unsaved: Mutex<Vec<Unsaved>>,
 }
 
-const MAGIC: &[u8] = b"imgbuild-tree 2\n";
+/// What is to be saved.
+#[derive(Debug)]
+struct Unsaved {
+    /// Where.
+    place: PathBuf,
+    /// When it was seen.
+    at: i64,
+    /// What the folder, or the file, itself looked like.
+    stamp: Stamp,
+    tree: Arc<Tree>,
+}
+
+const MAGIC: &[u8] = b"imgbuild-tree 3\n";
 
 impl Memory {
     /// The memory of the project whose folder in the store is `project`.
@@ -48,15 +59,20 @@ impl Memory {
         let known = load(&place);
         let began = clock::now();
         let known_at = known.as_ref().map_or(i64::MIN, |known| known.at);
-        let walk = Walk { root, filter, detail, began, known_at, parallel };
-        let seen = walk.run(known.as_ref().map(|known| &known.folder))?;
+        let before = known.as_ref().map(|known| Before { stamp: known.stamp, folder: &known.folder });
+        let seen = Walk { root, filter, detail, known_at, parallel }.run(before)?;
         let digest = match &known {
             Some(known) if !seen.changed => known.digest,
             _ => Digest::of(listing::listing(&seen.folder, detail)),
         };
         let tree = Arc::new(Tree { root: seen.folder, digest, detail });
         if seen.news {
-            lock(&self.unsaved).push((place, walk.began, Arc::clone(&tree)));
+            lock(&self.unsaved).push(Unsaved {
+                place,
+                at: began,
+                stamp: seen.stamp,
+                tree: Arc::clone(&tree),
+            });
         }
         lock(&self.trees).insert(name, Arc::clone(&tree));
         Ok(tree)
@@ -83,8 +99,9 @@ impl Memory {
         let digest = hash_file(fs::File::open(path).map_err(failed)?).map_err(failed)?;
         let item =
             Item { name: Box::default(), stamp, owner: (0, 0), what: What::File(digest), xattrs: Vec::new() };
-        let tree = Tree { root: Folder { items: vec![item] }, digest, detail: Detail::Plain };
-        lock(&self.unsaved).push((place, began, Arc::new(tree)));
+        let root = Arc::new(Folder { items: vec![item] });
+        let tree = Arc::new(Tree { root, digest, detail: Detail::Plain });
+        lock(&self.unsaved).push(Unsaved { place, at: began, stamp, tree });
         Ok((stamp.size, digest))
     }
 
@@ -95,10 +112,11 @@ impl Memory {
 
     /// Saves what is new, for the next process. Losing it costs only time, so the first failure ends it quietly.
     pub fn save(&self) {
-        for (place, at, tree) in lock(&self.unsaved).drain(..) {
+        for Unsaved { place, at, stamp, tree } in lock(&self.unsaved).drain(..) {
             let mut bytes = MAGIC.to_vec();
             bytes.extend_from_slice(&at.to_le_bytes());
             bytes.extend_from_slice(tree.digest.as_bytes());
+            put_stamp(stamp, &mut bytes);
             put_folder(&tree.root, &mut bytes);
             let crc = crc32fast::hash(&bytes);
             bytes.extend_from_slice(&crc.to_le_bytes());
@@ -123,7 +141,8 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 struct Known {
     at: i64,
     digest: Digest,
-    folder: Folder,
+    stamp: Stamp,
+    folder: Arc<Folder>,
 }
 
 fn load(place: &Path) -> Option<Known> {
@@ -135,19 +154,17 @@ fn load(place: &Path) -> Option<Known> {
     let mut reader = Reader(bytes.strip_prefix(MAGIC)?);
     let at = i64::from_le_bytes(*reader.chunk()?);
     let digest = Digest::from_bytes(*reader.chunk()?);
-    let folder = reader.folder()?;
-    reader.0.is_empty().then_some(Known { at, digest, folder })
+    let stamp = reader.stamp()?;
+    let folder = Arc::new(reader.folder()?);
+    reader.0.is_empty().then_some(Known { at, digest, stamp, folder })
 }
 
 fn put_folder(folder: &Folder, out: &mut Vec<u8>) {
     put_number(folder.items.len(), out);
     for item in &folder.items {
         put_bytes(&item.name, out);
-        let Stamp { size, mtime, ctime, inode, mode } = item.stamp;
-        for number in [size, mtime.cast_unsigned(), ctime.cast_unsigned(), inode] {
-            out.extend_from_slice(&number.to_le_bytes());
-        }
-        for number in [mode, item.owner.0, item.owner.1] {
+        put_stamp(item.stamp, out);
+        for number in [item.owner.0, item.owner.1] {
             out.extend_from_slice(&number.to_le_bytes());
         }
         put_what(&item.what, out);
@@ -157,6 +174,13 @@ fn put_folder(folder: &Folder, out: &mut Vec<u8>) {
             put_bytes(value, out);
         }
     }
+}
+
+fn put_stamp(Stamp { size, mtime, ctime, inode, mode }: Stamp, out: &mut Vec<u8>) {
+    for number in [size, mtime.cast_unsigned(), ctime.cast_unsigned(), inode] {
+        out.extend_from_slice(&number.to_le_bytes());
+    }
+    out.extend_from_slice(&mode.to_le_bytes());
 }
 
 fn put_what(what: &What, out: &mut Vec<u8>) {
@@ -228,11 +252,16 @@ impl<'a> Reader<'a> {
         Some(Folder { items })
     }
 
+    fn stamp(&mut self) -> Option<Stamp> {
+        let (size, mtime, ctime, inode) = (self.long()?, self.long()?, self.long()?, self.long()?);
+        let mode = self.number()?;
+        Some(Stamp { size, mtime: mtime.cast_signed(), ctime: ctime.cast_signed(), inode, mode })
+    }
+
     fn item(&mut self) -> Option<Item> {
         let name = self.bytes()?.into();
-        let (size, mtime, ctime, inode) = (self.long()?, self.long()?, self.long()?, self.long()?);
-        let (mode, user, group) = (self.number()?, self.number()?, self.number()?);
-        let stamp = Stamp { size, mtime: mtime.cast_signed(), ctime: ctime.cast_signed(), inode, mode };
+        let stamp = self.stamp()?;
+        let (user, group) = (self.number()?, self.number()?);
         let what = self.what()?;
         let mut xattrs = Vec::new();
         for _ in 0..self.number()? {
@@ -243,7 +272,7 @@ impl<'a> Reader<'a> {
 
     fn what(&mut self) -> Option<What> {
         Some(match self.chunk::<1>()? {
-            b"d" => What::Folder(self.folder()?),
+            b"d" => What::Folder(Arc::new(self.folder()?)),
             b"f" => What::File(Digest::from_bytes(*self.chunk()?)),
             b"l" => What::Symlink(self.bytes()?.into()),
             b"p" => What::Fifo,

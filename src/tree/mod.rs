@@ -1,7 +1,7 @@
 //! Trees: what the project's folders and files hold, known again without being read again.
 //!
 //! A folder is walked and every name in it is looked at (lstat); a file is read and hashed only if its [`Stamp`] is not
-//! the one of last time, or is racy. What was seen is remembered in the store, a file a folder. Looking writes nothing:
+//! the one of last time, or is racy; the names in a folder are read only if its own is another. What was seen is remembered in the store, a file a folder. Looking writes nothing:
 //! only a build saves its memory.
 //!
 //! A tree's digest is the digest of its listing, a line for each path with what counts of it; which things count is
@@ -15,6 +15,8 @@ mod scan;
 pub use filter::{BadGlob, Filter, anchored};
 pub use memory::Memory;
 
+use std::sync::Arc;
+
 use crate::key::Digest;
 use crate::store::Stamp;
 
@@ -22,7 +24,7 @@ use crate::store::Stamp;
 #[derive(Debug)]
 pub struct Tree {
     /// Its items.
-    pub root: Folder,
+    pub root: Arc<Folder>,
     /// The digest of its listing.
     pub digest: Digest,
     /// Which things counted.
@@ -37,7 +39,7 @@ pub struct Folder {
 }
 
 /// A name in a folder and what is there.
-#[derive(Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Item {
     /// The name.
     pub name: Box<[u8]>,
@@ -58,10 +60,10 @@ pub type Xattrs = Vec<(Vec<u8>, Vec<u8>)>;
 pub type Visitor<'a, E> = dyn FnMut(&[u8], &Item) -> Result<(), E> + 'a;
 
 /// What an item is.
-#[derive(Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum What {
     /// A folder.
-    Folder(Folder),
+    Folder(Arc<Folder>),
     /// A file and the digest of its content.
     File(Digest),
     /// A symbolic link and its target.

@@ -5,6 +5,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rayon::prelude::*;
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat};
@@ -26,8 +27,6 @@ pub(super) struct Walk<'a> {
     pub filter: &'a Filter,
     /// Which things count.
     pub detail: Detail,
-    /// When it began, for racy stamps.
-    pub began: i64,
     /// When what is known was seen.
     pub known_at: i64,
     /// Whether rayon may be used: not inside a job.
@@ -36,28 +35,59 @@ pub(super) struct Walk<'a> {
 
 /// What a walk found.
 pub(super) struct Seen {
+    /// What the folder itself looked like.
+    pub stamp: Stamp,
     /// The folder.
-    pub folder: Folder,
+    pub folder: Arc<Folder>,
     /// Whether the listing may differ from that of what was known.
     pub changed: bool,
     /// Whether there is something to remember: a stamp differs.
     pub news: bool,
 }
 
+/// What was seen of a folder before: what it looked like, and what was in it.
+#[derive(Clone, Copy)]
+pub(super) struct Before<'a> {
+    pub stamp: Stamp,
+    pub folder: &'a Arc<Folder>,
+}
+
+/// A name in a folder, compared with what was known.
+enum Look {
+    /// It is what it was.
+    Same,
+    /// It is left out, or gone.
+    Nothing,
+    /// It is new, or has to be remembered anew.
+    New(Box<SeenItem>),
+}
+
+struct SeenItem {
+    item: Item,
+    changed: bool,
+    news: bool,
+}
+
 impl Walk<'_> {
-    /// Walks the folder; `known` is what was seen there at `known_at`.
-    pub fn run(&self, known: Option<&Folder>) -> Result<Seen, Fault> {
+    /// Walks the folder; `before` is what was seen there at `known_at`.
+    pub fn run(&self, before: Option<Before<'_>>) -> Result<Seen, Fault> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let fd = rustix::fs::open(self.root, flags, Mode::empty())
-            .map_err(|error| Fault::io("open", self.root, &error.into()))?;
-        self.folder(fd, &[], known, 0)
+        let failed = |error: rustix::io::Errno| Fault::io("open", self.root, &error.into());
+        let fd = rustix::fs::open(self.root, flags, Mode::empty()).map_err(failed)?;
+        let stamp = stamp(&rustix::fs::fstat(&fd).map_err(failed)?);
+        let mut seen = self.folder(fd, &[], stamp, before, 0)?;
+        seen.news |= before.is_none_or(|before| before.stamp != stamp || stamp.is_racy(self.known_at));
+        Ok(seen)
     }
 
-    fn path(&self, relative: &[u8]) -> PathBuf {
-        self.root.join(std::ffi::OsStr::from_bytes(relative))
-    }
-
-    fn folder(&self, fd: OwnedFd, path: &[u8], known: Option<&Folder>, depth: usize) -> Result<Seen, Fault> {
+    fn folder(
+        &self,
+        fd: OwnedFd,
+        path: &[u8],
+        stamp: Stamp,
+        before: Option<Before<'_>>,
+        depth: usize,
+    ) -> Result<Seen, Fault> {
         if depth > DEEPEST {
             return Err(Fault::build(
                 "tree/deep",
@@ -65,24 +95,61 @@ impl Walk<'_> {
             )
             .help(format!("at most {DEEPEST} folders can lie in one another")));
         }
-        let names = self.names(&fd, path)?;
-        let visit = |name: &[u8]| self.item(fd.as_fd(), path, name, known, depth);
-        let found: Vec<Option<SeenItem>> = if self.parallel {
-            names.par_iter().with_min_len(16).map(|name| visit(name)).collect::<Result<_, Fault>>()?
-        } else {
-            names.iter().map(|name| visit(name)).collect::<Result<_, Fault>>()?
+        let known = before.map(|before| before.folder.as_ref());
+        // A folder whose own times did not change holds the names that it held.
+        let names_hold = before.is_some_and(|before| before.stamp == stamp && !stamp.is_racy(self.known_at));
+        let read = if names_hold { Vec::new() } else { self.names(&fd, path)? };
+        let looks: Vec<Look> =
+            match known.filter(|_| names_hold) {
+                Some(known) => self
+                    .each(&known.items, |item| self.look(fd.as_fd(), path, &item.name, Some(item), depth))?,
+                None => self
+                    .each(&read, |name| self.look(fd.as_fd(), path, name, known_item(known, name), depth))?,
+            };
+        let same = looks.iter().filter(|look| matches!(look, Look::Same)).count();
+        if let Some(before) = before.filter(|before| same == looks.len() && same == before.folder.items.len())
+        {
+            return Ok(Seen { stamp, folder: Arc::clone(before.folder), changed: false, news: false });
+        }
+        let names: Vec<&[u8]> = match known.filter(|_| names_hold) {
+            Some(known) => known.items.iter().map(|item| &*item.name).collect(),
+            None => read.iter().map(|name| &**name).collect(),
         };
-        let mut seen = Seen { folder: Folder::default(), changed: false, news: false };
-        seen.folder.items.reserve(found.len());
-        for item in found.into_iter().flatten() {
-            seen.changed |= item.changed;
-            seen.news |= item.news;
-            seen.folder.items.push(item.item);
+        Ok(self.gather(stamp, names, looks, known))
+    }
+
+    fn gather(&self, stamp: Stamp, names: Vec<&[u8]>, looks: Vec<Look>, known: Option<&Folder>) -> Seen {
+        let mut folder = Folder { items: Vec::with_capacity(names.len()) };
+        let (mut changed, mut news) = (known.is_none(), true);
+        for (name, look) in names.into_iter().zip(looks) {
+            match look {
+                Look::Nothing => {}
+                Look::Same => folder.items.extend(known_item(known, name).cloned()),
+                Look::New(seen) => {
+                    changed |= seen.changed;
+                    news |= seen.news;
+                    folder.items.push(seen.item);
+                }
+            }
         }
-        if known.is_none_or(|known| known.items.len() != seen.folder.items.len()) {
-            (seen.changed, seen.news) = (true, true);
+        changed |= known.is_some_and(|known| known.items.len() != folder.items.len());
+        Seen { stamp, folder: Arc::new(folder), changed, news }
+    }
+
+    fn each<T: Sync>(
+        &self,
+        names: &[T],
+        look: impl Fn(&T) -> Result<Look, Fault> + Send + Sync,
+    ) -> Result<Vec<Look>, Fault> {
+        if self.parallel {
+            names.par_iter().with_min_len(16).map(look).collect()
+        } else {
+            names.iter().map(look).collect()
         }
-        Ok(seen)
+    }
+
+    fn path(&self, relative: &[u8]) -> PathBuf {
+        self.root.join(std::ffi::OsStr::from_bytes(relative))
     }
 
     fn names(&self, fd: &OwnedFd, path: &[u8]) -> Result<Vec<Box<[u8]>>, Fault> {
@@ -99,40 +166,37 @@ impl Walk<'_> {
         Ok(names)
     }
 
-    /// None for what is left out, or is gone again.
-    fn item(
+    fn look(
         &self,
         folder: BorrowedFd<'_>,
         folder_path: &[u8],
         name: &[u8],
-        known: Option<&Folder>,
+        known: Option<&Item>,
         depth: usize,
-    ) -> Result<Option<SeenItem>, Fault> {
-        let path = if folder_path.is_empty() { name.to_vec() } else { [folder_path, b"/", name].concat() };
-        if self.filter.excludes(&path) {
-            return Ok(None);
-        }
-        let failed = |verb: &str, error: rustix::io::Errno| Fault::io(verb, &self.path(&path), &error.into());
+    ) -> Result<Look, Fault> {
+        // Only needed where something is to be decided or told; what is known and did not change is most.
+        let path = || if folder_path.is_empty() { name.to_vec() } else { [folder_path, b"/", name].concat() };
         let stat = match rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) => stat,
-            Err(rustix::io::Errno::NOENT) => return Ok(None),
-            Err(error) => return Err(failed("look at", error)),
+            Err(rustix::io::Errno::NOENT) => return Ok(Look::Nothing),
+            Err(error) => return Err(Fault::io("look at", &self.path(&path()), &error.into())),
         };
-        let known = known.and_then(|known| {
-            let at = known.items.binary_search_by(|item| (*item.name).cmp(name)).ok()?;
-            known.items.get(at)
-        });
+        let stamp = stamp(&stat);
+        if known.is_some_and(|known| self.is_known(known, &stamp)) {
+            return Ok(Look::Same);
+        }
+        let path = path();
+        if self.filter.excludes(&path) {
+            return Ok(Look::Nothing);
+        }
         let kind = FileType::from_raw_mode(stat.st_mode);
         if kind == FileType::Directory {
             return self.subfolder(folder, &path, name, &stat, known, depth);
         }
         if !self.filter.includes(&path) {
-            return Ok(None);
+            return Ok(Look::Nothing);
         }
-        let stamp = stamp(&stat);
-        if let Some(known) = known.filter(|known| self.is_known(known, &stamp)) {
-            return Ok(Some(self.unchanged(known)));
-        }
+        let failed = |verb: &str, error: rustix::io::Errno| Fault::io(verb, &self.path(&path), &error.into());
         let what = match kind {
             FileType::RegularFile => What::File(self.hash(folder, &path, name)?),
             FileType::Symlink => {
@@ -145,7 +209,7 @@ impl Walk<'_> {
             FileType::BlockDevice => What::Block(major(&stat), minor(&stat)),
             _ => return Err(self.unfit(&path)),
         };
-        Ok(Some(self.new_item(&path, name, &stat, what, known)?))
+        Ok(Look::New(Box::new(self.new_item(&path, name, &stat, what, known)?)))
     }
 
     fn subfolder(
@@ -156,44 +220,33 @@ impl Walk<'_> {
         stat: &Stat,
         known: Option<&Item>,
         depth: usize,
-    ) -> Result<Option<SeenItem>, Fault> {
+    ) -> Result<Look, Fault> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         let fd = rustix::fs::openat(folder, name, flags, Mode::empty())
             .map_err(|error| Fault::io("open", &self.path(path), &error.into()))?;
-        let inside = match known.map(|known| &known.what) {
-            Some(What::Folder(folder)) => Some(folder),
+        let before = known.and_then(|known| match &known.what {
+            What::Folder(folder) => Some(Before { stamp: known.stamp, folder }),
             _ => None,
-        };
-        let seen = self.folder(fd, path, inside, depth + 1)?;
+        });
+        let stamp = stamp(stat);
+        let seen = self.folder(fd, path, stamp, before, depth + 1)?;
+        if !seen.changed
+            && !seen.news
+            && known.is_some_and(|known| known.stamp == stamp && !stamp.is_racy(self.known_at))
+        {
+            return Ok(Look::Same);
+        }
         if self.filter.is_selective() && seen.folder.items.is_empty() && !self.filter.includes(path) {
-            return Ok(None);
+            return Ok(Look::Nothing);
         }
         let mut item = self.new_item(path, name, stat, What::Folder(seen.folder), None)?;
         item.changed = seen.changed || known.is_none_or(|known| !self.counts_same(known, &item.item));
-        item.news = seen.news || known.is_none_or(|known| known.stamp != item.item.stamp);
-        Ok(Some(item))
+        item.news = true;
+        Ok(Look::New(Box::new(item)))
     }
 
     fn is_known(&self, known: &Item, stamp: &Stamp) -> bool {
         known.stamp == *stamp && !stamp.is_racy(self.known_at) && !matches!(known.what, What::Folder(_))
-    }
-
-    fn unchanged(&self, known: &Item) -> SeenItem {
-        let what = match &known.what {
-            What::File(digest) => What::File(*digest),
-            What::Symlink(target) => What::Symlink(target.clone()),
-            What::Character(major, minor) => What::Character(*major, *minor),
-            What::Block(major, minor) => What::Block(*major, *minor),
-            What::Fifo | What::Folder(_) => What::Fifo,
-        };
-        let item = Item {
-            name: known.name.clone(),
-            stamp: known.stamp,
-            owner: known.owner,
-            what,
-            xattrs: known.xattrs.clone(),
-        };
-        SeenItem { item, changed: false, news: false }
     }
 
     fn new_item(
@@ -252,10 +305,9 @@ impl Walk<'_> {
     }
 }
 
-struct SeenItem {
-    item: Item,
-    changed: bool,
-    news: bool,
+fn known_item<'a>(known: Option<&'a Folder>, name: &[u8]) -> Option<&'a Item> {
+    let items = &known?.items;
+    items.get(items.binary_search_by(|item| (*item.name).cmp(name)).ok()?)
 }
 
 /// The digest of a file from where it stands.
