@@ -16,4 +16,5 @@ pub mod bases;
 pub mod steps;
 pub mod outputs;
 pub mod manifest;
+pub mod editor;
 pub mod cli;

@@ -33,13 +33,13 @@ const TO: Field = Field::new("path", Form::ImagePath, "Where in the image.").req
 static FILE: Word = Word {
     name: "file",
     summary: "a file, from the project or stated here",
-    docs: "With `from`, a file of the project, which can be executed in the image if it can be here; with `content`, the \
-           text itself, in which `${NAME}` stands for a variable and `$${` for `${`.",
+    docs: "With `from`, a file of the project; with `content`, the text itself, in which `${NAME}` stands for a variable \
+           and `$${` for `${`. It has one of the two.",
     example: "image \"server\" {\n    files {\n        file \"/etc/motd\" content=\"welcome\\n\"\n    }\n}\n",
     arguments: &[TO],
     properties: &[
-        Field::new("from", Form::Path, "The file."),
-        Field::new("content", Form::Text, "The text."),
+        Field::new("from", Form::Path, "The file that it is a copy of."),
+        Field::new("content", Form::Text, "What it holds."),
         MODE.default("0644, or 0755 if `from` can be executed"),
         OWNER,
     ],

@@ -26,8 +26,8 @@ pub static WORD: Word = Word {
            - a folder with an executable `tar`: the script is run as `tar OUT` in a sandbox and writes the files, as \
              xcluster's overlays do;\n\
            - a tar file, plain or compressed with gzip, bzip2, xz or zstd.\n\n\
-           Without `from`, the overlay is looked for by its name in the folders of `search`. An overlay that is found \
-           there and needs nothing said about it may be used without being declared.\n\n\
+           Without `from`, it is a folder of its name in one of the folders of `search`. An overlay that is found there \
+           and needs nothing said about it may be used without being declared.\n\n\
            Everything in it belongs to root unless `owner` says otherwise. Of a folder's modes only counts whether a \
            file can be executed, as in git, unless `modes=\"keep\"`. A folder that an overlay merely passes through \
            keeps the mode and owner that it has in the layers below. A file named `.wh.NAME` removes `NAME` of the \
@@ -37,7 +37,8 @@ pub static WORD: Word = Word {
               \"site\"\n    output \"tar\"\n}\n",
     arguments: &[Field::new("name", Form::Name, "What images call it.").required()],
     properties: &[
-        Field::new("from", Form::Path, "The folder or tar file.").default("looked for by its name"),
+        Field::new("from", Form::Path, "The folder or tar file.")
+            .default("looked for by its name in the folders of `search`"),
         Field::new("to", Form::ImagePath, "The directory of the image that it goes to.").default("/"),
         Field::new(
             "owner",
