@@ -29,9 +29,9 @@ pub static WORD: Word = Word {
            Without `from`, it is a folder of its name in one of the folders of `search`. An overlay that is found there \
            and needs nothing said about it may be used without being declared.\n\n\
            Everything in it belongs to root unless `owner` says otherwise. Of a folder's modes only counts whether a \
-           file can be executed, as in git, unless `modes=\"keep\"`. A folder that an overlay merely passes through \
-           keeps the mode and owner that it has in the layers below. A file named `.wh.NAME` removes `NAME` of the \
-           layers below, and one named `.wh..wh..opq` everything in its folder.",
+           file can be executed, as in git, and a directory that the layers below have already keeps its mode and owner; \
+           both unless `modes=\"keep\"`. A file named `.wh.NAME` removes `NAME` of the layers below, and one named \
+           `.wh..wh..opq` everything that they have in its folder.",
     example: "overlay \"timezone\"\noverlay \"site\" from=\"overlays/site\" to=\"/srv\" owner=\"www-data:www-data\" {\n    \
               exclude \"*~\"\n    permissions \"keys/**\" mode=\"0600\"\n}\nimage \"server\" {\n    overlays \"timezone\" \
               \"site\"\n    output \"tar\"\n}\n",

@@ -106,21 +106,25 @@ fn page(topic: &Topic, all: &[Topic]) -> String {
     let rest = topic.rest().map(|field| (format!("{} …", page::argument(field)), field));
     let arguments = topic.arguments().map(|field| (page::argument(field), field));
     fields("Argument", arguments.chain(rest), &mut out);
-    let free = topic.free_properties().map(|field| (format!("{}=… …", field.name), field));
+    let free = topic.free_properties().map(|field| (format!("{} …", field.name), field));
     let properties = topic.properties().map(|field| (field.name.to_string(), field));
     fields("Property", properties.chain(free), &mut out);
-    let called = |title: &str, words: Vec<&Topic>, out: &mut String| {
-        if !words.is_empty() {
-            out.push_str(&format!("\n{title}\n\n"));
-            words.iter().for_each(|word| out.push_str(&format!("- {}: {}\n", link(word), word.word.summary)));
-        }
-    };
-    let topics = |is: &dyn Fn(&&Topic) -> bool| all.iter().filter(is).collect::<Vec<_>>();
-    called("Kinds:", topics(&|other| other.kind_of.is_some_and(|word| topic.is(word))), &mut out);
+    let kinds = all.iter().filter(|other| other.kind_of.is_some_and(|word| topic.is(word)));
+    list("Kinds", kinds, &mut out);
     let children = topic.children().filter_map(|child| all.iter().find(|other| other.is(child.word)));
-    called("In its block:", children.collect(), &mut out);
+    list("In its block", children, &mut out);
     out.push_str(&format!("\n```kdl\n{}```\n", topic.word.example));
     out
+}
+
+/// Words under a title, called as they are written there.
+fn list<'a>(title: &str, topics: impl Iterator<Item = &'a Topic>, out: &mut String) {
+    let lines: String = topics
+        .map(|topic| format!("- [`{}`]({}): {}\n", page::name(topic), anchor(topic), topic.word.summary))
+        .collect();
+    if !lines.is_empty() {
+        out.push_str(&format!("\n{title}:\n\n{lines}"));
+    }
 }
 
 fn fields<'a>(title: &str, fields: impl Iterator<Item = (String, &'a Field)>, out: &mut String) {
@@ -143,7 +147,11 @@ fn cell(text: &str) -> String {
 }
 
 fn link(topic: &Topic) -> String {
-    format!("[`{}`](#{})", topic.title, topic.title.replace(' ', "-"))
+    format!("[`{}`]({})", topic.title, anchor(topic))
+}
+
+fn anchor(topic: &Topic) -> String {
+    format!("#{}", topic.title.replace(' ', "-"))
 }
 
 fn capitalised(text: &str) -> String {
