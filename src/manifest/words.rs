@@ -92,14 +92,18 @@ pub static EPOCH: Word = Word {
 /// `image NAME …`
 pub static IMAGE: Word = Word {
     name: "image",
-    summary: "an image",
+    summary: "what is built: a base, what goes on top of it, and what it is written as",
     docs: "It is made of its base and, on top of that, of the overlays and files that its block names, in the order of \
            the text. Each of its hypervisors adds to that. An image with outputs of its own, or without hypervisors, is \
            a target by itself; a hypervisor's target is called `IMAGE:HYPERVISOR`.",
     example: "image \"server\" version=\"0.2\" {\n    overlays \"timezone\" \"site\"\n    output \"tar\"\n    hypervisor \
               \"lxc\" {\n        overlays \"lxc\"\n        output \"tar\" compression=\"xz\"\n    }\n}\n",
     arguments: &[Field::new("name", Form::Name, "Its name.").required()],
-    properties: &[Field::new("version", Form::Text, "Its version, as text.")],
+    properties: &[Field::new(
+        "version",
+        Form::Text,
+        "Its version, for people; in quotes, since the number 1.10 is 1.1.",
+    )],
     children: &[
         Child::once(&bases::WORD),
         Child::many(&OVERLAYS),

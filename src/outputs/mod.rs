@@ -36,8 +36,12 @@ pub static WORD: Word = Word {
     docs: "What is written, and how, its kind says. Without `path` it is `build/IMAGE-HYPERVISOR.EXT` in the project's \
            folder, or `build/IMAGE.EXT` for an output of the image itself. It appears there whole, or not at all.",
     example: "image \"server\" {\n    overlays \"site\"\n    output \"tar\" compression=\"zstd\"\n}\n",
-    properties: &[Field::new("path", Form::Path, "The file, or the folder, that is written.")
-        .default("build/IMAGE-HYPERVISOR.EXT")],
+    properties: &[Field::new(
+        "path",
+        Form::Path,
+        "The file, or the folder, that is written; a relative path starts at the project's folder.",
+    )
+    .default("build/IMAGE-HYPERVISOR.EXT")],
     kinds: Some(|| KINDS.iter().map(|kind| kind.word).collect()),
     ..Word::BARE
 };

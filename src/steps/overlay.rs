@@ -97,7 +97,7 @@ static PERMISSIONS: Word = Word {
     example: "overlay \"site\" {\n    permissions \"etc/ssl/private/**\" mode=\"0640\" owner=\"root:ssl-cert\"\n}\n",
     arguments: &[Field::new("pattern", Form::Glob, "A pattern, as in `include`.").required()],
     properties: &[
-        Field::new("mode", Form::Mode, "Permission bits; links have none."),
+        Field::new("mode", Form::Mode, "Permission bits; symbolic links have none."),
         Field::new("owner", Form::Owner, "User and group."),
     ],
     ..Word::BARE

@@ -63,7 +63,8 @@ fn values(all: &[Topic]) -> impl Iterator<Item = String> {
         ),
         (
             Form::Path,
-            "A path. A relative one starts at the folder of the file that it stands in, `~/` is the caller's home.",
+            "A path. A relative one starts at the folder of the file that it stands in, unless its docs say otherwise; `~/` is \
+             the caller's home.",
         ),
         (Form::ImagePath, "An absolute path inside the image, without `.` and `..`."),
         (

@@ -26,7 +26,8 @@ PROPERTIES
         How hard to compress: gzip 1 to 9, xz 0 to 9, zstd 1 to 22.
         (a whole number from 0 to 22; default: gzip 6, xz 6, zstd 3)
     path=PATH
-        The file, or the folder, that is written.
+        The file, or the folder, that is written; a relative path starts at the
+        project's folder.
         (a path; default: build/IMAGE-HYPERVISOR.EXT)
 
 EXAMPLE
