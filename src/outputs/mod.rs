@@ -32,12 +32,16 @@ pub static KINDS: &[Kind] = &[tar::KIND, cpio::KIND, iso::KIND, oci::KIND, folde
 /// `output KIND …`
 pub static WORD: Word = Word {
     name: "output",
-    summary: "a file that is written",
-    docs: "Without `path`, the file is `build/IMAGE-HYPERVISOR.EXT` in the project's folder. It appears there whole, or \
-           not at all.",
+    summary: "a file, or a folder, that is written",
+    docs: "What is written, and how, its kind says. Without `path` it is `build/IMAGE-HYPERVISOR.EXT` in the project's \
+           folder, or `build/IMAGE.EXT` for an output of the image itself. It appears there whole, or not at all.",
     example: "image \"server\" {\n    overlays \"site\"\n    output \"tar\" compression=\"zstd\"\n}\n",
-    properties: &[Field::new("path", Form::Path, "The file, from the project's folder.")
-        .default("build/IMAGE-HYPERVISOR.EXT")],
+    properties: &[Field::new(
+        "path",
+        Form::Path,
+        "The file, or the folder, that is written; a relative path starts at the project's folder.",
+    )
+    .default("build/IMAGE-HYPERVISOR.EXT")],
     kinds: Some(|| KINDS.iter().map(|kind| kind.word).collect()),
     ..Word::BARE
 };
@@ -69,7 +73,7 @@ const COMPRESSIONS: Form = Form::OneOf(&["none", "gzip", "xz", "zstd"]);
 const LEVEL: Field = Field::new(
     "level",
     Form::Integer { min: 0, max: 22 },
-    "How hard to compress: gzip 1–9, xz 0–9, zstd 1–22.",
+    "How hard to compress: gzip 1 to 9, xz 0 to 9, zstd 1 to 22.",
 )
 .default("gzip 6, xz 6, zstd 3");
 

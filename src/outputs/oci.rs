@@ -34,8 +34,8 @@ static WORD: Word = Word {
               entrypoint \"/usr/bin/web\" \"--port\" \"8080\"\n        env LANG=\"C.UTF-8\"\n        label \
               org.opencontainers.image.title=\"web\"\n        port \"8080/tcp\"\n    }\n}\n",
     properties: &[
-        Field::new("tag", Form::Text, "The image's name: `NAME:TAG`.")
-            .default("the image's own name and version"),
+        Field::new("tag", Form::Text, "Its name, `NAME:TAG`; without `:TAG`, `latest`.")
+            .default("none; whoever loads it names it"),
         Field::new(
             "format",
             Form::OneOf(&["archive", "layout", "docker"]),
@@ -43,11 +43,16 @@ static WORD: Word = Word {
             load` takes.",
         )
         .default("archive"),
-        Field::new("layers", Form::OneOf(&["each", "squash"]), "A layer for each, or one for all.")
-            .default("each"),
-        Field::new("arch", Form::Name, "The architecture, as Go names them.").default("amd64"),
-        Field::new("user", Form::Text, "Whom programs run as: `user`, `user:group`, names or numbers."),
-        Field::new("workdir", Form::ImagePath, "Where programs start."),
+        Field::new(
+            "layers",
+            Form::OneOf(&["each", "squash"]),
+            "A layer for every layer here, or one for all.",
+        )
+        .default("each"),
+        Field::new("arch", Form::Name, "The architecture that it is for, as Go calls it: `amd64`, `arm64` …")
+            .default("amd64"),
+        Field::new("user", Form::Text, "Whom its program runs as: `user` or `user:group`, names or numbers."),
+        Field::new("workdir", Form::ImagePath, "The directory that its program starts in."),
         Field::new("compression", COMPRESSIONS, "How layers are compressed; `docker` takes none.")
             .default("gzip"),
         LEVEL,
@@ -64,13 +69,13 @@ static WORD: Word = Word {
 };
 
 macro_rules! list_word {
-    ($name:ident, $word:literal, $summary:literal, $docs:literal, $example:literal) => {
+    ($name:ident, $word:literal, $summary:literal, $docs:literal, $value:literal, $example:literal) => {
         static $name: Word = Word {
             name: $word,
             summary: $summary,
             docs: $docs,
             example: concat!("image \"web\" {\n    output \"oci\" {\n        ", $example, "\n    }\n}\n"),
-            rest: Some(Field::new("value", Form::Text, "One each.").required()),
+            rest: Some(Field::new("value", Form::Text, $value).required()),
             ..Word::BARE
         };
     };
@@ -80,35 +85,39 @@ list_word!(
     ENTRYPOINT,
     "entrypoint",
     "the program that runs",
-    "The program and its first arguments.",
+    "As the container starts; what `command` says, or who starts it, comes behind it.",
+    "The program, then its arguments, one each.",
     "entrypoint \"/sbin/init\""
 );
 list_word!(
     COMMAND,
     "command",
-    "arguments that a caller may replace",
-    "Follow the entrypoint's.",
+    "arguments that whoever starts it may replace",
+    "They follow those of `entrypoint`; without one, the first of them is the program.",
+    "An argument.",
     "command \"--help\""
 );
 list_word!(
     PORT,
     "port",
     "ports that it listens on",
-    "`NUMBER`, `NUMBER/tcp` or `NUMBER/udp`.",
+    "They are only told: whoever starts the container decides which can be reached.",
+    "`NUMBER`, `NUMBER/tcp`, `NUMBER/udp` or `NUMBER/sctp`; a number alone is tcp.",
     "port \"80/tcp\" \"443/tcp\""
 );
 list_word!(
     VOLUME,
     "volume",
     "directories for data",
-    "Directories that hold what outlives a container.",
+    "They hold what outlives a container.",
+    "A directory of the image.",
     "volume \"/var/lib/data\""
 );
 
 static ENV: Word = Word {
     name: "env",
-    summary: "environment variables",
-    docs: "`NAME=\"VALUE\"`, any number of them.",
+    summary: "environment variables of its program",
+    docs: "`NAME=\"VALUE\"`, any number of them. Where a name is given twice, the last one counts.",
     example: "image \"web\" {\n    output \"oci\" {\n        env LANG=\"C.UTF-8\" TZ=\"UTC\"\n    }\n}\n",
     free_properties: Some(Field::new("NAME", Form::Text, "The variable's value.")),
     ..Word::BARE
@@ -116,8 +125,9 @@ static ENV: Word = Word {
 
 static LABEL: Word = Word {
     name: "label",
-    summary: "labels",
-    docs: "`NAME=\"VALUE\"`, any number of them.",
+    summary: "what registries and tools show of it",
+    docs: "`NAME=\"VALUE\"`, any number of them. Where a name is given twice, the last one counts. The names that tools \
+           know begin with `org.opencontainers.image.`.",
     example: "image \"web\" {\n    output \"oci\" {\n        label org.opencontainers.image.title=\"web\"\n    }\n}\n",
     free_properties: Some(Field::new("NAME", Form::Text, "The label's value.")),
     ..Word::BARE
