@@ -17,13 +17,24 @@ use crate::fault::{Fault, Faults, Place};
 use crate::lang::{Child, Field, Form, Node, Spanned, Word};
 use crate::work::{Folders, Output};
 
+/// What an output is written for.
+#[derive(Clone, Copy, Debug)]
+pub struct Target<'a> {
+    /// The image's name.
+    pub image: &'a str,
+    /// Its version, if stated.
+    pub version: Option<&'a str>,
+    /// The hypervisor's name, if it is one's.
+    pub hypervisor: Option<&'a str>,
+}
+
 /// A kind of output.
 #[derive(Debug)]
 pub struct Kind {
     /// Its declaration.
     pub word: &'static Word,
     /// The output that a node asks for.
-    pub decode: fn(&Node, &Folders, &mut Faults) -> Option<Arc<dyn Output>>,
+    pub decode: fn(&Node, &Target<'_>, &Folders, &mut Faults) -> Option<Arc<dyn Output>>,
 }
 
 /// Every kind of output.
@@ -50,9 +61,14 @@ pub static WORD: Word = Word {
 pub const CHILD: Child = Child::many(&WORD);
 
 /// The output of an `output` node; none for what is not whole.
-pub fn decode(node: &Node, folders: &Folders, faults: &mut Faults) -> Option<Arc<dyn Output>> {
+pub fn decode(
+    node: &Node,
+    target: &Target<'_>,
+    folders: &Folders,
+    faults: &mut Faults,
+) -> Option<Arc<dyn Output>> {
     let kind = KINDS.iter().find(|kind| node.kind.is_some_and(|word| std::ptr::eq(word, kind.word)))?;
-    if node.whole { (kind.decode)(node, folders, faults) } else { None }
+    if node.whole { (kind.decode)(node, target, folders, faults) } else { None }
 }
 
 /// What all outputs have.

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::tarball::{Tarball, copy_by_kernel};
-use super::{COMPRESSIONS, Compress, Kind, LEVEL, Stated};
+use super::{Compress, Kind, LEVEL, Stated, Target};
 use crate::codec::{Encoder, Format, Layout, Settings};
 use crate::fault::{Fault, Faults, Place};
 use crate::key::{Digest, Hasher, Key};
@@ -35,7 +35,7 @@ static WORD: Word = Word {
               org.opencontainers.image.title=\"web\"\n        port \"8080/tcp\"\n    }\n}\n",
     properties: &[
         Field::new("tag", Form::Text, "Its name, `NAME:TAG`; without `:TAG`, `latest`.")
-            .default("none; whoever loads it names it"),
+            .default("the image's name, and its version"),
         Field::new(
             "format",
             Form::OneOf(&["archive", "layout", "docker"]),
@@ -53,8 +53,12 @@ static WORD: Word = Word {
             .default("amd64"),
         Field::new("user", Form::Text, "Whom its program runs as: `user` or `user:group`, names or numbers."),
         Field::new("workdir", Form::ImagePath, "The directory that its program starts in."),
-        Field::new("compression", COMPRESSIONS, "How layers are compressed; `docker` takes none.")
-            .default("gzip"),
+        Field::new(
+            "compression",
+            Form::OneOf(&["none", "gzip", "zstd"]),
+            "How layers are compressed; `docker` takes none.",
+        )
+        .default("gzip"),
         LEVEL,
     ],
     children: &[
@@ -152,7 +156,12 @@ enum Packing {
     Docker,
 }
 
-fn decode(node: &Node, _folders: &Folders, faults: &mut Faults) -> Option<Arc<dyn Output>> {
+fn decode(
+    node: &Node,
+    target: &Target<'_>,
+    _folders: &Folders,
+    faults: &mut Faults,
+) -> Option<Arc<dyn Output>> {
     let form = match node.text("format").map(|form| form.value).as_deref() {
         Some("layout") => Packing::Layout,
         Some("docker") => Packing::Docker,
@@ -164,7 +173,10 @@ fn decode(node: &Node, _folders: &Folders, faults: &mut Faults) -> Option<Arc<dy
     };
     Some(Arc::new(OciOutput {
         stated: Stated::of(node),
-        tag: node.text("tag").and_then(|tag| checked_tag(&tag, faults)),
+        tag: match node.text("tag") {
+            Some(tag) => checked_tag(&tag, faults),
+            None => Some(own_tag(target)),
+        },
         form,
         squash: node.text("layers").is_some_and(|layers| layers.value == "squash"),
         arch: node.text("arch").map_or("amd64".into(), |arch| arch.value),
@@ -185,6 +197,32 @@ fn docker_compression(node: &Node, faults: &mut Faults) -> Compress {
     Compress::of(node, Format::None, faults)
 }
 
+/// `IMAGE:VERSION`, as far as the names can stand in a tag.
+fn own_tag(target: &Target<'_>) -> String {
+    let letter = |letter: char| {
+        if letter.is_ascii_lowercase() || letter.is_ascii_digit() || "._-".contains(letter) {
+            letter
+        } else {
+            '-'
+        }
+    };
+    let named = match target.hypervisor {
+        Some(hypervisor) => format!("{}-{hypervisor}", target.image),
+        None => target.image.to_string(),
+    };
+    let name: String = named.to_lowercase().chars().map(letter).collect();
+    let version = target.version.filter(|version| is_version(version)).unwrap_or("latest");
+    format!("{name}:{version}")
+}
+
+/// Whether it can stand behind the colon of a tag.
+fn is_version(version: &str) -> bool {
+    !version.is_empty()
+        && version.len() <= 128
+        && !version.starts_with(['.', '-'])
+        && version.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
+}
+
 /// `NAME[:TAG]` as the OCI distribution specification allows them.
 fn checked_tag(tag: &Spanned<String>, faults: &mut Faults) -> Option<String> {
     let (name, version) = split_tag(&tag.value);
@@ -194,11 +232,7 @@ fn checked_tag(tag: &Spanned<String>, faults: &mut Faults) -> Option<String> {
                 .bytes()
                 .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"._-:".contains(&byte))
     });
-    let version_fits = !version.is_empty()
-        && version.len() <= 128
-        && !version.starts_with(['.', '-'])
-        && version.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte));
-    if name_fits && version_fits {
+    if name_fits && is_version(version) {
         return Some(tag.value.clone());
     }
     faults.push(
