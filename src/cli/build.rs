@@ -1,6 +1,6 @@
 //! `imgbuild`: builds what is out of date, shows it going on, and says what was done and why.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -78,7 +78,7 @@ struct Teller<'a> {
     started: BTreeMap<StepId, f64>,
     ran: Vec<Ran>,
     written: BTreeMap<StepId, (PathBuf, u64)>,
-    fresh: usize,
+    fresh: BTreeSet<StepId>,
     skipped: usize,
     failed: Vec<Fault>,
     interrupted: bool,
@@ -95,7 +95,7 @@ impl<'a> Teller<'a> {
             started: BTreeMap::new(),
             ran: Vec::new(),
             written: BTreeMap::new(),
-            fresh: 0,
+            fresh: BTreeSet::new(),
             skipped: 0,
             failed: Vec::new(),
             interrupted: false,
@@ -143,7 +143,7 @@ impl<'a> Teller<'a> {
         let id = self.id(step).to_string();
         match outcome {
             Outcome::Fresh => {
-                self.fresh += 1;
+                self.fresh.insert(step);
                 if self.plan.steps.get(&step).is_some_and(|judged| judged.state != State::Fresh) {
                     self.progress.end(step);
                 }
@@ -153,6 +153,8 @@ impl<'a> Teller<'a> {
                 self.event(&EventAnswer::Skipped { step: id });
             }
             Outcome::Ran { seconds, changed, wrote } => {
+                // A layer that was there when its turn came can turn out to be damaged when it is read.
+                self.fresh.remove(&step);
                 self.progress.end(step);
                 self.event(&EventAnswer::Ran { step: id.clone(), at, seconds, changed });
                 self.stay(&self.ran_line(&id, seconds, changed, wrote.as_ref()));
@@ -201,7 +203,7 @@ impl<'a> Teller<'a> {
         self.progress.clear();
         self.event(&EventAnswer::Finished {
             ran: self.ran.len(),
-            fresh: self.fresh,
+            fresh: self.fresh.len(),
             failed: self.failed.len(),
             skipped: self.skipped,
             seconds: self.start.elapsed().as_secs_f64(),

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use crossbeam_channel::Sender;
 
-use super::event::Event;
+use super::event::{Event, Outcome};
 use super::place::Aside;
 use crate::codec::{Block, Earlier};
 use crate::fault::{Blame, Fault};
@@ -31,23 +31,6 @@ pub(super) struct Bench<'a> {
     made: BTreeMap<StepId, Mutex<Option<LayerId>>>,
 }
 
-/// What became of a step.
-pub(super) enum Result_ {
-    /// It ran.
-    Ran {
-        /// How long it took.
-        seconds: f64,
-        /// For a layer: whether it is another one than last time.
-        changed: bool,
-        /// For an output: what it wrote, and how many bytes.
-        wrote: Option<(PathBuf, u64)>,
-    },
-    /// Nothing was to be done.
-    Fresh,
-    /// It failed.
-    Failed(Fault),
-}
-
 impl<'a> Bench<'a> {
     pub(super) fn new(
         plan: &'a Plan,
@@ -62,16 +45,16 @@ impl<'a> Bench<'a> {
     }
 
     /// Does the step, unless it is a layer that is there (`known`).
-    pub(super) fn step(&self, step: StepId, known: bool) -> Result_ {
+    pub(super) fn step(&self, step: StepId, known: bool) -> Outcome {
         let done = match &self.plan.graph.task(step).work {
             Work::Layer(_) if known => {
                 self.adopt(step);
-                Ok(Result_::Fresh)
+                Ok(Outcome::Fresh)
             }
             Work::Layer(work) => self.layer(step, work.as_ref()),
             Work::Output { output, path, stack } => self.output(step, output.as_ref(), path, stack),
         };
-        done.unwrap_or_else(|fault| Result_::Failed(fault.while_building()))
+        done.unwrap_or_else(|fault| Outcome::Failed(Box::new(fault.while_building())))
     }
 
     fn judged(&self, step: StepId) -> Option<&Judged> {
@@ -128,12 +111,12 @@ impl<'a> Bench<'a> {
         key.ok().and_then(|key| self.world.store.record(key)).map(|record| record.found).unwrap_or_default()
     }
 
-    fn layer(&self, step: StepId, work: &dyn Step) -> Result<Result_, Fault> {
+    fn layer(&self, step: StepId, work: &dyn Step) -> Result<Outcome, Fault> {
         let mut slot = self.slot(step).ok_or_else(|| internal(self.id(step)))?;
         let (layer, seconds) = self.make(step, work)?;
         let before = self.journal.past(self.id(step)).and_then(|past| past.layers.first().cloned());
         *slot = Some(layer.id);
-        Ok(Result_::Ran { seconds, changed: before != Some(layer.id.to_string()), wrote: None })
+        Ok(Outcome::Ran { seconds, changed: before != Some(layer.id.to_string()), wrote: None })
     }
 
     fn slot(&self, step: StepId) -> Option<std::sync::MutexGuard<'_, Option<LayerId>>> {
@@ -180,7 +163,7 @@ impl<'a> Bench<'a> {
         output: &dyn Output,
         path: &Path,
         below: &[StepId],
-    ) -> Result<Result_, Fault> {
+    ) -> Result<Outcome, Fault> {
         let judged = self.judged(step).ok_or_else(|| internal(self.id(step)))?;
         let past = self.journal.past(self.id(step));
         let layers = self.known_layers(below);
@@ -189,7 +172,7 @@ impl<'a> Bench<'a> {
         if past.is_some_and(|past| past.key == key.text())
             && missing_output(path, past, output.is_folder(), self.world).is_none()
         {
-            return Ok(Result_::Fresh);
+            return Ok(Outcome::Fresh);
         }
         let stack = self.stack(below)?;
         // A layer that was gone and came out different when it was made again has changed the key.
@@ -221,7 +204,7 @@ impl<'a> Bench<'a> {
                 stack: below.iter().map(|below| self.id(*below).to_string()).collect(),
             }),
         })?;
-        Ok(Result_::Ran { seconds, changed: true, wrote: Some((path.to_path_buf(), stamp.size)) })
+        Ok(Outcome::Ran { seconds, changed: true, wrote: Some((path.to_path_buf(), stamp.size)) })
     }
 
     fn folder_digest(&self, output: &dyn Output, path: &Path) -> Result<Option<String>, Fault> {
@@ -251,7 +234,12 @@ impl<'a> Bench<'a> {
             let mut slot = self.slot(*step).ok_or_else(|| internal(&task.id))?;
             let layer = match slot.and_then(|id| self.world.store.layer(id)) {
                 Some(layer) => layer,
-                None => self.make(*step, work.as_ref())?.0,
+                None => {
+                    let (layer, seconds) = self.make(*step, work.as_ref())?;
+                    let outcome = Outcome::Ran { seconds, changed: *slot != Some(layer.id), wrote: None };
+                    let _ = self.events.send(Event::Ended(*step, outcome));
+                    layer
+                }
             };
             *slot = Some(layer.id);
             stack.layers.push(StackLayer {

@@ -8,7 +8,7 @@ use crossbeam_channel::Sender;
 
 use super::Options;
 use super::event::{Event, Outcome};
-use super::job::{Bench, Result_};
+use super::job::Bench;
 use crate::plan::{Plan, State, StepId};
 use crate::store::Journal;
 use crate::work::World;
@@ -106,11 +106,7 @@ impl<'a> Schedule<'a> {
 
     fn do_step(&self, step: StepId) -> Outcome {
         let fresh_layer = self.plan.steps.get(&step).is_some_and(|judged| judged.state != State::Run);
-        match self.bench.step(step, fresh_layer) {
-            Result_::Ran { seconds, changed, wrote } => Outcome::Ran { seconds, changed, wrote },
-            Result_::Fresh => Outcome::Fresh,
-            Result_::Failed(fault) => Outcome::Failed(Box::new(fault)),
-        }
+        self.bench.step(step, fresh_layer)
     }
 
     fn release(&self, step: StepId, bad: bool, failed: bool) -> usize {

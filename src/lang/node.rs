@@ -127,6 +127,11 @@ impl Node {
 
     /// Properties whose names the word leaves free, in their order.
     pub fn free(&self) -> impl Iterator<Item = (&str, Spanned<String>)> {
+        for field in
+            std::iter::once(self.word).chain(self.kind).filter_map(|word| word.free_properties.as_ref())
+        {
+            reads::note(&self.place, field.name);
+        }
         self.given.iter().filter(|given| !self.declares(&given.field)).filter_map(|given| {
             match &given.value.value {
                 Value::Text(text) => {
@@ -139,7 +144,7 @@ impl Node {
 
     /// The children of that word.
     pub fn children(&self, name: &str) -> impl Iterator<Item = &Node> {
-        reads::note(self.word.name, name);
+        reads::note(&self.place, name);
         self.children.iter().filter(move |child| child.word.name == name)
     }
 
@@ -149,7 +154,7 @@ impl Node {
     }
 
     fn all(&self, field: &str) -> impl Iterator<Item = &Spanned<Value>> {
-        reads::note(self.kind.unwrap_or(self.word).name, field);
+        reads::note(&self.place, field);
         self.given.iter().filter(move |given| given.field == field).map(|given| &given.value)
     }
 
@@ -161,24 +166,28 @@ impl Node {
 
 /// Which fields the decoders read: a test compares it with what is declared.
 pub mod reads {
+    use crate::fault::Place;
+
+    /// A field, or a word in a block, that a decoder asked a node for, and where that node stands.
+    #[cfg(test)]
+    pub type Read = (Place, String);
+
     #[cfg(test)]
     thread_local! {
-        static SEEN: std::cell::RefCell<std::collections::BTreeSet<(String, String)>> = const {
-            std::cell::RefCell::new(std::collections::BTreeSet::new())
-        };
+        static SEEN: std::cell::RefCell<Vec<Read>> = const { std::cell::RefCell::new(Vec::new()) };
     }
 
     #[cfg(test)]
-    pub(super) fn note(word: &str, field: &str) {
-        SEEN.with_borrow_mut(|seen| seen.insert((word.to_string(), field.to_string())));
+    pub(super) fn note(node: &Place, field: &str) {
+        SEEN.with_borrow_mut(|seen| seen.push((node.clone(), field.to_string())));
     }
 
     #[cfg(not(test))]
-    pub(super) fn note(_word: &str, _field: &str) {}
+    pub(super) fn note(_node: &Place, _field: &str) {}
 
-    /// What was read since the last call, as (word, field).
+    /// What was read on this thread since the last call.
     #[cfg(test)]
-    pub fn take() -> std::collections::BTreeSet<(String, String)> {
+    pub fn take() -> Vec<Read> {
         SEEN.with_borrow_mut(std::mem::take)
     }
 }

@@ -187,10 +187,12 @@ impl Decoder<'_> {
         let children = self.flat(node);
         let mut steps = self.base(&children);
         steps.extend(self.steps(&children, &name.value));
-        let outputs = self.outputs(&children);
+        let version = node.text("version").map(|version| version.value);
+        let target = outputs::Target { image: &name.value, version: version.as_deref(), hypervisor: None };
+        let outputs = self.outputs(&children, &target);
         let mut hypervisors: Vec<Hypervisor> = Vec::new();
         for child in children.iter().filter(|child| child.word.name == words::HYPERVISOR.name) {
-            let Some(hypervisor) = self.hypervisor(child, &name.value, &steps) else { continue };
+            let Some(hypervisor) = self.hypervisor(child, &target, &steps) else { continue };
             let first = hypervisors.iter().find(|other| other.name.value == hypervisor.name.value);
             if let Some(first) = first.map(|first| first.name.place.clone()) {
                 let message =
@@ -205,21 +207,16 @@ impl Decoder<'_> {
         if !any_hypervisor && !any_output {
             self.no_output(&format!("the image `{}`", name.value), &node.place);
         }
-        Some(Image {
-            name,
-            version: node.text("version").map(|version| version.value),
-            steps,
-            outputs,
-            hypervisors,
-        })
+        Some(Image { name, steps, outputs, hypervisors })
     }
 
-    fn hypervisor(&mut self, node: &Node, image: &str, below: &[Use]) -> Option<Hypervisor> {
+    fn hypervisor(&mut self, node: &Node, image: &outputs::Target<'_>, below: &[Use]) -> Option<Hypervisor> {
         let name = node.text("name")?;
         let children = self.flat(node);
-        let mut steps = self.steps(&children, &format!("{image}:{}", name.value));
+        let mut steps = self.steps(&children, &format!("{}:{}", image.image, name.value));
         steps.retain(|step| self.is_new(step, below));
-        let outputs = self.outputs(&children);
+        let target = outputs::Target { hypervisor: Some(&name.value), ..*image };
+        let outputs = self.outputs(&children, &target);
         if !children.iter().any(|child| child.word.name == outputs::WORD.name) {
             self.no_output(&format!("the hypervisor `{}`", name.value), &node.place);
         }
@@ -316,9 +313,9 @@ impl Decoder<'_> {
         false
     }
 
-    fn outputs(&mut self, children: &[&Node]) -> Vec<Arc<dyn Output>> {
+    fn outputs(&mut self, children: &[&Node], target: &outputs::Target<'_>) -> Vec<Arc<dyn Output>> {
         let nodes = children.iter().filter(|child| child.word.name == outputs::WORD.name);
-        nodes.filter_map(|node| outputs::decode(node, &self.said.folders, self.faults)).collect()
+        nodes.filter_map(|node| outputs::decode(node, target, &self.said.folders, self.faults)).collect()
     }
 }
 

@@ -8,7 +8,7 @@ use super::words;
 use crate::fault::{Fault, Faults, Place, Source, reason};
 use crate::key::Digest;
 use crate::lang::raw::{RawNode, RawValue, from_document};
-use crate::lang::{guard, syntax};
+use crate::lang::{Child, Scope, check, guard, syntax};
 use crate::store::Store;
 use crate::wording;
 use crate::work::Folders;
@@ -112,19 +112,7 @@ impl Loader<'_> {
     }
 
     fn include(&mut self, source: &Arc<Source>, node: RawNode) {
-        let path = match node.entries.as_slice() {
-            [entry] if entry.name.is_none() => match &entry.value {
-                RawValue::Text(path) if !path.is_empty() => Some((path.clone(), entry.span)),
-                _ => None,
-            },
-            _ => None,
-        };
-        let Some((path, span)) = path.filter(|_| node.children.is_empty()) else {
-            // Whatever else is wrong with it, the check says.
-            return self.segment(source, vec![node]);
-        };
-        let place = Place::new(source, span.0 as usize..span.1 as usize);
-        if path.contains("${") {
+        if let Some(place) = variable_in(&node, source) {
             self.texts.faults.push(
                 Fault::error("include/variable", "a path to include cannot have variables")
                     .at(&place, "this path")
@@ -132,12 +120,15 @@ impl Loader<'_> {
             );
             return;
         }
+        let words = [Child::many(&words::INCLUDE)];
+        let nodes = check(&[node], source, &words, &Scope::new(), &mut self.texts.faults);
+        let Some(stated) = nodes.first().and_then(|node| node.text("path")) else { return };
         let folder = Path::new(&source.name).parent().unwrap_or(Path::new(""));
-        let path = match (path.strip_prefix("~/"), &self.folders.home) {
+        let path = match (stated.value.strip_prefix("~/"), &self.folders.home) {
             (Some(rest), Some(home)) => home.join(rest),
-            _ => folder.join(path),
+            _ => folder.join(&stated.value),
         };
-        self.file(&path, Some(&place));
+        self.file(&path, Some(&stated.place));
     }
 
     /// Files that include each other in a circle: every edge of it is shown.
@@ -175,6 +166,13 @@ impl Loader<'_> {
         }
         Some(nodes)
     }
+}
+
+/// Where a node that includes a file names a variable.
+fn variable_in(node: &RawNode, source: &Arc<Source>) -> Option<Place> {
+    let names_one = |value: &RawValue| matches!(value, RawValue::Text(text) if text.contains("${"));
+    let entry = node.entries.iter().find(|entry| names_one(&entry.value))?;
+    Some(Place::new(source, entry.span.0 as usize..entry.span.1 as usize))
 }
 
 fn shown(path: &Path) -> String {

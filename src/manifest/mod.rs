@@ -42,8 +42,6 @@ pub struct Manifest {
 pub struct Image {
     /// Its name.
     pub name: Spanned<String>,
-    /// Its version, if stated.
-    pub version: Option<String>,
     /// Its base and what goes on top, lowest first.
     pub steps: Vec<Use>,
     /// Outputs of its own.

@@ -20,6 +20,7 @@ struct Declared {
     place: Place,
     list: bool,
     one_of: Vec<String>,
+    docs: Option<String>,
 }
 
 /// The variables that the texts declare, with their values. A default may name variables that stand before it.
@@ -61,6 +62,7 @@ impl Variables {
             place: name.place.clone(),
             list: node.flag("list"),
             one_of: one_of.into_iter().map(|value| value.value).collect(),
+            docs: node.text("docs").map(|docs| docs.value),
         };
         let default = node.text("default");
         let from_environment = said.environment.get(&name.value).filter(|_| node.flag("env"));
@@ -123,7 +125,8 @@ fn unfit(name: &Spanned<String>, bad: &str, how: &str, place: &Place, declared: 
     } else {
         message
     };
+    let purpose = declared.docs.iter().map(|docs| format!("{docs}: ")).collect::<String>();
     Fault::error("variable/unfit", message)
         .at(place, "this variable")
-        .help(format!("it is {}", wording::either(&declared.one_of)))
+        .help(format!("{purpose}it is {}", wording::either(&declared.one_of)))
 }

@@ -17,8 +17,9 @@ pub static TOP: &[Child] = &[
 pub static VARIABLE: Word = Word {
     name: "variable",
     summary: "a value that the caller may change",
-    docs: "Set with `--set NAME=VALUE`, or by the environment variable of that name if `env=#true`. `${NAME}` stands for \
-           the value inside any string of the manifest (`$${` for the two characters), `when` asks for it, and the \
+    docs: "It is set with `--set NAME=VALUE`, or by the environment variable of that name if `env=#true`. `${NAME}` \
+           stands for its value in any string of the manifest (`$${` for the two characters), but not in the path of an \
+           `include`; a `default` may name variables that are declared before it. `when` asks for its value, and the \
            scripts of overlays see it. With `list=#true` it holds words separated by commas, as xcluster's SETUP does.",
     example: "variable \"SETUP\" default=\"ipv4\" list=#true {\n    one-of \"ipv4\" \"ipv6\" \"test\"\n}\n",
     arguments: &[Field::new("name", Form::Name, "Its name.").required()],
@@ -27,7 +28,7 @@ pub static VARIABLE: Word = Word {
         Field::new("env", Form::Flag, "Whether the environment variable of its name sets it.")
             .default("#false"),
         Field::new("list", Form::Flag, "Whether it holds words separated by commas.").default("#false"),
-        Field::new("docs", Form::Text, "What it is for."),
+        Field::new("docs", Form::Text, "What it is for; told when it is set wrong, or has to be set."),
     ],
     children: &[Child::once(&ONE_OF)],
     ..Word::BARE
@@ -36,7 +37,8 @@ pub static VARIABLE: Word = Word {
 static ONE_OF: Word = Word {
     name: "one-of",
     summary: "the values that a variable may have",
-    docs: "Any other value is an error. For a list, each of its words must be one of them.",
+    docs: "Any other value is an error, and so is none if the variable has no default. For a list, each of its words \
+           must be one of them.",
     example: "variable \"SETUP\" default=\"ipv4\" {\n    one-of \"ipv4\" \"ipv6\"\n}\n",
     rest: Some(Field::new("value", Form::Text, "A value.").required()),
     ..Word::BARE
@@ -46,8 +48,7 @@ static ONE_OF: Word = Word {
 pub static SEARCH: Word = Word {
     name: "search",
     summary: "where things are looked for by their name",
-    docs: "The first match wins. The folders of `IMGBUILD_OVERLAY_PATH` come before these, and those of \
-           `XCLUSTER_OVLPATH` after them.",
+    docs: "What images use but the manifest does not declare is looked for here; the first match wins.",
     example: "search {\n    overlays \"overlays\" \"~/overlays\"\n}\n",
     children: &[Child::once(&SEARCH_OVERLAYS)],
     ..Word::BARE
@@ -56,9 +57,11 @@ pub static SEARCH: Word = Word {
 static SEARCH_OVERLAYS: Word = Word {
     name: "overlays",
     summary: "folders that hold overlays",
-    docs: "Each of them holds overlays, one folder each.",
+    docs: "Each of them holds overlays, one folder each. The folders of `IMGBUILD_OVERLAY_PATH` come before these, and \
+           those of `XCLUSTER_OVLPATH` after them. Where this word is missing, it is the project's folder `overlays`. \
+           Folders that do not exist are passed over.",
     example: "search {\n    overlays \"overlays\"\n}\n",
-    rest: Some(Field::new("folder", Form::Path, "A folder.").required()),
+    rest: Some(Field::new("folder", Form::Path, "A folder of overlays.").required()),
     ..Word::BARE
 };
 
@@ -66,7 +69,8 @@ static SEARCH_OVERLAYS: Word = Word {
 pub static INCLUDE: Word = Word {
     name: "include",
     summary: "take in another file",
-    docs: "As if its text stood here. Relative paths in it start at its own folder.",
+    docs: "As if its text stood here; relative paths in it start at its own folder. A file that is included more than \
+           once counts once.",
     example: "include \"common.kdl\"\n",
     arguments: &[Field::new("path", Form::Path, "The file.").required()],
     ..Word::BARE
@@ -88,14 +92,18 @@ pub static EPOCH: Word = Word {
 /// `image NAME …`
 pub static IMAGE: Word = Word {
     name: "image",
-    summary: "an image",
-    docs: "Made of its base and, on top of it, of what its block names, in the order of the text. Each hypervisor adds to \
-           that. An image with outputs of its own, or without hypervisors, is a target by itself; a hypervisor's target \
-           is called `IMAGE:HYPERVISOR`.",
+    summary: "what is built: a base, what goes on top of it, and what it is written as",
+    docs: "It is made of its base and, on top of that, of the overlays and files that its block names, in the order of \
+           the text. Each of its hypervisors adds to that. An image with outputs of its own, or without hypervisors, is \
+           a target by itself; a hypervisor's target is called `IMAGE:HYPERVISOR`.",
     example: "image \"server\" version=\"0.2\" {\n    overlays \"timezone\" \"site\"\n    output \"tar\"\n    hypervisor \
               \"lxc\" {\n        overlays \"lxc\"\n        output \"tar\" compression=\"xz\"\n    }\n}\n",
     arguments: &[Field::new("name", Form::Name, "Its name.").required()],
-    properties: &[Field::new("version", Form::Text, "Its version, as text.")],
+    properties: &[Field::new(
+        "version",
+        Form::Text,
+        "Its version, for people; in quotes, since the number 1.10 is 1.1.",
+    )],
     children: &[
         Child::once(&bases::WORD),
         Child::many(&OVERLAYS),
@@ -128,25 +136,25 @@ pub static HYPERVISOR: Word = Word {
 pub static OVERLAYS: Word = Word {
     name: "overlays",
     summary: "overlays, by their names, lowest first",
-    docs: "Each is a layer. An overlay that is not declared is looked for by its name in the folders of `search`.",
+    docs: "Each is a layer. An overlay that is not declared is looked for by its name in the folders of `search`. One \
+           that is in the image already is left out, with a warning.",
     example: "image \"server\" {\n    overlays \"timezone\" \"site\"\n    output \"tar\"\n}\n",
     rest: Some(Field::new("name", Form::Name, "An overlay.").required()),
     ..Word::BARE
 };
 
-const WHEN_DOCS: &str = "Its block counts only when every variable that it names has that value; of a `list=#true` \
-                         variable, when that word is among its words.";
-const WHEN_EXAMPLE: &str = "variable \"SETUP\" default=\"ipv4\"\nimage \"server\" {\n    overlays \"site\"\n    when \
-                            SETUP=\"ipv6\" {\n        overlays \"ipv6\"\n    }\n    output \"tar\"\n}\n";
+const WHEN_DOCS: &str = "Its block counts only when every variable that it names has the value beside it; a variable \
+                         that is a list, when the value is one of its words.";
 const WHEN_FIELD: Field =
-    Field::new("VARIABLE", Form::Text, "A variable of the manifest and the value it has to have.");
+    Field::new("VARIABLE", Form::Text, "A variable of the manifest, and the value that it has to have.");
 
 /// `when VARIABLE=VALUE { … }` in an image.
 pub static WHEN: Word = Word {
     name: "when",
     summary: "a part that counts only for certain values of variables",
     docs: WHEN_DOCS,
-    example: WHEN_EXAMPLE,
+    example: "variable \"SETUP\" default=\"ipv4\"\nimage \"server\" {\n    overlays \"site\"\n    when SETUP=\"ipv6\" \
+              {\n        overlays \"ipv6\"\n    }\n    output \"tar\"\n}\n",
     free_properties: Some(WHEN_FIELD),
     children: IMAGE.children,
     ..Word::BARE
@@ -157,7 +165,9 @@ pub static WHEN_INSIDE: Word = Word {
     name: "when",
     summary: "a part that counts only for certain values of variables",
     docs: WHEN_DOCS,
-    example: WHEN_EXAMPLE,
+    example: "variable \"SETUP\" default=\"ipv4\"\nimage \"server\" {\n    hypervisor \"qemu\" {\n        overlays \
+              \"serial-console\"\n        when SETUP=\"ipv6\" {\n            overlays \"ipv6\"\n        }\n        output \
+              \"tar\"\n    }\n}\n",
     free_properties: Some(WHEN_FIELD),
     children: HYPERVISOR.children,
     ..Word::BARE

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::tarball::copy;
-use super::{COMPRESSIONS, Compress, Kind, LEVEL, Stated};
+use super::{COMPRESSIONS, Compress, Kind, LEVEL, Stated, Target};
 use crate::codec::{Encoder, Format, Layout, Settings};
 use crate::fault::{Fault, Faults, Place};
 use crate::key::Key;
@@ -37,7 +37,12 @@ struct CpioOutput {
     compress: Compress,
 }
 
-fn decode(node: &Node, _folders: &Folders, faults: &mut Faults) -> Option<Arc<dyn Output>> {
+fn decode(
+    node: &Node,
+    _target: &Target<'_>,
+    _folders: &Folders,
+    faults: &mut Faults,
+) -> Option<Arc<dyn Output>> {
     Some(Arc::new(CpioOutput {
         stated: Stated::of(node),
         compress: Compress::of(node, Format::None, faults),

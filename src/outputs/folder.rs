@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use rustix::fs::{AtFlags, CWD, FileType, Mode, Timespec, Timestamps, XattrFlags};
 
-use super::{Kind, Stated};
+use super::{Kind, Stated, Target};
 use crate::fault::{Fault, Faults, Place};
 use crate::key::Key;
 use crate::lang::value::Id;
@@ -36,7 +36,12 @@ struct FolderOutput {
     stated: Stated,
 }
 
-fn decode(node: &Node, _folders: &Folders, _faults: &mut Faults) -> Option<Arc<dyn Output>> {
+fn decode(
+    node: &Node,
+    _target: &Target<'_>,
+    _folders: &Folders,
+    _faults: &mut Faults,
+) -> Option<Arc<dyn Output>> {
     Some(Arc::new(FolderOutput { stated: Stated::of(node) }))
 }
 

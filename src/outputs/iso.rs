@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::iso9660::{self, Content, Node as VolumeNode, Volume};
-use super::{Kind, Stated};
+use super::{Kind, Stated, Target};
 use crate::fault::{Fault, Faults, Place};
 use crate::key::Key;
 use crate::lang::{Field, Form, Node, Spanned, Word};
@@ -43,7 +43,12 @@ struct IsoOutput {
     script: Option<(Spanned<String>, PathBuf)>,
 }
 
-fn decode(node: &Node, folders: &Folders, faults: &mut Faults) -> Option<Arc<dyn Output>> {
+fn decode(
+    node: &Node,
+    _target: &Target<'_>,
+    folders: &Folders,
+    faults: &mut Faults,
+) -> Option<Arc<dyn Output>> {
     let with_path = |field: &str| node.text(field).map(|text| (text.clone(), folders.path(&text)));
     let (cidata, script) = (with_path("cidata"), with_path("script"));
     for (stated, _) in cidata.iter().filter(|(_, path)| !path.is_dir()) {

@@ -17,13 +17,24 @@ use crate::fault::{Fault, Faults, Place};
 use crate::lang::{Child, Field, Form, Node, Spanned, Word};
 use crate::work::{Folders, Output};
 
+/// What an output is written for.
+#[derive(Clone, Copy, Debug)]
+pub struct Target<'a> {
+    /// The image's name.
+    pub image: &'a str,
+    /// Its version, if stated.
+    pub version: Option<&'a str>,
+    /// The hypervisor's name, if it is one's.
+    pub hypervisor: Option<&'a str>,
+}
+
 /// A kind of output.
 #[derive(Debug)]
 pub struct Kind {
     /// Its declaration.
     pub word: &'static Word,
     /// The output that a node asks for.
-    pub decode: fn(&Node, &Folders, &mut Faults) -> Option<Arc<dyn Output>>,
+    pub decode: fn(&Node, &Target<'_>, &Folders, &mut Faults) -> Option<Arc<dyn Output>>,
 }
 
 /// Every kind of output.
@@ -32,12 +43,16 @@ pub static KINDS: &[Kind] = &[tar::KIND, cpio::KIND, iso::KIND, oci::KIND, folde
 /// `output KIND …`
 pub static WORD: Word = Word {
     name: "output",
-    summary: "a file that is written",
-    docs: "Without `path`, the file is `build/IMAGE-HYPERVISOR.EXT` in the project's folder. It appears there whole, or \
-           not at all.",
+    summary: "a file, or a folder, that is written",
+    docs: "What is written, and how, its kind says. Without `path` it is `build/IMAGE-HYPERVISOR.EXT` in the project's \
+           folder, or `build/IMAGE.EXT` for an output of the image itself. It appears there whole, or not at all.",
     example: "image \"server\" {\n    overlays \"site\"\n    output \"tar\" compression=\"zstd\"\n}\n",
-    properties: &[Field::new("path", Form::Path, "The file, from the project's folder.")
-        .default("build/IMAGE-HYPERVISOR.EXT")],
+    properties: &[Field::new(
+        "path",
+        Form::Path,
+        "The file, or the folder, that is written; a relative path starts at the project's folder.",
+    )
+    .default("build/IMAGE-HYPERVISOR.EXT")],
     kinds: Some(|| KINDS.iter().map(|kind| kind.word).collect()),
     ..Word::BARE
 };
@@ -46,9 +61,14 @@ pub static WORD: Word = Word {
 pub const CHILD: Child = Child::many(&WORD);
 
 /// The output of an `output` node; none for what is not whole.
-pub fn decode(node: &Node, folders: &Folders, faults: &mut Faults) -> Option<Arc<dyn Output>> {
+pub fn decode(
+    node: &Node,
+    target: &Target<'_>,
+    folders: &Folders,
+    faults: &mut Faults,
+) -> Option<Arc<dyn Output>> {
     let kind = KINDS.iter().find(|kind| node.kind.is_some_and(|word| std::ptr::eq(word, kind.word)))?;
-    if node.whole { (kind.decode)(node, folders, faults) } else { None }
+    if node.whole { (kind.decode)(node, target, folders, faults) } else { None }
 }
 
 /// What all outputs have.
@@ -69,7 +89,7 @@ const COMPRESSIONS: Form = Form::OneOf(&["none", "gzip", "xz", "zstd"]);
 const LEVEL: Field = Field::new(
     "level",
     Form::Integer { min: 0, max: 22 },
-    "How hard to compress: gzip 1–9, xz 0–9, zstd 1–22.",
+    "How hard to compress: gzip 1 to 9, xz 0 to 9, zstd 1 to 22.",
 )
 .default("gzip 6, xz 6, zstd 3");
 

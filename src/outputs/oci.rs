@@ -12,7 +12,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::tarball::{Tarball, copy_by_kernel};
-use super::{COMPRESSIONS, Compress, Kind, LEVEL, Stated};
+use super::{Compress, Kind, LEVEL, Stated, Target};
 use crate::codec::{Encoder, Format, Layout, Settings};
 use crate::fault::{Fault, Faults, Place};
 use crate::key::{Digest, Hasher, Key};
@@ -34,8 +34,8 @@ static WORD: Word = Word {
               entrypoint \"/usr/bin/web\" \"--port\" \"8080\"\n        env LANG=\"C.UTF-8\"\n        label \
               org.opencontainers.image.title=\"web\"\n        port \"8080/tcp\"\n    }\n}\n",
     properties: &[
-        Field::new("tag", Form::Text, "The image's name: `NAME:TAG`.")
-            .default("the image's own name and version"),
+        Field::new("tag", Form::Text, "Its name, `NAME:TAG`; without `:TAG`, `latest`.")
+            .default("the image's name, and its version"),
         Field::new(
             "format",
             Form::OneOf(&["archive", "layout", "docker"]),
@@ -43,13 +43,22 @@ static WORD: Word = Word {
             load` takes.",
         )
         .default("archive"),
-        Field::new("layers", Form::OneOf(&["each", "squash"]), "A layer for each, or one for all.")
-            .default("each"),
-        Field::new("arch", Form::Name, "The architecture, as Go names them.").default("amd64"),
-        Field::new("user", Form::Text, "Whom programs run as: `user`, `user:group`, names or numbers."),
-        Field::new("workdir", Form::ImagePath, "Where programs start."),
-        Field::new("compression", COMPRESSIONS, "How layers are compressed; `docker` takes none.")
-            .default("gzip"),
+        Field::new(
+            "layers",
+            Form::OneOf(&["each", "squash"]),
+            "A layer for every layer here, or one for all.",
+        )
+        .default("each"),
+        Field::new("arch", Form::Name, "The architecture that it is for, as Go calls it: `amd64`, `arm64` …")
+            .default("amd64"),
+        Field::new("user", Form::Text, "Whom its program runs as: `user` or `user:group`, names or numbers."),
+        Field::new("workdir", Form::ImagePath, "The directory that its program starts in."),
+        Field::new(
+            "compression",
+            Form::OneOf(&["none", "gzip", "zstd"]),
+            "How layers are compressed; `docker` takes none.",
+        )
+        .default("gzip"),
         LEVEL,
     ],
     children: &[
@@ -64,13 +73,13 @@ static WORD: Word = Word {
 };
 
 macro_rules! list_word {
-    ($name:ident, $word:literal, $summary:literal, $docs:literal, $example:literal) => {
+    ($name:ident, $word:literal, $summary:literal, $docs:literal, $value:literal, $example:literal) => {
         static $name: Word = Word {
             name: $word,
             summary: $summary,
             docs: $docs,
             example: concat!("image \"web\" {\n    output \"oci\" {\n        ", $example, "\n    }\n}\n"),
-            rest: Some(Field::new("value", Form::Text, "One each.").required()),
+            rest: Some(Field::new("value", Form::Text, $value).required()),
             ..Word::BARE
         };
     };
@@ -80,35 +89,39 @@ list_word!(
     ENTRYPOINT,
     "entrypoint",
     "the program that runs",
-    "The program and its first arguments.",
+    "As the container starts; what `command` says, or who starts it, comes behind it.",
+    "The program, then its arguments, one each.",
     "entrypoint \"/sbin/init\""
 );
 list_word!(
     COMMAND,
     "command",
-    "arguments that a caller may replace",
-    "Follow the entrypoint's.",
+    "arguments that whoever starts it may replace",
+    "They follow those of `entrypoint`; without one, the first of them is the program.",
+    "An argument.",
     "command \"--help\""
 );
 list_word!(
     PORT,
     "port",
     "ports that it listens on",
-    "`NUMBER`, `NUMBER/tcp` or `NUMBER/udp`.",
+    "They are only told: whoever starts the container decides which can be reached.",
+    "`NUMBER`, `NUMBER/tcp`, `NUMBER/udp` or `NUMBER/sctp`; a number alone is tcp.",
     "port \"80/tcp\" \"443/tcp\""
 );
 list_word!(
     VOLUME,
     "volume",
     "directories for data",
-    "Directories that hold what outlives a container.",
+    "They hold what outlives a container.",
+    "A directory of the image.",
     "volume \"/var/lib/data\""
 );
 
 static ENV: Word = Word {
     name: "env",
-    summary: "environment variables",
-    docs: "`NAME=\"VALUE\"`, any number of them.",
+    summary: "environment variables of its program",
+    docs: "`NAME=\"VALUE\"`, any number of them. Where a name is given twice, the last one counts.",
     example: "image \"web\" {\n    output \"oci\" {\n        env LANG=\"C.UTF-8\" TZ=\"UTC\"\n    }\n}\n",
     free_properties: Some(Field::new("NAME", Form::Text, "The variable's value.")),
     ..Word::BARE
@@ -116,8 +129,9 @@ static ENV: Word = Word {
 
 static LABEL: Word = Word {
     name: "label",
-    summary: "labels",
-    docs: "`NAME=\"VALUE\"`, any number of them.",
+    summary: "what registries and tools show of it",
+    docs: "`NAME=\"VALUE\"`, any number of them. Where a name is given twice, the last one counts. The names that tools \
+           know begin with `org.opencontainers.image.`.",
     example: "image \"web\" {\n    output \"oci\" {\n        label org.opencontainers.image.title=\"web\"\n    }\n}\n",
     free_properties: Some(Field::new("NAME", Form::Text, "The label's value.")),
     ..Word::BARE
@@ -142,7 +156,12 @@ enum Packing {
     Docker,
 }
 
-fn decode(node: &Node, _folders: &Folders, faults: &mut Faults) -> Option<Arc<dyn Output>> {
+fn decode(
+    node: &Node,
+    target: &Target<'_>,
+    _folders: &Folders,
+    faults: &mut Faults,
+) -> Option<Arc<dyn Output>> {
     let form = match node.text("format").map(|form| form.value).as_deref() {
         Some("layout") => Packing::Layout,
         Some("docker") => Packing::Docker,
@@ -154,7 +173,10 @@ fn decode(node: &Node, _folders: &Folders, faults: &mut Faults) -> Option<Arc<dy
     };
     Some(Arc::new(OciOutput {
         stated: Stated::of(node),
-        tag: node.text("tag").and_then(|tag| checked_tag(&tag, faults)),
+        tag: match node.text("tag") {
+            Some(tag) => checked_tag(&tag, faults),
+            None => Some(own_tag(target)),
+        },
         form,
         squash: node.text("layers").is_some_and(|layers| layers.value == "squash"),
         arch: node.text("arch").map_or("amd64".into(), |arch| arch.value),
@@ -175,6 +197,32 @@ fn docker_compression(node: &Node, faults: &mut Faults) -> Compress {
     Compress::of(node, Format::None, faults)
 }
 
+/// `IMAGE:VERSION`, as far as the names can stand in a tag.
+fn own_tag(target: &Target<'_>) -> String {
+    let letter = |letter: char| {
+        if letter.is_ascii_lowercase() || letter.is_ascii_digit() || "._-".contains(letter) {
+            letter
+        } else {
+            '-'
+        }
+    };
+    let named = match target.hypervisor {
+        Some(hypervisor) => format!("{}-{hypervisor}", target.image),
+        None => target.image.to_string(),
+    };
+    let name: String = named.to_lowercase().chars().map(letter).collect();
+    let version = target.version.filter(|version| is_version(version)).unwrap_or("latest");
+    format!("{name}:{version}")
+}
+
+/// Whether it can stand behind the colon of a tag.
+fn is_version(version: &str) -> bool {
+    !version.is_empty()
+        && version.len() <= 128
+        && !version.starts_with(['.', '-'])
+        && version.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
+}
+
 /// `NAME[:TAG]` as the OCI distribution specification allows them.
 fn checked_tag(tag: &Spanned<String>, faults: &mut Faults) -> Option<String> {
     let (name, version) = split_tag(&tag.value);
@@ -184,11 +232,7 @@ fn checked_tag(tag: &Spanned<String>, faults: &mut Faults) -> Option<String> {
                 .bytes()
                 .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"._-:".contains(&byte))
     });
-    let version_fits = !version.is_empty()
-        && version.len() <= 128
-        && !version.starts_with(['.', '-'])
-        && version.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte));
-    if name_fits && version_fits {
+    if name_fits && is_version(version) {
         return Some(tag.value.clone());
     }
     faults.push(

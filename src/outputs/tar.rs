@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::tarball::Tarball;
-use super::{COMPRESSIONS, Compress, Kind, LEVEL, Stated};
+use super::{COMPRESSIONS, Compress, Kind, LEVEL, Stated, Target};
 use crate::codec::{Encoder, Format, Layout, Settings};
 use crate::fault::{Fault, Faults, Place};
 use crate::key::Key;
@@ -31,7 +31,12 @@ struct TarOutput {
     compress: Compress,
 }
 
-fn decode(node: &Node, _folders: &Folders, faults: &mut Faults) -> Option<Arc<dyn Output>> {
+fn decode(
+    node: &Node,
+    _target: &Target<'_>,
+    _folders: &Folders,
+    faults: &mut Faults,
+) -> Option<Arc<dyn Output>> {
     Some(Arc::new(TarOutput { stated: Stated::of(node), compress: Compress::of(node, Format::None, faults) }))
 }
 

@@ -33,13 +33,13 @@ const TO: Field = Field::new("path", Form::ImagePath, "Where in the image.").req
 static FILE: Word = Word {
     name: "file",
     summary: "a file, from the project or stated here",
-    docs: "With `from`, a file of the project, which can be executed in the image if it can be here; with `content`, the \
-           text itself, in which `${NAME}` stands for a variable and `$${` for `${`.",
-    example: "image \"server\" {\n    files {\n        file \"/etc/motd\" content=\"welcome\\n\"\n    }\n}\n",
+    docs: "With `from`, a file of the project; with `content`, the text itself, in which `${NAME}` stands for a variable \
+           and `$${` for `${`. It has one of the two.",
+    example: "image \"server\" {\n    files {\n        file \"/etc/motd\" content=\"welcome\\n\"\n    }\n    output \"tar\"\n}\n",
     arguments: &[TO],
     properties: &[
-        Field::new("from", Form::Path, "The file."),
-        Field::new("content", Form::Text, "The text."),
+        Field::new("from", Form::Path, "The file that it is a copy of."),
+        Field::new("content", Form::Text, "What it holds."),
         MODE.default("0644, or 0755 if `from` can be executed"),
         OWNER,
     ],
@@ -50,7 +50,7 @@ static LINK: Word = Word {
     name: "link",
     summary: "a symbolic link",
     docs: "`to` is the text of the link; it need not exist.",
-    example: "image \"server\" {\n    files {\n        link \"/etc/localtime\" to=\"/usr/share/zoneinfo/UTC\"\n    }\n}\n",
+    example: "image \"server\" {\n    files {\n        link \"/etc/localtime\" to=\"/usr/share/zoneinfo/UTC\"\n    }\n    output \"tar\"\n}\n",
     arguments: &[TO],
     properties: &[Field::new("to", Form::Text, "Where it leads.").required(), OWNER],
     ..Word::BARE
@@ -60,7 +60,7 @@ static DIRECTORY: Word = Word {
     name: "directory",
     summary: "a directory",
     docs: "Made if it is not there; its mode and owner are set even if it is.",
-    example: "image \"server\" {\n    files {\n        directory \"/var/lib/backup\" mode=\"0700\"\n    }\n}\n",
+    example: "image \"server\" {\n    files {\n        directory \"/var/lib/backup\" mode=\"0700\"\n    }\n    output \"tar\"\n}\n",
     arguments: &[TO],
     properties: &[MODE.default("0755"), OWNER],
     ..Word::BARE
@@ -70,7 +70,7 @@ static REMOVE: Word = Word {
     name: "remove",
     summary: "remove what the layers below brought",
     docs: "A file, or a directory with all that is in it. Nothing happens if it is not there.",
-    example: "image \"server\" {\n    files {\n        remove \"/usr/share/doc\"\n    }\n}\n",
+    example: "image \"server\" {\n    files {\n        remove \"/usr/share/doc\"\n    }\n    output \"tar\"\n}\n",
     arguments: &[TO],
     ..Word::BARE
 };
@@ -122,14 +122,14 @@ fn item(node: &Node, folders: &Folders, faults: &mut Faults) -> Option<Item> {
         faults.push(fault.at(&stated.place, "this path").help("name a path below it"));
         return None;
     }
-    let what = match node.word.name {
-        "file" => file(node, folders, faults)?,
-        "link" => What::Link(node.text("to")?.value),
-        "directory" => What::Directory,
-        _ => What::Remove,
+    let owner = || node.owner("owner").map_or(Owner::ROOT, |owner| owner.value);
+    let (what, mode, owner) = match node.word.name {
+        "file" => (file(node, folders, faults)?, node.mode("mode"), owner()),
+        "link" => (What::Link(node.text("to")?.value), None, owner()),
+        "directory" => (What::Directory, node.mode("mode"), owner()),
+        _ => (What::Remove, None, Owner::ROOT),
     };
-    let owner = node.owner("owner").map_or(Owner::ROOT, |owner| owner.value);
-    Some(Item { place: node.place.clone(), path, what, mode: node.mode("mode"), owner })
+    Some(Item { place: node.place.clone(), path, what, mode, owner })
 }
 
 fn file(node: &Node, folders: &Folders, faults: &mut Faults) -> Option<What> {

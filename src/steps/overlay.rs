@@ -26,18 +26,19 @@ pub static WORD: Word = Word {
            - a folder with an executable `tar`: the script is run as `tar OUT` in a sandbox and writes the files, as \
              xcluster's overlays do;\n\
            - a tar file, plain or compressed with gzip, bzip2, xz or zstd.\n\n\
-           Without `from`, the overlay is looked for by its name in the folders of `search`. An overlay that is found \
-           there and needs nothing said about it may be used without being declared.\n\n\
+           Without `from`, it is a folder of its name in one of the folders of `search`. An overlay that is found there \
+           and needs nothing said about it may be used without being declared.\n\n\
            Everything in it belongs to root unless `owner` says otherwise. Of a folder's modes only counts whether a \
-           file can be executed, as in git, unless `modes=\"keep\"`. A folder that an overlay merely passes through \
-           keeps the mode and owner that it has in the layers below. A file named `.wh.NAME` removes `NAME` of the \
-           layers below, and one named `.wh..wh..opq` everything in its folder.",
+           file can be executed, as in git, and a directory that the layers below have already keeps its mode and owner; \
+           both unless `modes=\"keep\"`. A file named `.wh.NAME` removes `NAME` of the layers below, and one named \
+           `.wh..wh..opq` everything that they have in its folder.",
     example: "overlay \"timezone\"\noverlay \"site\" from=\"overlays/site\" to=\"/srv\" owner=\"www-data:www-data\" {\n    \
               exclude \"*~\"\n    permissions \"keys/**\" mode=\"0600\"\n}\nimage \"server\" {\n    overlays \"timezone\" \
               \"site\"\n    output \"tar\"\n}\n",
     arguments: &[Field::new("name", Form::Name, "What images call it.").required()],
     properties: &[
-        Field::new("from", Form::Path, "The folder or tar file.").default("looked for by its name"),
+        Field::new("from", Form::Path, "The folder or tar file.")
+            .default("looked for by its name in the folders of `search`"),
         Field::new("to", Form::ImagePath, "The directory of the image that it goes to.").default("/"),
         Field::new(
             "owner",
@@ -96,7 +97,7 @@ static PERMISSIONS: Word = Word {
     example: "overlay \"site\" {\n    permissions \"etc/ssl/private/**\" mode=\"0640\" owner=\"root:ssl-cert\"\n}\n",
     arguments: &[Field::new("pattern", Form::Glob, "A pattern, as in `include`.").required()],
     properties: &[
-        Field::new("mode", Form::Mode, "Permission bits; links have none."),
+        Field::new("mode", Form::Mode, "Permission bits; symbolic links have none."),
         Field::new("owner", Form::Owner, "User and group."),
     ],
     ..Word::BARE

@@ -1,0 +1,207 @@
+//! That decoders read what is declared, no less and no more.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
+
+use super::words::{Topic, words};
+use crate::fault::Source;
+use crate::lang::node::reads;
+use crate::lang::raw::{RawNode, RawValue, from_document};
+use crate::lang::{Child, Scope, Word, syntax};
+use crate::manifest::{self, Said, Texts};
+use crate::work::Folders;
+
+/// Every word in every block that it may stand in, `when` in itself once.
+const EVERYTHING: &str = r#"
+include "common.kdl"
+search { overlays "overlays" }
+epoch "2025-06-01"
+variable "SETUP" default="ipv4" env=#true list=#true docs="what runs" { one-of "ipv4" "ipv6" }
+overlay "site" from="overlays/a" to="/srv" owner="1:2" modes="keep" timeout=5 {
+    include "*"
+    exclude "*~"
+    permissions "x" mode="0600" owner="root"
+    variables "SETUP"
+    input "script" variable="SCRIPT"
+}
+image "first" version="1" {
+    base "tar" from="rootfs.tar"
+    overlays "site"
+    files "own" {
+        file "/a" from="script" mode="0644" owner="root"
+        file "/b" content="b"
+        link "/c" to="/a" owner="root"
+        directory "/d" mode="0700" owner="root"
+        remove "/e"
+    }
+    hypervisor "qemu" {
+        overlays "b"
+        files "more" { remove "/f" }
+        output "tar" path="first.tar" compression="zstd" level=3
+        when SETUP="ipv4" {
+            overlays "c"
+            files "most" { remove "/g" }
+            output "dir" path="first"
+            when SETUP="ipv4" { overlays "d" }
+        }
+    }
+    output "cpio" path="first.cpio" compression="xz" level=3
+    when SETUP="ipv4" {
+        overlays "a"
+        files "some" { remove "/h" }
+        hypervisor "lxc" { output "dir" }
+        output "iso" path="first.iso" label="L" cidata="overlays/a" script="script"
+        when SETUP="ipv6" { overlays "never" }
+    }
+}
+image "second" {
+    when SETUP="ipv4" { base "dir" from="overlays/a" }
+    output "oci" path="second" tag="a:1" format="layout" layers="each" arch="amd64" user="0" workdir="/" compression="zstd" level=3 {
+        entrypoint "/a"
+        command "b"
+        env A="b"
+        label a="b"
+        port "80"
+        volume "/v"
+    }
+}
+"#;
+
+#[test]
+fn decoders_read_what_is_declared_and_nothing_else() {
+    let folder = tempfile::tempdir().expect("folder");
+    project(folder.path());
+    let folders = Folders { here: folder.path().to_path_buf(), home: None };
+    reads::take();
+    let texts = Texts::load(Path::new("image.kdl"), &folders, None);
+    let environment = Scope::from([("SETUP".into(), "ipv4".into())]);
+    let read = manifest::read(&texts, &Said { folders, environment, ..Said::default() });
+    assert_eq!(messages(&read.faults.list), Vec::<&str>::new());
+
+    let table = Table::new();
+    let mut nodes = BTreeMap::new();
+    table.nodes("image.kdl", EVERYTHING, &mut nodes);
+    table.nodes("common.kdl", COMMON, &mut nodes);
+    let (declared, read) = (table.declared(), table.read(reads::take(), &nodes));
+    let difference =
+        |one: &BTreeSet<Field>, other: &BTreeSet<Field>| one.difference(other).cloned().collect();
+    let unread: Vec<Field> = difference(&declared, &read);
+    let undeclared: Vec<Field> = difference(&read, &declared);
+    assert!(unread.is_empty(), "declared, but read by no decoder (as block, word, field): {unread:#?}");
+    assert!(undeclared.is_empty(), "read by a decoder, but not declared: {undeclared:#?}");
+}
+
+const COMMON: &str = "variable \"OTHER\" default=\"\"\n";
+
+fn project(folder: &Path) {
+    for name in ["a", "b", "c", "d"] {
+        fs::create_dir_all(folder.join("overlays").join(name)).expect("overlay");
+    }
+    for (name, text) in
+        [("image.kdl", EVERYTHING), ("common.kdl", COMMON), ("script", ""), ("rootfs.tar", "")]
+    {
+        fs::write(folder.join(name), text).expect("file");
+    }
+}
+
+fn messages(faults: &[crate::fault::Fault]) -> Vec<&str> {
+    faults.iter().map(|fault| fault.message.as_str()).collect()
+}
+
+/// The block (or `kind of`), the word, and its field.
+type Field = (String, String, String);
+
+/// A node: the word whose block it stands in, its own, and its kind.
+struct Standing {
+    within: Option<&'static Word>,
+    word: &'static Word,
+    kind: Option<&'static Word>,
+}
+
+type Nodes = BTreeMap<(String, usize), Standing>;
+
+struct Table {
+    topics: Vec<Topic>,
+}
+
+impl Table {
+    fn new() -> Table {
+        Table { topics: words() }
+    }
+
+    fn title(&self, word: Option<&'static Word>) -> String {
+        let topic = word.and_then(|word| self.topics.iter().find(|topic| topic.is(word)));
+        topic.map_or("the top".into(), |topic| topic.title.clone())
+    }
+
+    /// A field of a word in every block that it stands in; a field of a kind once.
+    fn declared(&self) -> BTreeSet<Field> {
+        let mut declared = BTreeSet::new();
+        for topic in &self.topics {
+            let blocks: Vec<String> = match topic.kind_of {
+                Some(_) => vec![String::from("kind of")],
+                None => topic.standing.iter().map(|standing| self.title(standing.within)).collect(),
+            };
+            for block in blocks {
+                let fields = topic.fields().map(|field| field.name.to_string());
+                declared.extend(fields.map(|field| (block.clone(), topic.title.clone(), field)));
+            }
+        }
+        declared
+    }
+
+    fn read(&self, reads: Vec<reads::Read>, nodes: &Nodes) -> BTreeSet<Field> {
+        let mut read = BTreeSet::new();
+        for (place, field) in reads {
+            let node =
+                nodes.get(&(place.source.name.clone(), place.start)).expect("a node that was read is there");
+            let words = [Some(node.word), node.kind];
+            if words.iter().flatten().any(|word| word.children.iter().any(|child| child.word.name == field)) {
+                continue;
+            }
+            if node.kind.is_none() || declares(node.word, &field) {
+                read.insert((self.title(node.within), self.title(Some(node.word)), field.clone()));
+            }
+            if node.kind.is_some() {
+                read.insert(("kind of".into(), self.title(node.kind), field));
+            }
+        }
+        read
+    }
+
+    fn nodes(&self, name: &str, text: &str, nodes: &mut Nodes) {
+        let source = Source::new(name, text);
+        let document = syntax::parse(&source).expect("KDL");
+        self.block(name, &from_document(&document, text), manifest::words::TOP, None, nodes);
+    }
+
+    fn block(
+        &self,
+        name: &str,
+        raw: &[RawNode],
+        words: &[Child],
+        within: Option<&'static Word>,
+        nodes: &mut Nodes,
+    ) {
+        for raw in raw {
+            let word = words.iter().find(|child| child.word.name == raw.name).expect("a word").word;
+            let first = raw.entries.first().map(|entry| &entry.value);
+            let kind = word.kinds().into_iter().find(|kind| first == Some(&RawValue::Text(kind.name.into())));
+            nodes.insert((name.into(), raw.head_span.0 as usize), Standing { within, word, kind });
+            for inner in [Some(word), kind].into_iter().flatten() {
+                let known: Vec<RawNode> = raw
+                    .children
+                    .iter()
+                    .filter(|raw| inner.children.iter().any(|child| child.word.name == raw.name))
+                    .cloned()
+                    .collect();
+                self.block(name, &known, inner.children, Some(inner), nodes);
+            }
+        }
+    }
+}
+
+fn declares(word: &Word, field: &str) -> bool {
+    word.arguments.iter().chain(&word.rest).chain(word.properties).any(|declared| declared.name == field)
+}
