@@ -24,11 +24,12 @@ use crate::wording;
 
 /// Builds.
 pub fn run(session: &Session, asked: &Build) -> Result<Exit, Faults> {
+    let start = Instant::now();
     let cancel = cancelled_by_signals();
     let project = session.project(Access::Use)?;
     session.warn(&project.warnings);
     let plan = project.plan(&asked.targets)?;
-    let mut teller = Teller::new(session, &plan, asked.json);
+    let mut teller = Teller::new(session, &plan, asked.json, start);
     teller.planned();
     let options = Options { jobs: asked.jobs.map_or_else(cores, usize::from), keep_going: asked.keep_going };
     carry_out(&plan, &project, options, &cancel, &mut |event| teller.take(event));
@@ -85,13 +86,13 @@ struct Teller<'a> {
 }
 
 impl<'a> Teller<'a> {
-    fn new(session: &'a Session, plan: &'a Plan, json: bool) -> Teller<'a> {
+    fn new(session: &'a Session, plan: &'a Plan, json: bool, start: Instant) -> Teller<'a> {
         Teller {
             session,
             plan,
             json,
             progress: Progress::new(&session.terminal, plan.steps.len() - plan.count(State::Fresh)),
-            start: Instant::now(),
+            start,
             started: BTreeMap::new(),
             ran: Vec::new(),
             written: BTreeMap::new(),

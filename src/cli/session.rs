@@ -177,7 +177,7 @@ impl Session {
         let hidden = [Some(project), said.folders.home, Some(store.root().to_path_buf())];
         let world = World {
             project: manifest.project.clone(),
-            memory: Memory::new(&folder),
+            memory: Memory::new(&folder, access != Access::Look),
             store,
             epoch: manifest.epoch,
             overlay_path: manifest.overlay_path.clone(),

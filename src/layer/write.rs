@@ -45,6 +45,18 @@ impl<W: Write> LayerWriter<W> {
         Ok(digest)
     }
 
+    /// Adds a file whose content is at hand and has that digest.
+    pub fn known_file(&mut self, mut entry: Entry, content: &[u8], digest: Digest) -> io::Result<()> {
+        let size = content.len() as u64;
+        entry.kind = Kind::File { size, digest, offset: 0 };
+        self.begin(&entry)?;
+        entry.kind = Kind::File { size, digest, offset: self.at };
+        self.put(content)?;
+        self.put(&END[..padding(size)])?;
+        self.index.entries.push(entry);
+        Ok(())
+    }
+
     /// Ends the tar.
     pub fn finish(mut self) -> io::Result<(W, Index)> {
         self.put(&END)?;

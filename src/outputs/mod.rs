@@ -17,6 +17,9 @@ use crate::fault::{Fault, Faults, Place};
 use crate::lang::{Child, Field, Form, Node, Spanned, Word};
 use crate::work::{Folders, Output};
 
+/// Reads the output that a node asks for.
+pub type Decode = fn(&Node, &Target<'_>, &Folders, &mut Faults) -> Option<Arc<dyn Output>>;
+
 /// What an output is written for.
 #[derive(Clone, Copy, Debug)]
 pub struct Target<'a> {
@@ -34,7 +37,7 @@ pub struct Kind {
     /// Its declaration.
     pub word: &'static Word,
     /// The output that a node asks for.
-    pub decode: fn(&Node, &Target<'_>, &Folders, &mut Faults) -> Option<Arc<dyn Output>>,
+    pub decode: Decode,
 }
 
 /// Every kind of output.

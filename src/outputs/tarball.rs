@@ -188,7 +188,25 @@ pub fn copy_by_kernel(source: &File, at: u64, length: u64, out: &mut File) -> io
                 | rustix::io::Errno::NOSYS
                 | rustix::io::Errno::OPNOTSUPP
                 | rustix::io::Errno::PERM,
-            ) => return copy(&mut At { file: source, at: from, left }, left, out, &mut vec![0; BUFFER]),
+            ) => return send(source, from, left, out),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
+/// Copies a range through the page cache alone; through a buffer where that cannot be.
+fn send(source: &File, at: u64, length: u64, out: &mut File) -> io::Result<()> {
+    let (mut from, mut left) = (at, length);
+    while left > 0 {
+        let most = usize::try_from(left).unwrap_or(usize::MAX).min(1 << 30);
+        match rustix::fs::sendfile(out.as_fd(), source.as_fd(), Some(&mut from), most) {
+            Ok(0) => return Err(short()),
+            Ok(copied) => left -= copied as u64,
+            Err(rustix::io::Errno::INTR) => {}
+            Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => {
+                return copy(&mut At { file: source, at: from, left }, left, out, &mut vec![0; 256 * 1024]);
+            }
             Err(error) => return Err(error.into()),
         }
     }

@@ -94,7 +94,7 @@ pub fn take_in(
     });
     let path = world.store.stage()?.path("layer.tar");
     let out = File::create_new(&path).map_err(|error| Fault::io("write", &path, &error))?;
-    let source = Source { root, to };
+    let source = Source { root, to, world };
     let index = source.write(entries, BufWriter::with_capacity(1 << 20, out), &path, job)?;
     world.store.keep_layer(&path, index)
 }
@@ -174,6 +174,7 @@ fn marker(entry: &Entry) -> Option<Entry> {
 struct Source<'a> {
     root: &'a Path,
     to: &'a EntryPath,
+    world: &'a World,
 }
 
 impl Source<'_> {
@@ -204,6 +205,10 @@ impl Source<'_> {
         digest: Digest,
         writer: &mut LayerWriter<BufWriter<File>>,
     ) -> Result<(), Fault> {
+        if let Some(content) = self.world.memory.content(&digest) {
+            let written = writer.known_file(entry, &content, digest);
+            return written.map_err(|error| Fault::io("write", self.world.store.root(), &error));
+        }
         let relative = entry.path.below(self.to).unwrap_or_default();
         let path = self.root.join(std::ffi::OsStr::from_bytes(relative));
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;

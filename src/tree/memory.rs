@@ -8,6 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::contents::Contents;
 use super::scan::{Before, Walk, hash_file};
 use super::{Detail, Filter, Folder, Item, Tree, What, listing};
 use crate::fault::Fault;
@@ -21,6 +22,7 @@ pub struct Memory {
     folder: PathBuf,
     trees: Mutex<HashMap<Digest, Arc<Tree>>>,
     unsaved: Mutex<Vec<Unsaved>>,
+    contents: Contents,
 }
 
 /// What is to be saved.
@@ -35,12 +37,26 @@ struct Unsaved {
     tree: Arc<Tree>,
 }
 
+/// Bytes of contents that are kept at hand.
+const MOST_CONTENTS: usize = 64 << 20;
+
 const MAGIC: &[u8] = b"imgbuild-tree 3\n";
 
 impl Memory {
-    /// The memory of the project whose folder in the store is `project`.
-    pub fn new(project: &Path) -> Memory {
-        Memory { folder: project.join("trees"), trees: Mutex::default(), unsaved: Mutex::default() }
+    /// The memory of the project whose folder in the store is `project`. `copies` tells whether what is hashed is
+    /// likely to be copied next.
+    pub fn new(project: &Path, copies: bool) -> Memory {
+        Memory {
+            folder: project.join("trees"),
+            trees: Mutex::default(),
+            unsaved: Mutex::default(),
+            contents: Contents::new(if copies { MOST_CONTENTS } else { 0 }),
+        }
+    }
+
+    /// The content of a small file that was hashed a moment ago, if it is still at hand.
+    pub fn content(&self, digest: &Digest) -> Option<Arc<[u8]>> {
+        self.contents.get(digest)
     }
 
     /// What the folder at `root` (absolute) holds now. `parallel` must be false inside a job.
@@ -60,7 +76,7 @@ impl Memory {
         let began = clock::now();
         let known_at = known.as_ref().map_or(i64::MIN, |known| known.at);
         let before = known.as_ref().map(|known| Before { stamp: known.stamp, folder: &known.folder });
-        let seen = Walk { root, filter, detail, known_at, parallel }.run(before)?;
+        let seen = Walk { root, filter, detail, known_at, parallel, contents: &self.contents }.run(before)?;
         let digest = match &known {
             Some(known) if !seen.changed => known.digest,
             _ => Digest::of(listing::listing(&seen.folder, detail)),
@@ -96,7 +112,7 @@ impl Memory {
             return Ok((stamp.size, *digest));
         }
         let began = clock::now();
-        let digest = hash_file(fs::File::open(path).map_err(failed)?).map_err(failed)?;
+        let digest = hash_file(fs::File::open(path).map_err(failed)?, stamp.size).map_err(failed)?.0;
         let item =
             Item { name: Box::default(), stamp, owner: (0, 0), what: What::File(digest), xattrs: Vec::new() };
         let root = Arc::new(Folder { items: vec![item] });

@@ -7,6 +7,7 @@
 //! A tree's digest is the digest of its listing, a line for each path with what counts of it; which things count is
 //! the asker's choice ([`Detail`]). Time stamps never do.
 
+mod contents;
 mod filter;
 mod listing;
 mod memory;

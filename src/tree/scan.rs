@@ -10,6 +10,7 @@ use std::sync::Arc;
 use rayon::prelude::*;
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat};
 
+use super::contents::Contents;
 use super::{Detail, Filter, Folder, Item, What, Xattrs};
 use crate::fault::Fault;
 use crate::key::{Digest, Hasher};
@@ -31,6 +32,8 @@ pub(super) struct Walk<'a> {
     pub known_at: i64,
     /// Whether rayon may be used: not inside a job.
     pub parallel: bool,
+    /// Where contents that were read go.
+    pub contents: &'a Contents,
 }
 
 /// What a walk found.
@@ -198,7 +201,7 @@ impl Walk<'_> {
         }
         let failed = |verb: &str, error: rustix::io::Errno| Fault::io(verb, &self.path(&path), &error.into());
         let what = match kind {
-            FileType::RegularFile => What::File(self.hash(folder, &path, name)?),
+            FileType::RegularFile => What::File(self.hash(folder, &path, name, stamp.size)?),
             FileType::Symlink => {
                 let target = rustix::fs::readlinkat(folder, name, Vec::new())
                     .map_err(|error| failed("read", error))?;
@@ -281,13 +284,18 @@ impl Walk<'_> {
             && (self.detail != Detail::Whole || whole(known) == whole(item))
     }
 
-    fn hash(&self, folder: BorrowedFd<'_>, path: &[u8], name: &[u8]) -> Result<Digest, Fault> {
-        let hash = || -> io::Result<Digest> {
+    fn hash(&self, folder: BorrowedFd<'_>, path: &[u8], name: &[u8], size: u64) -> Result<Digest, Fault> {
+        let hash = || {
             let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
             let file = File::from(rustix::fs::openat(folder, name, flags, Mode::empty())?);
-            hash_file(file)
+            hash_file(file, size)
         };
-        hash().map_err(|error| Fault::io("read", &self.path(path), &error))
+        let (digest, content) =
+            hash().map_err(|error: io::Error| Fault::io("read", &self.path(path), &error))?;
+        if let Some(content) = content {
+            self.contents.keep(digest, content);
+        }
+        Ok(digest)
     }
 
     fn xattrs(&self, path: &[u8]) -> Result<Xattrs, Fault> {
@@ -310,19 +318,33 @@ fn known_item<'a>(known: Option<&'a Folder>, name: &[u8]) -> Option<&'a Item> {
     items.get(items.binary_search_by(|item| (*item.name).cmp(name)).ok()?)
 }
 
-/// The digest of a file from where it stands.
-pub(super) fn hash_file(mut file: File) -> io::Result<Digest> {
+/// The digest of a file of `size` bytes from where it stands; of a small one, the content too.
+///
+/// What is written to it meanwhile is noticed when it is copied, or by its stamp next time.
+pub(super) fn hash_file(mut file: File, size: u64) -> io::Result<(Digest, Option<Vec<u8>>)> {
+    let room = usize::try_from(size).unwrap_or(usize::MAX).min(SMALL);
     let mut hasher = Hasher::new();
-    let mut buffer = vec![0; 64 * 1024];
-    loop {
+    let mut buffer = vec![0; room];
+    let mut left = size;
+    while left > 0 {
         match io::Read::read(&mut file, &mut buffer) {
-            Ok(0) => return Ok(hasher.finish()),
-            Ok(read) => hasher.update(&buffer[..read]),
+            Ok(0) => break,
+            Ok(read) => {
+                hasher.update(&buffer[..read]);
+                left = left.saturating_sub(read as u64);
+                if read == room && left == 0 && size == room as u64 {
+                    return Ok((hasher.finish(), Some(buffer)));
+                }
+            }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }
     }
+    Ok((hasher.finish(), None))
 }
+
+/// Files up to this size are read in one piece.
+const SMALL: usize = 64 * 1024;
 
 fn stamp(stat: &Stat) -> Stamp {
     Stamp {
