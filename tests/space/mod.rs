@@ -227,7 +227,8 @@ fn without_times(text: &str) -> String {
     while let Some(at) = rest.find(|letter: char| letter.is_ascii_digit()) {
         let (before, from) = rest.split_at(at);
         out.push_str(before);
-        let length = from.find(|letter: char| !letter.is_ascii_digit() && letter != '.').unwrap_or(from.len());
+        let length =
+            from.find(|letter: char| !letter.is_ascii_digit() && letter != '.').unwrap_or(from.len());
         let (number, behind) = from.split_at(length);
         let key = ["\"seconds\":", "\"at\":"];
         let in_json = key.iter().any(|key| out.trim_end().ends_with(key));
@@ -247,7 +248,8 @@ fn without_times(text: &str) -> String {
             }
             None if in_json => {
                 out.push_str("[time]");
-                rest = behind.trim_start_matches(|letter: char| letter.is_ascii_digit() || "e-".contains(letter));
+                rest = behind
+                    .trim_start_matches(|letter: char| letter.is_ascii_digit() || "e-".contains(letter));
             }
             None => {
                 out.push_str(number);
