@@ -22,21 +22,21 @@ pub fn run(session: &Session, asked: &Clean) -> Result<Exit, Faults> {
     let mut outputs: Vec<&PastOutput> = journal.all().filter_map(|past| past.output.as_ref()).collect();
     outputs.sort_by(|left, right| left.path.cmp(&right.path));
     let mut faults = Faults::new();
-    let mut removed = 0;
+    let mut told = false;
     for output in outputs {
         match state(output, &memory) {
-            State::Gone => {}
+            State::Gone => continue,
             State::Changed => session.terminal.tell(&line("left", &session.shown(&output.path), CHANGED)),
             State::Ours => {
-                removed += 1;
                 let verb = if asked.dry_run { "would remove" } else { "removed" };
                 if asked.dry_run || faults.keep(remove(&output.path)).is_some() {
                     session.terminal.tell(&line(verb, &session.shown(&output.path), ""));
                 }
             }
         }
+        told = true;
     }
-    if removed == 0 {
+    if !told {
         session.terminal.tell("nothing to remove\n");
     }
     if !asked.dry_run {
