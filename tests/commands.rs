@@ -30,8 +30,8 @@ fn the_cache_is_filled_listed_and_emptied() {
     --- exit code 2
     ");
     assert_snapshot!(space.run("plan"), @"
-    run    output:tar@a  never built (image.kdl:4)
-    run    output:dir@a  never built (image.kdl:5)
+    run    output:tar@a  it has not been built yet (image.kdl:4)
+    run    output:dir@a  it has not been built yet (image.kdl:5)
     2 steps to run, 1 fresh
     ");
     let list = space.ok("cache list");
@@ -180,11 +180,14 @@ fn the_pages_need_no_project() {
     space.ok("man --dir pages");
     assert!(space.has("pages/imgbuild.1") && space.has("pages/imgbuild-cache-gc.1"));
     assert!(space.ok("help cache gc").contains("--max-size <SIZE>"));
+    assert!(space.ok("help output oci").contains("entrypoint"), "a word of the manifest");
+    let both = space.ok("help overlay");
+    assert!(both.contains("--tar <FILE>") && both.contains("permissions"), "a command and a word");
     assert_eq!(space.ok("help"), space.ok("--help"));
     assert_snapshot!(space.run("help pln"), @"
     --- standard error
-    error: there is no help on `pln` [help/unknown]
-    help: did you mean `plan`?
+    error: no command, and no word of a manifest, is called `pln` [help/unknown]
+    help: did you mean `imgbuild help plan`?
     --- exit code 2
     ");
 }
@@ -196,7 +199,8 @@ fn the_users_configuration_is_weaker_than_the_command_line() {
     space.ok("build");
     assert!(space.cache().exists() && !space.home().join(".config/imgbuild/store").exists());
     space.set("IMGBUILD_CACHE", "");
-    space.ok("build");
+    space.ok("plan");
+    space.ok("cache add");
     assert!(space.home().join(".config/imgbuild/store/1").exists(), "relative to the file");
     space.write_home(".config/imgbuild/config.kdl", "jobs 0\ncahce \"store\"\n");
     let answer = space.run("plan --message-format short");

@@ -13,7 +13,8 @@ use super::messages;
 #[command(
     after_help = "Without a command, imgbuild builds what is out of date.\n\nExit codes: 0 done, 1 a step failed, \
                         2 the manifest or the command line is wrong,\n3 this machine cannot, 130 interrupted. `diff` \
-                        ends with 1 if there is a difference.\n\n`imgbuild help WORD` tells of a command."
+                        ends with 1 if there is a difference.\n\n`imgbuild help WORD` tells of a command, or of a \
+                        word of the manifest."
 )]
 pub struct Arguments {
     /// What every command takes.
@@ -92,9 +93,9 @@ pub enum Command {
     Completions(Completions),
     /// Write the manual page
     Man(Man),
-    /// Tell of a command
+    /// Tell of a command, or of a word of the manifest
     Help(Help),
-    /// Write the JSON Schema of what a command answers with `--json`
+    /// Write the schema of manifests, or of what a command answers with `--json`
     Schema(Schema),
 }
 
@@ -323,16 +324,16 @@ pub struct Man {
 /// What to tell of.
 #[derive(Clone, Debug, Args)]
 pub struct Help {
-    /// A command, such as `plan` or `cache gc` [default: all of them]
+    /// A command, such as `cache gc`, or a word of the manifest, such as `output tar`
     pub words: Vec<String>,
 }
 
 /// Which schema.
 #[derive(Clone, Debug, Args)]
 pub struct Schema {
-    /// The command whose `--json` it describes
-    #[arg(long = "json", value_name = "NAME", required = true)]
-    pub json: String,
+    /// The JSON Schema of what that command answers (`ls` without a name: `targets`)
+    #[arg(long, value_name = "COMMAND")]
+    pub json: Option<String>,
 }
 
 /// The names of the commands, for those who type one of them wrong.

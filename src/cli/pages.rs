@@ -10,6 +10,7 @@ use super::arguments::{Arguments, COMMANDS, Completions, Help, Man, Schema};
 use super::exit::Exit;
 use super::schemas;
 use super::session::Session;
+use crate::editor::manual;
 use crate::fault::{Fault, Faults};
 use crate::wording;
 
@@ -62,37 +63,57 @@ fn sections(command: &clap::Command, page: &mut Vec<u8>) -> io::Result<()> {
     Ok(())
 }
 
-/// `imgbuild help`.
+/// `imgbuild help`: of a command, of a word of the manifest, or of both if they are called the same.
 pub fn help(session: &Session, asked: &Help) -> Result<Exit, Faults> {
-    let mut command = Arguments::command();
-    command.build();
-    let mut found = &mut command;
-    for word in &asked.words {
-        found = found.find_subcommand_mut(word).ok_or_else(|| unknown(word))?;
-    }
-    session.terminal.answer(&found.render_long_help().to_string());
+    let words = asked.words.join(" ");
+    let text = match (command_help(&asked.words), manual::word(&words)) {
+        (Some(command), Ok(page)) if !words.is_empty() => format!("{command}\n{page}"),
+        (Some(command), _) => command,
+        (None, Ok(page)) => page,
+        (None, Err(fault)) => return Err(unknown(&asked.words, fault).into()),
+    };
+    session.terminal.answer(&text);
     Ok(Exit::Done)
 }
 
-fn unknown(word: &str) -> Fault {
-    let fault = Fault::error("help/unknown", format!("there is no help on `{}`", wording::printable(word)));
-    match wording::nearest(word, COMMANDS.iter().copied()) {
-        Some(near) => fault.help(format!("did you mean `{near}`?")),
-        None => fault.help("`imgbuild help` names the commands"),
+/// The manual's own fault, which knows nothing of commands.
+fn unknown(words: &[String], mut fault: Fault) -> Fault {
+    if fault.code == "help/unknown" {
+        let typed = wording::printable(&words.join(" "));
+        fault.message = format!("no command, and no word of a manifest, is called `{typed}`");
     }
+    let near = words.first().and_then(|word| wording::nearest(word, COMMANDS.iter().copied()));
+    fault.maybe_help(near.map(|near| format!("did you mean `imgbuild help {near}`?")))
+}
+
+fn command_help(words: &[String]) -> Option<String> {
+    let mut command = Arguments::command();
+    command.build();
+    let mut found = &mut command;
+    for word in words {
+        found = found.find_subcommand_mut(word)?;
+    }
+    Some(found.render_long_help().to_string())
 }
 
 /// `imgbuild schema`.
 pub fn schema(session: &Session, asked: &Schema) -> Result<Exit, Faults> {
-    let schemas = schemas::all();
-    let Some((_, text)) = schemas.iter().find(|(name, _)| *name == asked.json) else {
-        let names: Vec<&str> = schemas.iter().map(|(name, _)| *name).collect();
-        let name = wording::printable(&asked.json);
-        let fault = Fault::error("schema/unknown", format!("there is no schema `{name}`"));
-        return Err(fault.maybe_help(wording::suggest(&asked.json, names.iter().copied())).into());
+    let text = match &asked.json {
+        None => crate::editor::schema::kdl(),
+        Some(name) => json_schema(name)?,
     };
-    session.terminal.answer(text);
+    session.terminal.answer(&text);
     Ok(Exit::Done)
+}
+
+fn json_schema(name: &str) -> Result<String, Fault> {
+    let mut schemas = schemas::all();
+    if let Some(at) = schemas.iter().position(|(known, _)| *known == name) {
+        return Ok(schemas.swap_remove(at).1);
+    }
+    let names: Vec<&str> = schemas.iter().map(|(name, _)| *name).collect();
+    let fault = Fault::error("schema/unknown", format!("there is no schema `{}`", wording::printable(name)));
+    Err(fault.maybe_help(wording::suggest(name, names.iter().copied())))
 }
 
 fn unwritable(path: &Path, error: &io::Error) -> Fault {

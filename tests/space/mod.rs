@@ -9,7 +9,8 @@
 //! ```
 //!
 //! What the program says comes back with the space's own folders named (`[project]`, `[cache]`, `[home]`, `[space]`)
-//! and times as `[time]`, so that a whole answer can stand in a test.
+//! and times as `[time]`, so that a whole answer can stand in a test. Where a message has such a folder in it, ask for
+//! `--message-format short`: the other one breaks its lines where the folder's real name makes it.
 
 #![allow(dead_code, reason = "no test needs all of it")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]

@@ -36,20 +36,21 @@ pub fn of(items: &[&Item], stack: &Stack, terminal: &Terminal) -> String {
 
 /// `-rw-r--r--`, `drwxrwxrwt`.
 fn mode(entry: &Entry) -> String {
+    if entry.is_whiteout() {
+        return format!("{}---------", entry.kind.letter());
+    }
     let kind = match entry.kind.letter() {
         'f' => '-',
         letter => letter,
     };
     let bit = |bit: u32, letter: char| if entry.mode & bit != 0 { letter } else { '-' };
-    let execute = |bit: u32, special: u32, letter: char| {
-        let letter = match (entry.mode & bit != 0, entry.mode & special != 0) {
+    let execute =
+        |bit: u32, special: u32, letter: char| match (entry.mode & bit != 0, entry.mode & special != 0) {
             (true, true) => letter,
             (false, true) => letter.to_ascii_uppercase(),
             (true, false) => 'x',
             (false, false) => '-',
         };
-        letter
-    };
     [
         kind,
         bit(0o400, 'r'),
