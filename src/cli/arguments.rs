@@ -1,5 +1,6 @@
 //! The command line.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -11,7 +12,9 @@ use super::messages;
 #[command(name = "imgbuild", version, args_conflicts_with_subcommands = true, disable_help_subcommand = true)]
 #[command(
     after_help = "Without a command, imgbuild builds what is out of date.\n\nExit codes: 0 done, 1 a step failed, \
-                        2 the manifest or the command line is wrong,\n3 this machine cannot, 130 interrupted."
+                        2 the manifest or the command line is wrong,\n3 this machine cannot, 130 interrupted. `diff` \
+                        ends with 1 if there is a difference.\n\n`imgbuild help WORD` tells of a command, or of a \
+                        word of the manifest."
 )]
 pub struct Arguments {
     /// What every command takes.
@@ -27,6 +30,7 @@ pub struct Arguments {
 
 /// What every command takes.
 #[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Options of every command")]
 pub struct Common {
     /// Work as if started in DIR
     #[arg(short = 'C', value_name = "DIR", global = true)]
@@ -70,6 +74,43 @@ pub enum Command {
     Check,
     /// Say why a step would run, or when it would
     Why(Why),
+    /// List what is in an image, a layer, a tar file or a folder
+    Ls(Ls),
+    /// Write out a file of an image, a layer, a tar file or a folder
+    Cat(Cat),
+    /// Say in which paths two images, layers, tar files or folders differ
+    Diff(Diff),
+    /// List an overlay, or write it out as a tar
+    Overlay(Overlay),
+    /// Look after what is kept of earlier builds
+    #[command(subcommand)]
+    Cache(Cache),
+    /// Remove the outputs that were built, if nobody changed them since
+    Clean(Clean),
+    /// Begin a project: write an image.kdl to start from
+    Init(Init),
+    /// Write the completions for a shell
+    Completions(Completions),
+    /// Write the manual page
+    Man(Man),
+    /// Tell of a command, or of a word of the manifest
+    Help(Help),
+    /// Write the schema of manifests, or of what a command answers with `--json`
+    Schema(Schema),
+}
+
+impl Command {
+    /// Whether it needs neither a manifest nor a cache: it must work even where the user's configuration is wrong.
+    pub fn is_about_imgbuild(&self) -> bool {
+        matches!(
+            self,
+            Command::Init(_)
+                | Command::Completions(_)
+                | Command::Man(_)
+                | Command::Help(_)
+                | Command::Schema(_)
+        )
+    }
 }
 
 /// What to build, and how.
@@ -146,5 +187,170 @@ pub struct Why {
     pub key: bool,
 }
 
+/// What to list.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = WHAT)]
+pub struct Ls {
+    /// A target, an overlay, a step, an output, a tar file or a folder [default: say what there is]
+    pub what: Option<String>,
+    /// Only this path of it, and what is below
+    pub path: Option<OsString>,
+    /// Tell it as lines of JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Which file to write out.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = WHAT)]
+pub struct Cat {
+    /// A target, an overlay, a step, an output, a tar file or a folder
+    pub what: String,
+    /// The path of a file in it; links are followed inside it
+    pub path: OsString,
+}
+
+/// What to compare.
+#[derive(Clone, Debug, Args)]
+#[command(
+    after_help = "Each is a target, an overlay, a step, an output, a tar file or a folder (see `imgbuild ls --help`).\n\
+                  Ends with 0 if there is no difference and with 1 if there is one."
+)]
+pub struct Diff {
+    /// The first
+    pub a: String,
+    /// The second
+    pub b: String,
+    /// Tell it as lines of JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+const WHAT: &str = "WHAT is one of these, the first that fits:\n  \
+                    a target      IMAGE, HYPERVISOR or IMAGE:HYPERVISOR\n  \
+                    an overlay    declared, used, or on the search path\n  \
+                    a step        as `imgbuild plan` names it\n  \
+                    an output     its path: what its target holds\n  \
+                    a tar file    plain, or compressed with gzip, bzip2, xz or zstd\n  \
+                    a folder\n\nLayers that are out of date are built first. A name with a slash in it is a path.";
+
+/// Which overlay.
+#[derive(Clone, Debug, Args)]
+pub struct Overlay {
+    /// An overlay: declared, used, or on the search path
+    pub name: String,
+    /// Write its layer as a tar to FILE, `-` for standard output
+    #[arg(long, value_name = "FILE")]
+    pub tar: Option<PathBuf>,
+    /// Tell it as lines of JSON
+    #[arg(long, conflicts_with = "tar")]
+    pub json: bool,
+}
+
+/// What to do with what is kept of earlier builds.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Cache {
+    /// Say which layers are kept
+    List {
+        /// Tell it as lines of JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Build the layers of overlays now, so that later builds find them
+    Add {
+        /// Overlays [default: all that the manifest names]
+        #[arg(value_name = "OVERLAY")]
+        overlays: Vec<String>,
+    },
+    /// Remove everything
+    Clear,
+    /// Remove what no build used for long
+    Gc {
+        /// Keep what was used in the last DAYS days
+        #[arg(long, value_name = "DAYS", default_value_t = 14, value_parser = clap::value_parser!(u32).range(0..=36_500))]
+        max_age: u32,
+        /// Then remove what was used longest ago until no more than SIZE is left, such as 10GiB
+        #[arg(long, value_name = "SIZE", value_parser = size)]
+        max_size: Option<u64>,
+    },
+    /// Read every layer, and remove what is damaged
+    Verify,
+}
+
+fn size(text: &str) -> Result<u64, String> {
+    crate::lang::value::parse_size(text).ok_or_else(|| "write it like 500MiB or 10GiB".to_string())
+}
+
+/// What to remove.
+#[derive(Clone, Debug, Args)]
+pub struct Clean {
+    /// Only say what would be removed
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
+}
+
+/// What to begin with.
+#[derive(Clone, Debug, Args)]
+pub struct Init {
+    /// A starting point [default: overlays]
+    pub name: Option<String>,
+    /// Say which starting points there are
+    #[arg(long, conflicts_with = "name")]
+    pub list: bool,
+}
+
+/// For which shell.
+#[derive(Clone, Debug, Args)]
+#[command(
+    after_help = "For bash:  imgbuild completions bash > ~/.local/share/bash-completion/completions/imgbuild\n\
+                  For zsh:   imgbuild completions zsh > DIR/_imgbuild, where DIR is in $fpath\n\
+                  For fish:  imgbuild completions fish > ~/.config/fish/completions/imgbuild.fish"
+)]
+pub struct Completions {
+    /// The shell
+    #[arg(value_enum)]
+    pub shell: clap_complete::Shell,
+}
+
+/// Where the manual goes.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "To read it:  imgbuild man | man -l -")]
+pub struct Man {
+    /// Write a page for each command into DIR
+    #[arg(long, value_name = "DIR")]
+    pub dir: Option<PathBuf>,
+}
+
+/// What to tell of.
+#[derive(Clone, Debug, Args)]
+pub struct Help {
+    /// A command, such as `cache gc`, or a word of the manifest, such as `output tar`
+    pub words: Vec<String>,
+}
+
+/// Which schema.
+#[derive(Clone, Debug, Args)]
+pub struct Schema {
+    /// The JSON Schema of what that command answers (`ls` without a name: `targets`)
+    #[arg(long, value_name = "COMMAND")]
+    pub json: Option<String>,
+}
+
 /// The names of the commands, for those who type one of them wrong.
-pub const COMMANDS: &[&str] = &["build", "plan", "check", "why"];
+pub const COMMANDS: &[&str] = &[
+    "build",
+    "plan",
+    "check",
+    "why",
+    "ls",
+    "cat",
+    "diff",
+    "overlay",
+    "cache",
+    "clean",
+    "init",
+    "completions",
+    "man",
+    "help",
+    "schema",
+];

@@ -14,7 +14,7 @@ use super::contract::{EventAnswer, OutputAnswer};
 use super::exit::Exit;
 use super::messages;
 use super::progress::Progress;
-use super::session::{Project, Session, cores};
+use super::session::{Project, Session};
 use super::timings::{self, Ran};
 use crate::exec::{self, Event, Options, Outcome};
 use crate::fault::{Fault, Faults};
@@ -31,10 +31,13 @@ pub fn run(session: &Session, asked: &Build) -> Result<Exit, Faults> {
     let plan = project.plan(&asked.targets)?;
     let mut teller = Teller::new(session, &plan, asked.json, start);
     teller.planned();
-    let options = Options { jobs: asked.jobs.map_or_else(cores, usize::from), keep_going: asked.keep_going };
+    let options = Options {
+        jobs: asked.jobs.map_or_else(|| session.jobs(), usize::from),
+        keep_going: asked.keep_going,
+    };
     carry_out(&plan, &project, options, &cancel, &mut |event| teller.take(event));
     project.world.memory.save();
-    Journal::tidy(&project.world.store.project(&project.world.project));
+    Journal::tidy(&project.folder);
     if let Some(path) = &asked.timings {
         let path = session.folder().join(path);
         let page = timings::page(&plan, &teller.ran, teller.start.elapsed().as_secs_f64());

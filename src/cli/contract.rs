@@ -3,9 +3,14 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::look::Item;
 pub use super::messages::json::FaultLine;
 use crate::fault::Place;
+use crate::layer::diff::Difference;
+use crate::layer::{EntryPath, Kind};
 use crate::plan::{Judged, Plan, State, StepId};
+use crate::store::Kept;
+use crate::work::Stack;
 
 /// `imgbuild plan --json`.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -166,6 +171,165 @@ pub struct OutputAnswer {
     pub path: String,
     /// Whether it was written by this build.
     pub written: bool,
+}
+
+/// A line of `imgbuild ls --json` without a name: a target.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct TargetAnswer {
+    /// `IMAGE` or `IMAGE:HYPERVISOR`.
+    pub target: String,
+    /// The steps that make its layers, lowest first.
+    pub layers: Vec<String>,
+    /// Where its outputs go, absolute.
+    pub outputs: Vec<String>,
+}
+
+/// A line of `imgbuild ls --json` and of `imgbuild overlay --json`: a path and what is there.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct EntryAnswer {
+    /// Relative to the root; the root itself is empty. What is no UTF-8 in it is replaced.
+    pub path: String,
+    /// What is there.
+    pub kind: KindAnswer,
+    /// Permission bits in octal: `0644`.
+    pub mode: String,
+    /// `USER:GROUP`, names or numbers.
+    pub owner: String,
+    /// Seconds since 1970.
+    pub mtime: i64,
+    /// Bytes of content.
+    pub size: u64,
+    /// Of a file's content: SHA-256 in hex.
+    pub digest: Option<String>,
+    /// Where a link leads; for another name of a file, the path that holds the content.
+    pub target: Option<String>,
+    /// The step that brings it; null where there is only one layer, tar or folder.
+    pub step: Option<String>,
+    /// The steps whose file at this path it hides, lowest first.
+    pub hides: Vec<String>,
+}
+
+/// What is at a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum KindAnswer {
+    /// A directory.
+    Directory,
+    /// A regular file.
+    File,
+    /// A symbolic link.
+    Symlink,
+    /// Another name of a file.
+    Hardlink,
+    /// A character device.
+    Character,
+    /// A block device.
+    Block,
+    /// A named pipe.
+    Fifo,
+    /// A marker that removes what is below.
+    Whiteout,
+    /// A marker that removes what is below in this directory.
+    Opaque,
+}
+
+/// A line of `imgbuild diff --json`: a path that differs.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct DifferenceAnswer {
+    /// Relative to the root. What is no UTF-8 in it is replaced.
+    pub path: String,
+    /// How it differs.
+    pub change: ChangeAnswer,
+    /// What differs of a path that both have, in words.
+    pub what: Vec<String>,
+}
+
+/// How a path differs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ChangeAnswer {
+    /// Only the second has it.
+    Added,
+    /// Only the first has it.
+    Removed,
+    /// Both have it.
+    Changed,
+}
+
+/// A line of `imgbuild cache list --json`: a layer that is kept.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct LayerAnswer {
+    /// Its identity.
+    pub id: String,
+    /// Bytes on the disk.
+    pub size: u64,
+    /// Seconds since a build last used it.
+    pub age: i64,
+    /// The steps that made or found it last, over all projects.
+    pub steps: Vec<String>,
+}
+
+impl EntryAnswer {
+    /// The answer that tells of an entry whose layers are those of `stack`.
+    pub fn of(item: &Item, stack: &Stack) -> EntryAnswer {
+        let entry = &item.entry;
+        let step = |layer: &usize| stack.layers.get(*layer).map(|layer| layer.step.clone());
+        let (kind, target) = match &entry.kind {
+            Kind::Directory => (KindAnswer::Directory, None),
+            Kind::File { .. } => (KindAnswer::File, None),
+            Kind::Symlink(target) => (KindAnswer::Symlink, Some(lossy(target))),
+            Kind::Hardlink(target) => (KindAnswer::Hardlink, Some(lossy(target.as_bytes()))),
+            Kind::Character(..) => (KindAnswer::Character, None),
+            Kind::Block(..) => (KindAnswer::Block, None),
+            Kind::Fifo => (KindAnswer::Fifo, None),
+            Kind::Whiteout => (KindAnswer::Whiteout, None),
+            Kind::Opaque => (KindAnswer::Opaque, None),
+        };
+        let digest = match &entry.kind {
+            Kind::File { digest, .. } => Some(digest.to_string()),
+            _ => None,
+        };
+        EntryAnswer {
+            path: lossy(entry.path.as_bytes()),
+            kind,
+            mode: format!("{:04o}", entry.mode),
+            owner: entry.owner.to_string(),
+            mtime: entry.mtime,
+            size: entry.kind.size(),
+            digest,
+            target,
+            step: item.layer.as_ref().and_then(step),
+            hides: item.hides.iter().filter_map(step).collect(),
+        }
+    }
+}
+
+impl DifferenceAnswer {
+    /// The answer that tells of a difference at `path`.
+    pub fn of(path: &EntryPath, difference: &Difference) -> DifferenceAnswer {
+        let (change, what) = match difference {
+            Difference::Added => (ChangeAnswer::Added, Vec::new()),
+            Difference::Removed => (ChangeAnswer::Removed, Vec::new()),
+            Difference::Changed(what) => (ChangeAnswer::Changed, what.clone()),
+        };
+        DifferenceAnswer { path: lossy(path.as_bytes()), change, what }
+    }
+}
+
+impl LayerAnswer {
+    /// The answer that tells of a layer.
+    pub fn of(kept: &Kept) -> LayerAnswer {
+        LayerAnswer {
+            id: kept.id.to_string(),
+            size: kept.size,
+            age: kept.age,
+            steps: kept.steps.iter().cloned().collect(),
+        }
+    }
+}
+
+fn lossy(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
 }
 
 impl PlanAnswer {

@@ -9,8 +9,10 @@ use crate::fault::{Blame, Faults, Severity};
 pub enum Exit {
     /// 0: done, or nothing was to be done.
     Done,
-    /// 1: a step failed.
+    /// 1: a step failed, or what is kept is damaged.
     Failed,
+    /// 1: with `diff`, there is a difference.
+    Different,
     /// 2: the manifest or the command line is wrong.
     Asked,
     /// 3: this machine cannot: no space, no permission, no namespaces.
@@ -42,7 +44,7 @@ impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> ExitCode {
         ExitCode::from(match exit {
             Exit::Done => 0,
-            Exit::Failed => 1,
+            Exit::Failed | Exit::Different => 1,
             Exit::Asked => 2,
             Exit::Machine => 3,
             Exit::Work => 10,

@@ -2,13 +2,20 @@
 
 mod arguments;
 mod build;
+mod cache;
 mod check;
+mod clean;
+mod config;
 mod drawing;
+mod init;
+mod look;
+mod pages;
 pub mod contract;
 pub mod exit;
 pub mod messages;
 mod planning;
 mod progress;
+pub mod schemas;
 mod session;
 mod terminal;
 mod timings;
@@ -23,6 +30,8 @@ use arguments::Command;
 use exit::Exit;
 use session::Session;
 
+use crate::fault::Faults;
+
 /// Does what the command line asks for.
 pub fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {
@@ -33,18 +42,31 @@ pub fn main() -> ExitCode {
             return if error.use_stderr() { Exit::Asked.into() } else { Exit::Done.into() };
         }
     };
-    let session = Session::new(&arguments.common);
-    run(&session, arguments).unwrap_or_else(|faults| session.report(faults)).into()
+    let mut session = Session::new(&arguments.common);
+    run(&mut session, arguments).unwrap_or_else(|faults| session.report(faults)).into()
 }
 
-fn run(session: &Session, arguments: Arguments) -> Result<Exit, crate::fault::Faults> {
-    match arguments.command {
-        None if arguments.build.dry_run => planning::run(session, &arguments.build.planned()),
-        None => build::run(session, &arguments.build),
-        Some(Command::Build(build)) if build.dry_run => planning::run(session, &build.planned()),
-        Some(Command::Build(build)) => build::run(session, &build),
-        Some(Command::Plan(plan)) => planning::run(session, &plan),
-        Some(Command::Check) => check::run(session),
-        Some(Command::Why(why)) => why::run(session, &why),
+fn run(session: &mut Session, arguments: Arguments) -> Result<Exit, Faults> {
+    let command = arguments.command.unwrap_or(Command::Build(arguments.build));
+    if !command.is_about_imgbuild() {
+        session.configure()?;
+    }
+    match command {
+        Command::Build(build) if build.dry_run => planning::run(session, &build.planned()),
+        Command::Build(build) => build::run(session, &build),
+        Command::Plan(plan) => planning::run(session, &plan),
+        Command::Check => check::run(session),
+        Command::Why(why) => why::run(session, &why),
+        Command::Ls(ls) => look::list(session, &ls),
+        Command::Cat(cat) => look::write_out(session, &cat),
+        Command::Diff(diff) => look::compare(session, &diff),
+        Command::Overlay(overlay) => look::overlay(session, &overlay),
+        Command::Cache(cache) => cache::run(session, &cache),
+        Command::Clean(clean) => clean::run(session, &clean),
+        Command::Init(init) => init::run(session, &init),
+        Command::Completions(asked) => pages::completions(session, &asked),
+        Command::Man(man) => pages::manual(session, &man),
+        Command::Help(help) => pages::help(session, &help),
+        Command::Schema(schema) => pages::schema(session, &schema),
     }
 }

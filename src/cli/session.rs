@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::arguments::Common;
+use super::config::Config;
 use super::exit::Exit;
 use super::messages::{self, Format};
 use super::terminal::Terminal;
@@ -22,6 +23,7 @@ pub struct Session {
     common: Common,
     environment: Scope,
     here: PathBuf,
+    config: Config,
 }
 
 /// A manifest that was read, with the world around it.
@@ -35,6 +37,8 @@ pub struct Project {
     pub journal: Journal,
     /// What is odd about it.
     pub warnings: Faults,
+    /// The folder of the store that belongs to it.
+    pub folder: PathBuf,
 }
 
 impl Session {
@@ -53,7 +57,23 @@ impl Session {
         let terminal = Terminal::new(common.color, is_set("NO_COLOR"), dumb, unicode);
         // Without a folder to stand in, relative paths are of no use, and opening them says so.
         let here = std::env::current_dir().unwrap_or_default();
-        Session { terminal, common: common.clone(), environment, here }
+        Session { terminal, common: common.clone(), environment, here, config: Config::default() }
+    }
+
+    /// Takes in the user's configuration.
+    pub fn configure(&mut self) -> Result<(), Faults> {
+        self.config = Config::load(&self.folders())?;
+        Ok(())
+    }
+
+    /// How many steps run at once, unless the command line says so.
+    pub fn jobs(&self) -> usize {
+        self.config.jobs.unwrap_or_else(cores)
+    }
+
+    /// Where relative paths start.
+    fn folders(&self) -> Folders {
+        Folders { here: self.here.clone(), home: dirs::home_dir() }
     }
 
     /// Shows faults; gives the ending that they lead to.
@@ -99,6 +119,18 @@ impl Session {
         }
     }
 
+    /// The manifest's path, absolute.
+    pub fn manifest(&self) -> PathBuf {
+        self.here.join(self.manifest_path())
+    }
+
+    /// The folder of the manifest, whether there is one or not.
+    pub fn project_folder(&self) -> PathBuf {
+        let manifest = self.manifest();
+        let folder = manifest.parent().unwrap_or(&self.here);
+        folder.canonicalize().unwrap_or_else(|_| folder.to_path_buf())
+    }
+
     /// The folder where what was built is kept.
     pub fn cache(&self) -> Result<PathBuf, Fault> {
         if let Some(cache) = &self.common.cache {
@@ -106,6 +138,9 @@ impl Session {
         }
         if let Some(cache) = self.environment.get("IMGBUILD_CACHE").filter(|cache| !cache.is_empty()) {
             return Ok(self.here.join(cache));
+        }
+        if let Some(cache) = &self.config.cache {
+            return Ok(cache.clone());
         }
         dirs::cache_dir().map(|folder| folder.join("imgbuild")).ok_or_else(|| {
             Fault::machine("store/nowhere", "there is no folder for a cache: this user has no home")
@@ -140,7 +175,7 @@ impl Session {
             text.split(':').filter(|part| !part.is_empty()).map(|part| self.here.join(part)).collect()
         };
         Ok(Said {
-            folders: Folders { here: self.here.clone(), home: dirs::home_dir() },
+            folders: self.folders(),
             set,
             environment: self.environment.clone(),
             epoch,
@@ -185,7 +220,7 @@ impl Session {
             threads: cores(),
             program: PathBuf::from("/proc/self/exe"),
         };
-        Ok(Project { manifest, world, journal, warnings: read.faults })
+        Ok(Project { manifest, world, journal, warnings: read.faults, folder })
     }
 
     /// `path` as the caller would type it where they stand.
@@ -195,6 +230,11 @@ impl Session {
 }
 
 impl Project {
+    /// Reads again what the steps did last.
+    pub fn read_journal(&mut self) {
+        self.journal = Journal::read(&self.folder);
+    }
+
     /// The plan for these targets; all of them if none is named.
     pub fn plan(&self, targets: &[String]) -> Result<Plan, Faults> {
         let graph = Graph::of(&self.manifest)?;

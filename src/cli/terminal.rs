@@ -33,6 +33,15 @@ impl Terminal {
         let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
     }
 
+    /// Writes all that `source` yields to standard output. Nobody reading any more is no error.
+    pub fn pour(&self, source: &mut dyn io::Read) -> io::Result<()> {
+        let mut out = io::stdout().lock();
+        match io::copy(source, &mut out).and_then(|_| out.flush()) {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            other => other,
+        }
+    }
+
     /// Writes what people should know to standard error.
     pub fn tell(&self, text: &str) {
         let _ = io::stderr().lock().write_all(text.as_bytes());

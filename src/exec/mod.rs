@@ -16,6 +16,7 @@ use std::sync::atomic::AtomicBool;
 use crossbeam_channel::Sender;
 
 pub use event::{Event, Outcome};
+pub use place::remove;
 
 use crate::plan::Plan;
 use crate::store::Journal;

@@ -76,19 +76,18 @@ impl Aside {
 
 impl Drop for Aside {
     fn drop(&mut self) {
-        remove(&self.path);
+        // It is gone already once it is settled; what cannot be removed is left to the next build.
+        let _ = remove(&self.path);
     }
 }
 
-/// Removes a file or a folder, whatever its modes; what cannot be removed is left to the next build.
-fn remove(path: &Path) {
-    match fs::symlink_metadata(path) {
-        Ok(metadata) if metadata.is_dir() => {
-            open_up(path);
-            let _ = fs::remove_dir_all(path);
-        }
-        Ok(_) => drop(fs::remove_file(path)),
-        Err(_) => {}
+/// Removes a file or a folder, whatever its modes.
+pub fn remove(path: &Path) -> io::Result<()> {
+    if fs::symlink_metadata(path)?.is_dir() {
+        open_up(path);
+        fs::remove_dir_all(path)
+    } else {
+        fs::remove_file(path)
     }
 }
 
@@ -136,7 +135,8 @@ fn sweep(folder: &Path, prefix: &str) {
             name.to_str().and_then(|name| name.strip_prefix(prefix)).and_then(|rest| rest.split('-').next());
         if owner.is_some_and(|owner| owner.parse::<u32>().is_ok() && !Path::new("/proc").join(owner).exists())
         {
-            remove(&entry.path());
+            // Another build may be sweeping, too.
+            let _ = remove(&entry.path());
         }
     }
 }

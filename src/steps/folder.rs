@@ -100,7 +100,7 @@ pub fn take_in(
 }
 
 /// The entries of a tree; contents are still where they are, but their digests are known.
-fn entries(tree: &Tree, to: &EntryPath, times: Times) -> Result<Vec<Entry>, Fault> {
+pub fn entries(tree: &Tree, to: &EntryPath, times: Times) -> Result<Vec<Entry>, Fault> {
     let mut entries = passages(to, times.epoch);
     let mut first_names: HashMap<u64, EntryPath> = HashMap::new();
     tree.visit(&mut |path: &[u8], item: &Item| -> Result<(), Fault> {

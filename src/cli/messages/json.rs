@@ -85,7 +85,7 @@ fn entry<'a>(label: &'a Label, positions: &mut Positions<'a>) -> LabelEntry<'a> 
 
 /// JSON with `\u` for the characters that JSON lets through (RFC 8259, section 7, asks it for C0 alone) but that
 /// drive a terminal, or end a line for some readers. They stand in strings only, where it changes no value.
-pub(super) fn escape_hidden(json: &str) -> String {
+pub(in crate::cli) fn escape_hidden(json: &str) -> String {
     let mut text = String::with_capacity(json.len() + 1);
     for letter in json.chars() {
         if is_hidden(letter) {

@@ -1,0 +1,77 @@
+//! The user's configuration: `imgbuild/config.kdl` in the folder for such files, in the manner of a manifest.
+//!
+//! The command line and the environment win over it. Nothing in it changes what is built.
+
+use std::path::{Path, PathBuf};
+
+use crate::fault::{Fault, Faults};
+use crate::lang::raw::from_document;
+use crate::lang::{Child, Field, Form, Node, Scope, Word, check, syntax};
+use crate::work::Folders;
+
+/// What may stand in it.
+pub static WORDS: &[Child] = &[Child::once(&CACHE), Child::once(&JOBS)];
+
+static CACHE: Word = Word {
+    name: "cache",
+    summary: "the folder where what was built is kept",
+    docs: "`--cache` and `IMGBUILD_CACHE` are stronger.",
+    example: "cache \"/var/cache/imgbuild\"\n",
+    arguments: &[Field::new("path", Form::Path, "The folder.").required()],
+    ..Word::BARE
+};
+
+static JOBS: Word = Word {
+    name: "jobs",
+    summary: "how many steps run at once",
+    docs: "`--jobs` is stronger. Without either, one for each core.",
+    example: "jobs 4\n",
+    arguments: &[Field::new("number", Form::Integer { min: 1, max: 1024 }, "How many.").required()],
+    ..Word::BARE
+};
+
+/// What the user has set.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Config {
+    /// The cache, absolute.
+    pub cache: Option<PathBuf>,
+    /// How many steps run at once.
+    pub jobs: Option<usize>,
+}
+
+impl Config {
+    /// Reads it; a missing file sets nothing.
+    pub fn load(folders: &Folders) -> Result<Config, Faults> {
+        let Some(folder) = dirs::config_dir() else { return Ok(Config::default()) };
+        let path = folder.join("imgbuild/config.kdl");
+        match std::fs::read(&path) {
+            Ok(bytes) => Config::read(&path, bytes, folders),
+            Err(error) if is_missing(&error) => Ok(Config::default()),
+            Err(error) => {
+                Err(Fault { blame: crate::fault::Blame::Asked, ..Fault::io("read", &path, &error) }.into())
+            }
+        }
+    }
+
+    fn read(path: &Path, bytes: Vec<u8>, folders: &Folders) -> Result<Config, Faults> {
+        let source = syntax::from_bytes(&path.display().to_string(), bytes)?;
+        let document = syntax::parse(&source)?;
+        let mut faults = Faults::new();
+        let raw = from_document(&document, &source.text);
+        let nodes = check(&raw, &source, WORDS, &Scope::new(), &mut faults);
+        if faults.has_errors() { Err(faults) } else { Ok(Config::of(&nodes, folders)) }
+    }
+
+    fn of(nodes: &[Node], folders: &Folders) -> Config {
+        let node = |word: &'static Word| nodes.iter().find(|node| node.word.name == word.name);
+        let jobs = node(&JOBS).and_then(|node| node.integer("number"));
+        Config {
+            cache: node(&CACHE).and_then(|node| node.text("path")).map(|path| folders.path(&path)),
+            jobs: jobs.and_then(|jobs| usize::try_from(jobs.value).ok()),
+        }
+    }
+}
+
+fn is_missing(error: &std::io::Error) -> bool {
+    matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory)
+}

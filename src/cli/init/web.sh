@@ -1,0 +1,3 @@
+#!/bin/sh
+# Put your program here.
+echo hello

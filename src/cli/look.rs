@@ -1,0 +1,127 @@
+//! Looking inside: `imgbuild ls`, `cat`, `diff` and `overlay`.
+
+mod archive;
+mod demand;
+mod lines;
+mod meaning;
+mod subject;
+
+use std::ffi::OsStr;
+use std::fmt::Write as _;
+use std::fs::File;
+use std::io::{self, IsTerminal};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use super::arguments::{Cat, Diff, Ls, Overlay};
+use super::contract::{DifferenceAnswer, EntryAnswer};
+use super::exit::Exit;
+use super::session::Session;
+use crate::fault::{Fault, Faults};
+use crate::layer::EntryPath;
+use crate::layer::diff::{Difference, diff};
+use crate::layer::read::At;
+use crate::wording;
+
+pub(super) use demand::build_layers;
+pub(super) use meaning::with_overlays;
+pub use subject::Item;
+use subject::{Contents, Subject};
+
+/// `imgbuild ls`.
+pub fn list(session: &Session, asked: &Ls) -> Result<Exit, Faults> {
+    let Some(what) = &asked.what else { return meaning::overview(session, asked.json) };
+    let subject = Subject::find(session, what, Contents::Unread)?;
+    let within = asked.path.as_deref().map_or(Ok(EntryPath::root()), image_path)?;
+    tell_items(session, &subject, &within, asked.json)
+}
+
+/// `imgbuild cat`.
+pub fn write_out(session: &Session, asked: &Cat) -> Result<Exit, Faults> {
+    let subject = Subject::find(session, &asked.what, Contents::Kept)?;
+    let path = image_path(&asked.path)?;
+    let mut content = subject.content(&path)?;
+    session.terminal.pour(&mut content).map_err(|error| write_failed("the content", &error))?;
+    Ok(Exit::Done)
+}
+
+/// `imgbuild diff`.
+pub fn compare(session: &Session, asked: &Diff) -> Result<Exit, Faults> {
+    let old = Subject::find(session, &asked.a, Contents::Unread)?;
+    let new = Subject::find(session, &asked.b, Contents::Unread)?;
+    let entries = |subject: &Subject| subject.items.iter().map(|item| item.entry.clone()).collect::<Vec<_>>();
+    let differences = diff(&entries(&old), &entries(&new));
+    let mut text = String::new();
+    for (path, difference) in &differences {
+        if asked.json {
+            text.push_str(&json_line(&DifferenceAnswer::of(path, difference)));
+        } else {
+            let _ = match difference {
+                Difference::Added => writeln!(text, "+ {path}"),
+                Difference::Removed => writeln!(text, "- {path}"),
+                Difference::Changed(what) => {
+                    writeln!(text, "~ {path} ({})", wording::printable(&what.join(", ")))
+                }
+            };
+        }
+    }
+    session.terminal.answer(&text);
+    Ok(if differences.is_empty() { Exit::Done } else { Exit::Different })
+}
+
+/// `imgbuild overlay`.
+pub fn overlay(session: &Session, asked: &Overlay) -> Result<Exit, Faults> {
+    if asked.tar.as_deref() == Some(Path::new("-")) && io::stdout().is_terminal() {
+        let fault = Fault::error("overlay/terminal", "a tar is nothing to be read on a terminal");
+        let name = wording::printable(&asked.name);
+        return Err(fault.help(format!("pipe it: `imgbuild overlay {name} --tar - | tar tv`")).into());
+    }
+    let subject = Subject::overlay(session, &asked.name)?;
+    let Some(file) = &asked.tar else {
+        return tell_items(session, &subject, &EntryPath::root(), asked.json);
+    };
+    // An overlay is one layer.
+    for layer in subject.stack.layers.iter().map(|layer| &layer.layer) {
+        let mut tar = At { file: &layer.tar, at: 0, left: layer.index.tar_size };
+        if file.as_path() == Path::new("-") {
+            session.terminal.pour(&mut tar).map_err(|error| write_failed("the tar", &error))?;
+        } else {
+            let path = session.folder().join(file);
+            let mut out = File::create(&path).map_err(|error| Fault::io("write", &path, &error))?;
+            io::copy(&mut tar, &mut out).map_err(|error| Fault::io("write", &path, &error))?;
+        }
+    }
+    Ok(Exit::Done)
+}
+
+fn tell_items(session: &Session, subject: &Subject, within: &EntryPath, json: bool) -> Result<Exit, Faults> {
+    let items = subject.within(within)?;
+    let text = if json {
+        items.iter().map(|item| json_line(&EntryAnswer::of(item, &subject.stack))).collect()
+    } else {
+        lines::of(&items, &subject.stack, &session.terminal)
+    };
+    session.terminal.answer(&text);
+    Ok(Exit::Done)
+}
+
+/// A path inside an image as people type it.
+fn image_path(typed: &OsStr) -> Result<EntryPath, Fault> {
+    EntryPath::parse(typed.as_bytes()).map_err(|bad| {
+        let shown = wording::printable(&typed.to_string_lossy());
+        Fault::error("look/path", format!("`{shown}` is no path inside an image: {bad}"))
+            .help("paths start at the root of the image, as in `etc/motd` or `/etc/motd`")
+    })
+}
+
+fn write_failed(what: &str, error: &io::Error) -> Fault {
+    Fault::build("look/write", format!("cannot write {what}: {}", crate::fault::reason(error)))
+}
+
+/// A value as a line of JSON.
+pub(super) fn json_line(value: &impl serde::Serialize) -> String {
+    // Plain data: it can be written.
+    let mut line = super::messages::json::escape_hidden(&serde_json::to_string(value).unwrap_or_default());
+    line.push('\n');
+    line
+}

@@ -1,0 +1,78 @@
+//! Layers on demand: what a command looks at is built first, and without a word.
+
+use std::sync::atomic::Ordering;
+
+use crate::cli::build::{cancelled_by_signals, carry_out};
+use crate::cli::session::{Project, Session};
+use crate::exec::{Event, Options, Outcome};
+use crate::fault::{Fault, Faults};
+use crate::plan::{self, Graph, Plan, State, StepId, Work};
+use crate::work::{Stack, StackLayer};
+
+/// The layers of the steps `wanted` of `graph`, lowest first. What is out of date is built.
+///
+/// # Errors
+///
+/// Of every layer that could not be built.
+pub fn build_layers(
+    session: &Session,
+    project: &mut Project,
+    graph: Graph,
+    wanted: &[StepId],
+) -> Result<Stack, Faults> {
+    let steps = wanted.iter().copied().collect();
+    let mut plan = plan::judge(graph, &steps, &project.world, &project.journal)?;
+    demand(&mut plan, project);
+    if !plan.is_fresh() {
+        build(session, project, &plan)?;
+        project.read_journal();
+        plan = plan::judge(plan.graph, &steps, &project.world, &project.journal)?;
+    }
+    let mut stack = Stack::default();
+    for step in wanted {
+        stack.layers.extend(layers(&plan, *step, project)?);
+    }
+    Ok(stack)
+}
+
+/// A plan of layers alone takes one for fresh that is no longer there: nothing in it asks for the content.
+fn demand(plan: &mut Plan, project: &Project) {
+    for judged in plan.steps.values_mut() {
+        let mut layers = judged.layers.iter().flatten();
+        if !layers.all(|layer| project.world.store.has_layer(*layer)) {
+            judged.state = State::Run;
+        }
+    }
+}
+
+fn build(session: &Session, project: &Project, plan: &Plan) -> Result<(), Faults> {
+    let cancel = cancelled_by_signals();
+    let options = Options { jobs: session.jobs(), keep_going: true };
+    let mut faults = Faults::new();
+    carry_out(plan, project, options, &cancel, &mut |event| {
+        if let Event::Ended(_, Outcome::Failed(fault)) = event {
+            faults.push(*fault);
+        }
+    });
+    project.world.memory.save();
+    if cancel.load(Ordering::Relaxed) {
+        return Err(Fault::build("build/interrupted", "interrupted").into());
+    }
+    if faults.has_errors() { Err(faults) } else { Ok(()) }
+}
+
+fn layers(plan: &Plan, step: StepId, project: &Project) -> Result<Vec<StackLayer>, Fault> {
+    let task = plan.graph.task(step);
+    let Work::Layer(work) = &task.work else { return Ok(Vec::new()) };
+    let known = plan.steps.get(&step).and_then(|judged| judged.layers.as_ref());
+    let changing = || {
+        Fault::build("look/changing", format!("`{}` changed while it was looked at", task.id))
+            .at(&task.place, "this one")
+            .help("try again when nobody writes to its files any more")
+    };
+    let layer = |id: &crate::layer::LayerId| {
+        let layer = project.world.store.layer(*id).ok_or_else(changing)?;
+        Ok(StackLayer { name: work.name(), step: task.id.clone(), place: task.place.clone(), layer })
+    };
+    known.ok_or_else(changing)?.iter().map(layer).collect()
+}
