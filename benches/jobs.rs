@@ -7,6 +7,13 @@
 //! which holds when the machine's speed drifts. Work is done in memory (`/dev/shm`) where there is room, else in the
 //! temporary folder. Nothing here decides a test.
 
+#![allow(
+    clippy::print_stdout,
+    clippy::panic,
+    clippy::expect_used,
+    reason = "a bench prints its rows and ends when it cannot"
+)]
+
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -24,7 +31,8 @@ fn main() {
     let bench = Bench::new();
     println!("| job | imgbuild | against | ratio | goal |\n|---|---|---|---|---|");
     let wanted = |name: &str| arguments.is_empty() || arguments.iter().any(|argument| argument == name);
-    let jobs: [(&str, fn(&Bench)); 5] =
+    type Job = fn(&Bench);
+    let jobs: [(&str, Job); 5] =
         [("noop", noop), ("iso", iso), ("rootfs", rootfs), ("compress", compress), ("plan", plan)];
     for (name, job) in jobs {
         if wanted(name) {

@@ -18,7 +18,7 @@ pub fn run(session: &Session, asked: &Clean) -> Result<Exit, Faults> {
     let project = session.project_folder();
     let folder = store.project(&project);
     let journal = Journal::read(&folder);
-    let memory = Memory::new(&folder);
+    let memory = Memory::new(&folder, false);
     let mut outputs: Vec<&PastOutput> = journal.all().filter_map(|past| past.output.as_ref()).collect();
     outputs.sort_by(|left, right| left.path.cmp(&right.path));
     let mut faults = Faults::new();

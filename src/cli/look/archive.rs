@@ -43,7 +43,7 @@ pub fn tar(path: &Path, contents: Contents) -> Result<Stack, Fault> {
 /// What is in the folder at `path`, as the system has it.
 pub fn folder(path: &Path) -> Result<Vec<Entry>, Fault> {
     // What is only looked at is not remembered.
-    let memory = Memory::new(Path::new("/dev/null"));
+    let memory = Memory::new(Path::new("/dev/null"), false);
     let tree = memory.tree(path, &Filter::all(), Detail::Whole, true)?;
     let mut entries = entries(&tree, &EntryPath::root(), Times { epoch: i64::MAX, keep: true })?;
     entries.sort_by(|left, right| left.path.cmp(&right.path));
