@@ -161,24 +161,25 @@ fn judge_outputs(plan: &mut Plan, world: &World, journal: &Journal) {
         .copied()
         .filter(|step| matches!(plan.graph.task(*step).work, Work::Output { .. }))
         .collect();
-    let judged: Vec<(StepId, State, Option<Key>, Vec<Cause>)> =
-        outputs.into_iter().map(|step| judge_output(plan, step, world, journal)).collect();
-    for (step, state, key, why) in judged {
+    let judged: Vec<(StepId, Verdict)> =
+        outputs.into_par_iter().map(|step| (step, judge_output(plan, step, world, journal))).collect();
+    for (step, verdict) in judged {
         if let Some(judged) = plan.steps.get_mut(&step) {
-            (judged.state, judged.key, judged.why) = (state, key, why);
+            (judged.state, judged.key, judged.why) = (verdict.state, verdict.key, verdict.why);
         }
     }
 }
 
-fn judge_output(
-    plan: &Plan,
-    step: StepId,
-    world: &World,
-    journal: &Journal,
-) -> (StepId, State, Option<Key>, Vec<Cause>) {
+struct Verdict {
+    state: State,
+    key: Option<Key>,
+    why: Vec<Cause>,
+}
+
+fn judge_output(plan: &Plan, step: StepId, world: &World, journal: &Journal) -> Verdict {
     let task = plan.graph.task(step);
     let Work::Output { output, path, stack } = &task.work else {
-        return (step, State::Fresh, None, Vec::new());
+        return Verdict { state: State::Fresh, key: None, why: Vec::new() };
     };
     let past = journal.past(&task.id);
     let facts = &plan.steps[&step].facts;
@@ -188,19 +189,17 @@ fn judge_output(
         layer_facts(&mut key, layers, output.names_layers());
     }
     let missing = missing_output(path, past, output.is_folder(), world);
+    if below.is_some() && missing.is_none() && past.is_some_and(|past| past.key == key.text()) {
+        return Verdict { state: State::Fresh, key: Some(key), why: Vec::new() };
+    }
     let made: Vec<StepId> =
         stack.iter().copied().filter(|below| plan.steps[below].layers.is_none()).collect();
     let mut why = cause::of_output(plan, past, &key, facts, stack, &made, world);
     why.extend(missing.clone());
     let only_layers = why.iter().all(|cause| cause.follows.is_some());
-    match (below, past) {
-        (Some(_), Some(past)) if past.key == key.text() && missing.is_none() => {
-            (step, State::Fresh, Some(key), Vec::new())
-        }
-        (Some(_), _) => (step, State::Run, Some(key), why),
-        (None, Some(_)) if missing.is_none() && only_layers => (step, State::Maybe, None, why),
-        (None, _) => (step, State::Run, None, why),
-    }
+    let perhaps = below.is_none() && past.is_some() && missing.is_none() && only_layers;
+    let state = if perhaps { State::Maybe } else { State::Run };
+    Verdict { state, key: below.map(|_| key), why }
 }
 
 /// The names and layers of a stack, if all are known.
