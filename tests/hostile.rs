@@ -141,7 +141,7 @@ fn meets_as(role: &str, name: &str, tar: &[u8], end: &End) {
         Refused(why) => {
             assert_eq!(ran.code, Some(1), "{told}");
             assert!(ran.err.contains(why), "{told}");
-            assert!(ran.err.len() < 2000, "{told}");
+            assert!(ran.err.len() < 2000 && !ran.err.contains("/cache/"), "{told}");
             assert!(!root.exists(), "{told}");
         }
         Holds(paths) => {
@@ -290,5 +290,5 @@ fn what_unpacks_to_a_thousand_times_its_size_is_read_without_being_kept() {
     meets("zeros behind the end", &bomb, &Holds(&["a"]));
     let mut cut = bomb;
     cut.truncate(1000);
-    meets("cut", &cut, &Refused("evil"));
+    meets("cut", &cut, &Refused("ends too early"));
 }
