@@ -83,6 +83,9 @@ impl Loader<'_> {
             }
             Err(faults) => {
                 let faults = faults.into_iter().map(|fault| match asked {
+                    Some(place) if fault.code == "manifest/read" => fault
+                        .at(place, "included here")
+                        .help("a path to include starts at the folder of the file that it stands in"),
                     Some(place) => fault.at(place, "included here"),
                     None => fault,
                 });

@@ -206,7 +206,9 @@ impl Overlay {
                 let path = folders.path(from);
                 if !path.exists() {
                     let fault = Fault::error("overlay/missing", format!("`{}` does not exist", from.value));
-                    return Err(fault.at(&from.place, "named here").maybe_help(near_file(&path)));
+                    return Err(fault
+                        .at(&from.place, "named here")
+                        .maybe_help(near_file(&path, &from.value)));
                 }
                 path
             }
@@ -344,14 +346,16 @@ fn folder_names(folder: &Path) -> Vec<String> {
     names
 }
 
-fn near_file(path: &Path) -> Option<String> {
+/// The neighbour of `path` that was most likely meant, as `typed` would have had to be.
+fn near_file(path: &Path, typed: &str) -> Option<String> {
     let names: Vec<String> = std::fs::read_dir(path.parent()?)
         .ok()?
         .flatten()
         .map(|entry| entry.file_name().to_string_lossy().into_owned())
         .collect();
-    let typed = path.file_name()?.to_string_lossy().into_owned();
-    wording::nearest(&typed, names.iter().map(String::as_str)).map(|near| format!("did you mean `{near}`?"))
+    let last = path.file_name()?.to_string_lossy().into_owned();
+    let near = wording::nearest(&last, names.iter().map(String::as_str))?;
+    Some(format!("did you mean `{}`?", Path::new(typed).with_file_name(near).display()))
 }
 
 fn is_executable(path: &Path) -> bool {
