@@ -34,11 +34,17 @@ pub struct Ran {
 impl Project {
     /// A project with this manifest.
     pub fn new(manifest: &str) -> Project {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().canonicalize().unwrap().join("project");
-        let project = Project { folder, path };
+        let project = Project::empty();
         project.write("image.kdl", manifest);
         project
+    }
+
+    /// A project without a manifest.
+    pub fn empty() -> Project {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().canonicalize().unwrap().join("project");
+        fs::create_dir(&path).unwrap();
+        Project { folder, path }
     }
 
     /// The path of something in the project.
