@@ -25,14 +25,12 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::fault::{Fault, Faults};
-
 pub use arguments::Arguments;
 use arguments::{Build, Command};
 use exit::Exit;
 use session::Session;
 
-use crate::fault::Faults;
+use crate::fault::{Fault, Faults};
 
 /// Does what the command line asks for.
 pub fn main() -> ExitCode {
