@@ -26,11 +26,11 @@ use std::process::ExitCode;
 use clap::Parser;
 
 pub use arguments::Arguments;
-use arguments::Command;
+use arguments::{Build, Command};
 use exit::Exit;
 use session::Session;
 
-use crate::fault::Faults;
+use crate::fault::{Fault, Faults};
 
 /// Does what the command line asks for.
 pub fn main() -> ExitCode {
@@ -47,6 +47,10 @@ pub fn main() -> ExitCode {
 }
 
 fn run(session: &mut Session, arguments: Arguments) -> Result<Exit, Faults> {
+    if arguments.command.is_some() && arguments.build != Build::default() {
+        let fault = Fault::error("command/order", "targets and options of a build stand before a command");
+        return Err(fault.help("write them behind it: `imgbuild COMMAND …`").into());
+    }
     let command = arguments.command.unwrap_or(Command::Build(arguments.build));
     if !command.is_about_imgbuild() {
         session.configure()?;

@@ -174,7 +174,10 @@ impl Checker<'_> {
             faults.push(
                 Fault::error("argument/missing", format!("`{}` lacks its {}", raw.name, field.name))
                     .at(&self.place(raw.head_span), format!("{} belongs here", field.form.noun()))
-                    .help(field.docs),
+                    .help(match given {
+                        0 => format!("write `{} \"{}\"`", raw.name, field.name.to_uppercase()),
+                        _ => format!("add {}", as_phrase(field.docs)),
+                    }),
             );
         }
     }
@@ -210,7 +213,7 @@ impl Checker<'_> {
                         &self.place(raw.head_span),
                         format!("`{}=` with {} belongs here", field.name, field.form.noun()),
                     )
-                    .help(field.docs),
+                    .help(format!("add `{}=`: {}", field.name, as_phrase(field.docs))),
             );
         }
     }
@@ -311,6 +314,13 @@ impl Checker<'_> {
             );
         }
     }
+}
+
+/// `The folder.` within a sentence: `the folder`.
+fn as_phrase(docs: &str) -> String {
+    let mut letters = docs.chars();
+    let first = letters.next().map(|first| first.to_lowercase().to_string()).unwrap_or_default();
+    format!("{first}{}", letters.as_str().trim_end_matches('.'))
 }
 
 fn is_named(entry: &RawEntry, name: &str) -> bool {

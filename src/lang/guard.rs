@@ -30,7 +30,7 @@ pub fn guard(source: &Arc<Source>) -> Result<(), Vec<Fault>> {
 /// The tokens of `source`, with the faults of its braces among theirs; an error if it is not worth reading on.
 pub(super) fn tokens(source: &Arc<Source>) -> Result<Tokens, Vec<Fault>> {
     if source.text.len() > LARGEST {
-        return Err(vec![slip::size(source, source.text.len(), LARGEST)]);
+        return Err(vec![slip::size(source, LARGEST)]);
     }
     let character = characters(source);
     if let Some(fault) = character.as_ref().filter(|_| source.text.contains('\0')) {

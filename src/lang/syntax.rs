@@ -45,7 +45,7 @@ pub fn parse(source: &Arc<Source>) -> Result<KdlDocument, Vec<Fault>> {
 /// The source called `name` that `bytes` are. A byte-order mark is dropped: editors do not count it either.
 pub fn from_bytes(name: &str, bytes: Vec<u8>) -> Result<Arc<Source>, Vec<Fault>> {
     if bytes.len() > guard::LARGEST {
-        return Err(vec![slip::size(&Source::new(name, ""), bytes.len(), guard::LARGEST)]);
+        return Err(vec![slip::size(&Source::new(name, ""), guard::LARGEST)]);
     }
     match String::from_utf8(bytes) {
         Ok(text) => Ok(Source::new(name, text.strip_prefix('\u{feff}').unwrap_or(&text))),

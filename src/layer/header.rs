@@ -25,6 +25,9 @@ pub fn padding(size: u64) -> usize {
 pub fn header(entry: &Entry) -> Vec<u8> {
     let name = member_name(entry);
     let mut records = Vec::new();
+    if needs_bytes(&name) || matches!(&entry.kind, Kind::Symlink(target) if needs_bytes(target)) {
+        record(b"hdrcharset", b"BINARY", &mut records);
+    }
     let mut header = Header::new_ustar();
     header.set_entry_type(entry_type(&entry.kind));
     header.set_mode(entry.mode);
@@ -71,13 +74,24 @@ fn entry_type(kind: &Kind) -> EntryType {
 
 fn set_path(header: &mut Header, name: &[u8], records: &mut Vec<u8>) {
     let fields = header.as_old_mut();
-    if name.len() <= 100 && name.is_ascii() {
+    if fits_field(name) {
         fields.name[..name.len()].copy_from_slice(name);
         return;
     }
     record(b"path", name, records);
     let kept = name.len().min(100);
     fields.name[..kept].copy_from_slice(&name[..kept]);
+}
+
+/// Whether a name goes into the old header's field: no longer, and either ASCII or no text at all, since an extended
+/// header's text is UTF-8.
+fn fits_field(name: &[u8]) -> bool {
+    name.len() <= 100 && (name.is_ascii() || std::str::from_utf8(name).is_err())
+}
+
+/// Whether a name that is not UTF-8 has to go into an extended header.
+fn needs_bytes(name: &[u8]) -> bool {
+    name.len() > 100 && std::str::from_utf8(name).is_err()
 }
 
 fn set_size(header: &mut Header, size: u64, records: &mut Vec<u8>) {
@@ -127,7 +141,7 @@ fn set_kind(header: &mut Header, kind: &Kind, records: &mut Vec<u8>) {
         _ => return,
     };
     let kept = target.len().min(100);
-    if target.len() > 100 || !target.is_ascii() {
+    if !fits_field(target) {
         record(b"linkpath", target, records);
     }
     header.as_old_mut().linkname[..kept].copy_from_slice(&target[..kept]);
@@ -183,6 +197,16 @@ mod tests {
         record(b"path", &[b'x'; 91], &mut out);
         assert!(out.starts_with(b"101 path="), "99 would have to be written with the length of 100");
         assert_eq!(out.len(), 101);
+    }
+
+    #[test]
+    fn a_name_that_is_no_text_is_kept_as_bytes() {
+        let header_of = |name: &[u8]| header(&Entry::passage(EntryPath::parse(name).expect("a path"), 0));
+        let short = header_of(b"not \xff");
+        assert!(short.len() == 512 && short.starts_with(b"not \xff/"));
+        let long = header_of(&[0xff; 101]);
+        assert!(long[512..].starts_with(b"21 hdrcharset=BINARY\n112 path=\xff"));
+        assert!(header_of("ü".as_bytes())[512..].starts_with("12 path=ü/\n".as_bytes()));
     }
 
     #[test]

@@ -83,6 +83,9 @@ impl Loader<'_> {
             }
             Err(faults) => {
                 let faults = faults.into_iter().map(|fault| match asked {
+                    Some(place) if fault.code == "manifest/read" => fault
+                        .at(place, "included here")
+                        .help("a path to include starts at the folder of the file that it stands in"),
                     Some(place) => fault.at(place, "included here"),
                     None => fault,
                 });
@@ -185,15 +188,18 @@ fn read(path: &Path, real: &Path) -> Result<Arc<Source>, Faults> {
             Fault::error("manifest/read", format!("cannot read `{}`: {}", path.display(), reason(&error)));
         match error.kind() {
             std::io::ErrorKind::NotFound => {
-                fault.help("see where you are, or name it with `-f FILE` or `-C DIR`")
+                fault.help("name another file with `-f FILE`, or another folder with `-C DIR`")
             }
             _ => fault,
         }
     };
     let metadata = fs::metadata(real).map_err(failed)?;
     if !metadata.is_file() {
-        let fault = Fault::error("manifest/read", format!("`{}` is not a file", path.display()));
-        return Err(fault.help("name the manifest itself").into());
+        let what = if metadata.is_dir() { "a folder" } else { "not a file" };
+        let fault = Fault::error("manifest/read", format!("`{}` is {what}", path.display()));
+        return Err(fault
+            .help("name the manifest itself; for a folder that holds one there is `-C DIR`")
+            .into());
     }
     let mut bytes = Vec::new();
     // A file that is too large is refused by its first bytes; the rest is not read.

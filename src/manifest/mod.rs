@@ -14,7 +14,7 @@ pub mod words;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::fault::{Faults, Place};
+use crate::fault::{Fault, Faults, Place};
 use crate::lang::{Scope, Spanned};
 use crate::work::{Folders, Output, Step};
 
@@ -104,6 +104,22 @@ pub fn read(texts: &Texts, said: &Said) -> Read {
     let mut faults = texts.faults.clone();
     let scope = variables::scope(texts, said, &mut faults);
     let manifest = decode::decode(texts, scope, said, &mut faults);
+    in_order(&mut faults.list, texts);
     let manifest = if faults.has_errors() { None } else { manifest };
     Read { manifest, faults }
+}
+
+/// Faults as somebody who mends them goes through the files: from the top of each to its end, whichever stage found
+/// them.
+fn in_order(faults: &mut [Fault], texts: &Texts) {
+    let mut files: Vec<&str> = Vec::new();
+    for segment in &texts.segments {
+        if !files.contains(&segment.source.name.as_str()) {
+            files.push(&segment.source.name);
+        }
+    }
+    faults.sort_by_cached_key(|fault| {
+        let place = fault.labels.first().map(|label| &label.place);
+        place.map(|place| (files.iter().position(|name| *name == place.source.name), place.start))
+    });
 }

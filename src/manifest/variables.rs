@@ -119,11 +119,11 @@ impl Declared {
 }
 
 fn unfit(name: &Spanned<String>, bad: &str, how: &str, place: &Place, declared: &Declared) -> Fault {
-    let message = format!("`{}` cannot be `{}`, which is {how}", name.value, wording::printable(bad));
-    let message = if how == "no default" {
-        format!("`{}` has no default, and nobody set it", name.value)
-    } else {
-        message
+    let (name, bad) = (&name.value, wording::printable(bad));
+    let message = match how {
+        "no default" => format!("`{name}` has no default, and nobody set it"),
+        "its default" => format!("`{name}` cannot be `{bad}`, its default"),
+        _ => format!("`{name}` cannot be `{bad}`, as {how} says"),
     };
     let purpose = declared.docs.iter().map(|docs| format!("{docs}: ")).collect::<String>();
     Fault::error("variable/unfit", message)

@@ -10,8 +10,9 @@ use super::{Kind, Stated, Target};
 use crate::fault::{Fault, Faults, Place};
 use crate::key::Key;
 use crate::lang::{Field, Form, Node, Spanned, Word};
+use crate::layer::Kind as EntryKind;
 use crate::tree::{Detail, Filter, Tree, What};
-use crate::work::{Facts, Folders, Job, Output, Reuse, Stack, World, Written};
+use crate::work::{Facts, Folders, Job, Output, Reuse, Stack, StackLayer, World, Written};
 
 pub(super) const KIND: Kind = Kind { word: &WORD, decode };
 
@@ -135,6 +136,7 @@ impl Output for IsoOutput {
         _reuse: Reuse,
     ) -> Result<Written, Fault> {
         job.go_on()?;
+        stack.layers.iter().try_for_each(refuse_removals)?;
         let mut nodes = Vec::new();
         let names = tar_names(stack.layers.iter().map(|layer| layer.name.as_str()));
         for (name, layer) in names.into_iter().zip(&stack.layers) {
@@ -169,6 +171,21 @@ impl Output for IsoOutput {
 fn tar_names<'a>(names: impl ExactSizeIterator<Item = &'a str>) -> Vec<String> {
     let digits = (names.len().saturating_sub(1)).to_string().len().max(2);
     names.enumerate().map(|(number, name)| format!("{number:0digits$}{name}.tar")).collect()
+}
+
+/// Unpacking a tar adds; what a layer removes would stay, and its markers would be there as files.
+fn refuse_removals(layer: &StackLayer) -> Result<(), Fault> {
+    let Some(entry) = layer.layer.index.entries.iter().find(|entry| entry.is_whiteout()) else {
+        return Ok(());
+    };
+    let what = if entry.kind == EntryKind::Opaque { "what is in " } else { "" };
+    let message = format!(
+        "`{}` removes {what}`/{}`, which unpacking the tars of a CD-ROM cannot do",
+        layer.step, entry.path
+    );
+    Err(Fault::build("iso/removes", message)
+        .at(&layer.place, "this layer")
+        .help("leave the removal out, or write the image as a whole: `tar`, `cpio`, `dir`"))
 }
 
 fn file(path: String, content: Content, mode: u32, mtime: i64) -> VolumeNode {

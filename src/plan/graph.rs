@@ -89,7 +89,7 @@ impl Graph {
                 builder.target(name, kind, &steps, &hypervisor.outputs, &manifest.project);
             }
         }
-        builder.check_paths();
+        builder.check_paths(&manifest.project);
         if builder.faults.has_errors() { Err(builder.faults) } else { Ok(builder.graph) }
     }
 
@@ -208,7 +208,7 @@ impl Builder {
     }
 
     /// No output may be another's, or lie in another that is a folder. Sorted, such paths are neighbours.
-    fn check_paths(&mut self) {
+    fn check_paths(&mut self, project: &Path) {
         let mut outputs: Vec<(&PathBuf, &Task)> = self
             .graph
             .steps
@@ -222,8 +222,13 @@ impl Builder {
         let clash =
             |pair: &&[(&PathBuf, &Task)]| matches!(pair, [first, second] if second.0.starts_with(first.0));
         for pair in outputs.windows(2).filter(clash) {
-            if let [(path, first), (_, second)] = pair {
-                let message = format!("two outputs would be written to `{}`", path.display());
+            if let [(path, first), (inner, second)] = pair {
+                let shown = path.strip_prefix(project).unwrap_or(path).display();
+                let message = if path == inner {
+                    format!("two outputs would be written to `{shown}`")
+                } else {
+                    format!("an output would be written into `{shown}`, which is another output")
+                };
                 self.faults.push(
                     Fault::error("output/twice", message)
                         .at(&second.place, "this one")

@@ -133,6 +133,10 @@ fn item(node: &Node, folders: &Folders, faults: &mut Faults) -> Option<Item> {
 }
 
 fn file(node: &Node, folders: &Folders, faults: &mut Faults) -> Option<What> {
+    if !node.whole {
+        // What is wrong with it is told already, and may be with the very `content=` that seems to lack.
+        return None;
+    }
     match (node.text("from"), node.text("content")) {
         (Some(shown), None) => Some(What::File { path: folders.path(&shown), shown }),
         (None, Some(content)) => Some(What::Content(content.value)),

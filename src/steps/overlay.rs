@@ -206,11 +206,13 @@ impl Overlay {
                 let path = folders.path(from);
                 if !path.exists() {
                     let fault = Fault::error("overlay/missing", format!("`{}` does not exist", from.value));
-                    return Err(fault.at(&from.place, "named here").maybe_help(near_file(&path)));
+                    return Err(fault
+                        .at(&from.place, "named here")
+                        .maybe_help(near_file(&path, &from.value)));
                 }
                 path
             }
-            None => find(&self.name, search)?,
+            None => find(&self.name, folders, search)?,
         };
         let overlay = self.clone();
         if !path.is_dir() {
@@ -218,13 +220,10 @@ impl Overlay {
         } else if is_executable(&path.join("tar")) {
             Ok(Arc::new(ScriptOverlay { overlay, path }))
         } else if path.join("tar").is_file() && !self.filter.excludes(b"tar") {
-            let script = path.join("tar");
-            Err(Fault::error("overlay/script", format!("`{}` is not executable", script.display()))
+            let script = folders.shown(&path.join("tar"));
+            Err(Fault::error("overlay/script", format!("`{script}` is not executable"))
                 .at(&self.name.place, "the script of this overlay")
-                .help(format!(
-                    "run `chmod +x {}`; if it is just a file, say `exclude \"/tar\"`",
-                    script.display()
-                )))
+                .help(format!("run `chmod +x {script}`; if it is just a file, say `exclude \"/tar\"`")))
         } else {
             Ok(Arc::new(FolderOverlay { overlay, path }))
         }
@@ -304,7 +303,7 @@ impl Overlay {
 }
 
 /// The first folder, or tar file, of that name on the search path.
-fn find(name: &Spanned<String>, search: &[PathBuf]) -> Result<PathBuf, Fault> {
+fn find(name: &Spanned<String>, folders: &Folders, search: &[PathBuf]) -> Result<PathBuf, Fault> {
     if let Some(found) = search.iter().map(|folder| folder.join(&name.value)).find(|path| path.is_dir()) {
         return Ok(found);
     }
@@ -317,8 +316,8 @@ fn find(name: &Spanned<String>, search: &[PathBuf]) -> Result<PathBuf, Fault> {
         let parent = folder.parent().unwrap_or(folder);
         return Err(fault.help(format!(
             "`{}` on the search path is itself the overlay; did you mean its parent, `{}`?",
-            folder.display(),
-            parent.display()
+            folders.shown(folder),
+            folders.shown(parent)
         )));
     }
     let names: Vec<String> = search.iter().flat_map(|folder| folder_names(folder)).collect();
@@ -329,7 +328,7 @@ fn find(name: &Spanned<String>, search: &[PathBuf]) -> Result<PathBuf, Fault> {
         }
         None => fault.help(format!(
             "looked in {}; declare it with `overlay \"{}\" from=…`",
-            wording::all(search.iter().map(|folder| folder.display())),
+            wording::all(search.iter().map(|folder| folders.shown(folder))),
             name.value
         )),
     })
@@ -347,14 +346,16 @@ fn folder_names(folder: &Path) -> Vec<String> {
     names
 }
 
-fn near_file(path: &Path) -> Option<String> {
+/// The neighbour of `path` that was most likely meant, as `typed` would have had to be.
+fn near_file(path: &Path, typed: &str) -> Option<String> {
     let names: Vec<String> = std::fs::read_dir(path.parent()?)
         .ok()?
         .flatten()
         .map(|entry| entry.file_name().to_string_lossy().into_owned())
         .collect();
-    let typed = path.file_name()?.to_string_lossy().into_owned();
-    wording::nearest(&typed, names.iter().map(String::as_str)).map(|near| format!("did you mean `{near}`?"))
+    let last = path.file_name()?.to_string_lossy().into_owned();
+    let near = wording::nearest(&last, names.iter().map(String::as_str))?;
+    Some(format!("did you mean `{}`?", Path::new(typed).with_file_name(near).display()))
 }
 
 fn is_executable(path: &Path) -> bool {

@@ -119,7 +119,7 @@ impl Step for ScriptOverlay {
             let rules = self.overlay.rules(world);
             let layer = take_in(&run.tar, &rules, |gathered| self.overlay.select(gathered), world, job);
             let found = run.asked.iter().filter_map(|asked| serde_json::to_string(asked).ok()).collect();
-            Ok(Made { layer: layer.map_err(here)?, found })
+            Ok(Made { layer: layer.map_err(|fault| here(written(fault, &run.tar)))?, found })
         });
         // Left to the next sweep if it cannot be removed.
         let _ = std::fs::remove_dir_all(&stage);
@@ -172,6 +172,12 @@ impl ScriptOverlay {
             }
         }
     }
+}
+
+/// Nobody knows the script's tar by the path that it had in the cache.
+fn written(mut fault: Fault, tar: &Path) -> Fault {
+    fault.message = fault.message.replace(&format!("`{}`", tar.display()), "the tar that the script wrote");
+    fault
 }
 
 /// A file of this machine whose bytes went into the layer. Its path is part of the key because libraries are installed

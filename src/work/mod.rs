@@ -222,6 +222,15 @@ impl Folders {
         clean(&self.folder_of(&path.place).join(&path.value))
     }
 
+    /// `path` as the caller would type it where they stand.
+    pub fn shown(&self, path: &Path) -> String {
+        match path.strip_prefix(&self.here) {
+            Ok(below) if below.as_os_str().is_empty() => String::from("."),
+            Ok(below) => below.display().to_string(),
+            Err(_) => path.display().to_string(),
+        }
+    }
+
     /// The folder of the file that `place` is in, absolute.
     pub fn folder_of(&self, place: &Place) -> PathBuf {
         let file = self.here.join(&place.source.name);

@@ -51,10 +51,10 @@ pub fn character(source: &Arc<Source>, range: Range<usize>, count: usize) -> Fau
     .help(format!("delete it; inside a string it is written `\\u{{{number:x}}}`"))
 }
 
-pub fn size(source: &Arc<Source>, bytes: usize, most: usize) -> Fault {
-    let message = format!("`{}` is too large: {}", source.name, wording::size(bytes as u64));
+pub fn size(source: &Arc<Source>, most: usize) -> Fault {
+    let message = format!("`{}` is larger than a manifest can be", source.name);
     one(source, 0..0, "kdl/size", message, "this file")
-        .help(format!("a manifest is at most {}; is this the right file?", wording::size(most as u64)))
+        .help(format!("the limit is {}; is this the right file?", wording::size(most as u64)))
 }
 
 pub fn many(source: &Arc<Source>, range: Range<usize>, most: usize) -> Fault {

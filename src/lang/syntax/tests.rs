@@ -331,7 +331,7 @@ fn bytes_become_a_source() {
     );
     assert_eq!(
         refused(&vec![0xff; 5 << 20]),
-        "a.kdl:1:1: kdl/size: `a.kdl` is too large: 5.0 MiB / a manifest is at most 4.0 MiB; is this the right file?"
+        "a.kdl:1:1: kdl/size: `a.kdl` is larger than a manifest can be / the limit is 4.0 MiB; is this the right file?"
     );
 }
 
