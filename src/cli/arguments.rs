@@ -9,7 +9,7 @@ use super::messages;
 
 /// A Makefile for images: declare them in image.kdl, build only what changed.
 #[derive(Debug, Parser)]
-#[command(name = "imgbuild", version, args_conflicts_with_subcommands = true, disable_help_subcommand = true)]
+#[command(name = "imgbuild", version, subcommand_precedence_over_arg = true, disable_help_subcommand = true)]
 #[command(
     after_help = "Without a command, imgbuild builds what is out of date.\n\nExit codes: 0 done, 1 a step failed, \
                         2 the manifest or the command line is wrong,\n3 this machine cannot, 130 interrupted. `diff` \
@@ -114,7 +114,7 @@ impl Command {
 }
 
 /// What to build, and how.
-#[derive(Clone, Debug, Default, Args)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
 pub struct Build {
     /// Targets: IMAGE, HYPERVISOR or IMAGE:HYPERVISOR [default: all]
     #[arg(value_name = "TARGET")]
