@@ -51,7 +51,9 @@ fn every_package_may_be_used() {
 #[test]
 fn expressions_are_read() {
     let allowed = ["MIT", "Unicode-3.0"];
-    for met in ["MIT", "MIT/Apache-2.0", "Apache-2.0 OR MIT", "(MIT OR X) AND Unicode-3.0", "MIT AND Unicode-3.0"] {
+    for met in
+        ["MIT", "MIT/Apache-2.0", "Apache-2.0 OR MIT", "(MIT OR X) AND Unicode-3.0", "MIT AND Unicode-3.0"]
+    {
         assert!(is_met(met, &allowed), "{met}");
     }
     for unmet in ["GPL-3.0", "none stated", "MIT AND GPL-3.0", "(X OR Y) AND MIT", "(MIT OR X) AND GPL-3.0"] {
