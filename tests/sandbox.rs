@@ -281,8 +281,24 @@ fn a_script_that_fails_says_why() {
     let fault = project.run().unwrap_err();
     assert_eq!((fault.code, fault.blame), ("sandbox/not-started", Blame::Build));
     assert!(fault.help.unwrap().contains("chmod +x"));
-    project.script.inputs = vec![PathBuf::from("/")];
-    assert_eq!(project.run().unwrap_err().code, "sandbox/own-folder");
+    for own in ["/", "/dev/shm", "/dev/null"] {
+        project.script.inputs = vec![PathBuf::from(own)];
+        assert_eq!(project.run().unwrap_err().code, "sandbox/own-folder", "{own}");
+    }
+}
+
+/// There are folders of the sandbox's own at these places; what is in the host's is shown when it was asked for.
+#[test]
+fn a_project_may_lie_where_scratch_folders_do() {
+    for folder in ["/dev/shm", "/tmp", "/var/tmp"] {
+        let body =
+            "echo text > /dev/shm/scratch; cp /dev/shm/scratch $dir/../other/* /tmp; tar -C /tmp -cf $1 .";
+        let body = format!("{body}; test \"$(ls {folder} | grep -c tmp)\" -le 1");
+        let Some(mut project) = Project::within(Path::new(folder), &body) else { return };
+        project.overlay("ovl/other", "");
+        project.script.inputs = vec![project.path("ovl/other")];
+        assert!(project.files().contains_key("tar"), "{folder}");
+    }
 }
 
 /// Every line must fail, or do nothing outside.

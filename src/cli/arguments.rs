@@ -3,7 +3,8 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use super::messages;
 
@@ -26,6 +27,17 @@ pub struct Arguments {
     /// The command.
     #[command(subcommand)]
     pub command: Option<Command>,
+}
+
+impl Arguments {
+    /// Refuses a build's targets and options before a command, which would pass over them.
+    pub fn in_their_places(self) -> Result<Arguments, clap::Error> {
+        if self.command.is_none() || self.build == Build::default() {
+            return Ok(self);
+        }
+        let message = "targets and options of a build stand behind the command, as in `imgbuild plan TARGET`";
+        Err(Arguments::command().error(ErrorKind::ArgumentConflict, message))
+    }
 }
 
 /// What every command takes.
@@ -354,3 +366,29 @@ pub const COMMANDS: &[&str] = &[
     "help",
     "schema",
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Result<Arguments, clap::Error> {
+        Arguments::try_parse_from(line.split(' ')).and_then(Arguments::in_their_places)
+    }
+
+    #[test]
+    fn what_every_command_takes_may_stand_before_it() {
+        for line in ["imgbuild -C there plan", "imgbuild plan -C there"] {
+            let arguments = parse(line).expect(line);
+            assert_eq!(arguments.common.directory.as_deref(), Some("there".as_ref()), "{line}");
+            assert!(matches!(arguments.command, Some(Command::Plan(_))), "{line}");
+        }
+        assert_eq!(parse("imgbuild -C there qemu").expect("a target").build.targets, ["qemu"]);
+    }
+
+    #[test]
+    fn what_a_command_would_pass_over_is_refused() {
+        for line in ["imgbuild qemu plan", "imgbuild --keep-going check"] {
+            assert_eq!(parse(line).expect_err(line).kind(), ErrorKind::ArgumentConflict, "{line}");
+        }
+    }
+}

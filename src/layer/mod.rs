@@ -2,7 +2,7 @@
 //!
 //! The tar is canonical: a function of the index and the contents, in one order, with PAX records only where ustar has
 //! no room, and OCI whiteouts for what is removed. The index ([`Index`]) tells every path, kind, mode, owner, size,
-//! xattr and content digest, and at which byte of the tar a content starts; so merging layers ([`merge`]) touches no
+//! xattr and content digest, and at which byte of the tar a content starts; so merging layers ([`merge()`]) touches no
 //! file, and reading one is a read at an offset. A layer's identity ([`LayerId`]) is the digest of its index without
 //! the offsets.
 //!

@@ -1,9 +1,9 @@
 //! The manifest: what was asked for. Texts become declarations; nothing is looked at but the manifest's own files, and
 //! whether what they name exists.
 //!
-//! In order: the file and what it includes are read and parsed ([`load`]); variables get their values
-//! ([`variables`]); everything is held against the table of words, `when` blocks are taken in or left out, and what
-//! fits is decoded ([`decode`]). Faults of every stage are reported together, as far as one stage can go on without
+//! In order: the file and what it includes are read and parsed (`load`); variables get their values
+//! (`variables`); everything is held against the table of words, `when` blocks are taken in or left out, and what
+//! fits is decoded (`decode`). Faults of every stage are reported together, as far as one stage can go on without
 //! the other.
 
 mod decode;

@@ -1,5 +1,5 @@
 //! The plan: what a manifest means. Which steps there are and what they stand on ([`graph`]), what state each is in
-//! ([`judge`]), and why ([`cause`]). Nothing is written and no program is started.
+//! ([`judge()`]), and why ([`cause`]). Nothing is written and no program is started.
 
 pub mod cause;
 pub mod graph;

@@ -59,8 +59,8 @@ const SCRATCH: [(&str, &str, u32); 5] = [
 ];
 
 /// Folders that are the sandbox's own: nothing of the host can take their place.
-pub(super) const OWN: [&str; 8] =
-    ["/dev", "/home", "/imgbuild", "/proc", "/root", "/run", "/tmp", "/var/tmp"];
+pub(super) const OWN: [&str; 9] =
+    ["/dev", "/dev/shm", "/home", "/imgbuild", "/proc", "/root", "/run", "/tmp", "/var/tmp"];
 
 /// The new root, entered.
 pub(super) struct Root {

@@ -122,7 +122,9 @@ fn real_ones(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Fault> {
 /// Refuses what would take the place of the sandbox's own folders, or bring in the machine itself.
 fn refuse_own(path: &Path) -> Result<(), Fault> {
     let holds_own = root::OWN.iter().any(|own| Path::new(own).starts_with(path));
-    let machine = ["/dev", "/imgbuild", "/proc", "/sys"].iter().any(|folder| path.starts_with(folder));
+    // What people keep in /dev/shm is data like that in /tmp.
+    let machine = ["/dev", "/imgbuild", "/proc", "/sys"].iter().any(|folder| path.starts_with(folder))
+        && !path.starts_with("/dev/shm");
     if !holds_own && !machine {
         return Ok(());
     }
