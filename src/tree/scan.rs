@@ -99,8 +99,10 @@ impl Walk<'_> {
             .help(format!("at most {DEEPEST} folders can lie in one another")));
         }
         let known = before.map(|before| before.folder.as_ref());
-        // A folder whose own times did not change holds the names that it held.
-        let names_hold = before.is_some_and(|before| before.stamp == stamp && !stamp.is_racy(self.known_at));
+        // A folder whose own times did not change holds the names that it held. Where only some count, those of folders
+        // that held nothing then are not known.
+        let names_hold = !self.filter.is_selective()
+            && before.is_some_and(|before| before.stamp == stamp && !stamp.is_racy(self.known_at));
         let read = if names_hold { Vec::new() } else { self.names(&fd, path)? };
         let looks: Vec<Look> =
             match known.filter(|_| names_hold) {
@@ -281,6 +283,7 @@ impl Walk<'_> {
         let whole = |item: &Item| (item.owner, item.stamp.inode, item.stamp.mtime, item.xattrs.clone());
         same_kind
             && known.mode(self.detail) == item.mode(self.detail)
+            && (self.detail < Detail::Packed || known.stamp.inode == item.stamp.inode)
             && (self.detail != Detail::Whole || whole(known) == whole(item))
     }
 
