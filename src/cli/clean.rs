@@ -67,7 +67,7 @@ fn state(output: &PastOutput, memory: &Memory) -> State {
     let ours = match &output.tree {
         None => stamp == output.stamp,
         Some(digest) if stamp.inode == output.stamp.inode => {
-            let tree = memory.tree(&output.path, &Filter::all(), Detail::Modes, true);
+            let tree = memory.tree(&output.path, &Filter::all(), Detail::Whole, true);
             tree.is_ok_and(|tree| tree.digest.to_string() == *digest)
         }
         Some(_) => false,

@@ -75,20 +75,3 @@ impl Config {
 fn is_missing(error: &std::io::Error) -> bool {
     matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory)
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_words_example_sets_it() {
-        let folders = Folders { here: PathBuf::from("/here"), home: None };
-        let read = |text: &str| Config::read(Path::new("/etc/c.kdl"), text.into(), &folders);
-        for word in WORDS.iter().map(|child| child.word) {
-            assert_ne!(read(word.example), Ok(Config::default()), "{}", word.name);
-        }
-        let both = Config { cache: Some(PathBuf::from("/etc/store")), jobs: Some(2) };
-        assert_eq!(read("jobs 2\ncache \"./store\"\n"), Ok(both));
-        assert!(read("jobs 0").is_err() && read("jobs 1; jobs 2").is_err());
-    }
-}

@@ -119,16 +119,3 @@ fn json_schema(name: &str) -> Result<String, Fault> {
 fn unwritable(path: &Path, error: &io::Error) -> Fault {
     Fault::io("write", path, error)
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_list_of_commands_is_whole_and_the_command_line_sound() {
-        let command = Arguments::command();
-        let names: Vec<&str> = command.get_subcommands().map(clap::Command::get_name).collect();
-        assert_eq!(names, COMMANDS);
-        command.debug_assert();
-    }
-}

@@ -12,13 +12,13 @@ use super::event::{Event, Outcome};
 use super::place::Aside;
 use crate::codec::{Block, Earlier};
 use crate::fault::{Blame, Fault};
-use crate::key::Digest;
+use crate::key::{Digest, Key};
 use crate::layer::LayerId;
 use crate::plan::judge::missing_output;
 use crate::plan::{Judged, Plan, StepId, Work};
-use crate::store::{Journal, Layer, Past, PastOutput, Record};
+use crate::store::{Journal, Layer, Past, PastOutput, Record, clock};
 use crate::tree::{Detail, Filter};
-use crate::work::{Job, Output, Reuse, Stack, StackLayer, Step, World, layer_facts};
+use crate::work::{Facts, Job, Made, Output, Reuse, Stack, StackLayer, Step, World, layer_facts};
 
 /// Where steps are done.
 pub(super) struct Bench<'a> {
@@ -75,6 +75,10 @@ impl<'a> Bench<'a> {
         let say = |line: &str| drop(self.events.send(Event::Said(step, line.to_string())));
         let logs = self.world.store.project(&self.world.project).join("logs");
         let log = logs.join(format!("{}.log", file_name(self.id(step))));
+        if log.is_dir() {
+            // Damage: a log is a file.
+            std::fs::remove_dir_all(&log).map_err(|error| Fault::io("remove", &log, &error))?;
+        }
         let job = Job { cancel: self.cancel, say: &say, log };
         let start = Instant::now();
         let made = run(&job)?;
@@ -125,14 +129,12 @@ impl<'a> Bench<'a> {
 
     /// Makes the layer and remembers it under the key that it has turned out to have.
     fn make(&self, step: StepId, work: &dyn Step) -> Result<(Layer, f64), Fault> {
-        let (made, seconds) = self.running(step, |job| work.make(self.world, job))?;
-        let mut facts = work.facts(self.world, false)?;
+        let (made, seconds, stated, facts) = self.undisturbed(step, work)?;
         let store = &self.world.store;
         if work.finds() {
             // Under what is known beforehand stands what to look at next time.
             let record = Record { layers: Vec::new(), seconds, found: made.found.clone() };
-            store.keep_record(&facts.key, &record)?;
-            work.found_facts(self.world, &made.found, &mut facts)?;
+            store.keep_record(&stated, &record)?;
         }
         let record = Record { layers: vec![made.layer.id], seconds, found: made.found.clone() };
         store.keep_record(&facts.key, &record)?;
@@ -148,6 +150,43 @@ impl<'a> Bench<'a> {
             output: None,
         })?;
         Ok((made.layer, seconds))
+    }
+
+    /// Makes the layer while nothing changes that it depends on: its facts are the same afterwards, or it is made
+    /// again. Gives the key of what was stated beforehand, and all facts.
+    fn undisturbed(&self, step: StepId, work: &dyn Step) -> Result<(Made, f64, Key, Facts), Fault> {
+        const TRIES: usize = 3;
+        for _ in 0..TRIES {
+            self.look_again(work);
+            let before = work.facts(self.world, false)?;
+            let began = clock::now();
+            let (made, seconds) = self.running(step, |job| work.make(self.world, job))?;
+            self.look_again(work);
+            let mut facts = work.facts(self.world, false)?;
+            let stated = facts.key.clone();
+            if work.finds() {
+                work.found_facts(self.world, &made.found, &mut facts)?;
+            }
+            // What was found was not looked at before: its times must say that it was left alone. Times still to come
+            // are those of a file server whose clock is ahead.
+            let run = began..=clock::now();
+            let mut trees = facts.sources.iter().filter_map(|source| source.tree.as_ref());
+            let disturbed = !made.found.is_empty() && trees.any(|tree| tree.changed_within(run.clone()));
+            if before.key == stated && !disturbed {
+                return Ok((made, seconds, stated, facts));
+            }
+        }
+        let message = format!("what `{}` is made from changes again and again while it runs", self.id(step));
+        Err(Fault::build("source/changed", message)
+            .at(work.place(), "this one")
+            .help("build again when nobody writes to it any more"))
+    }
+
+    /// A program reads the folders themselves, not what was seen of them earlier.
+    fn look_again(&self, work: &dyn Step) {
+        if work.finds() {
+            self.world.memory.look_again();
+        }
     }
 
     fn keep_listings(&self, judged: &Judged) {
@@ -180,16 +219,16 @@ impl<'a> Bench<'a> {
             stack.layers.iter().map(|layer| (layer.name.clone(), layer.layer.id)).collect();
         let mut key = judged.facts.key.clone();
         layer_facts(&mut key, &layers, output.names_layers());
-        let before = past.and_then(|past| past.output.as_ref());
-        let (stamp, seconds) = self.running(step, |job| {
+        let ((aside, written), seconds) = self.running(step, |job| {
             let aside = Aside::beside(path)?;
             let reuse = Reuse { earlier: self.earlier(step, path) };
             let written = output.write(self.world, job, &stack, aside.path(), reuse)?;
             job.go_on()?;
-            let stamp = aside.settle(path, output.is_folder(), before)?;
-            self.keep_blocks(step, &written.blocks);
-            Ok(stamp)
+            Ok((aside, written))
         })?;
+        let _turn = self.journal.turn()?;
+        let stamp = aside.settle(path, output.is_folder())?;
+        self.keep_blocks(step, &written.blocks);
         self.keep_listings(judged);
         self.journal.add(&Past {
             step: self.id(step).to_string(),
@@ -211,8 +250,8 @@ impl<'a> Bench<'a> {
         if !output.is_folder() {
             return Ok(None);
         }
-        self.world.memory.forget(path, &Filter::all(), Detail::Modes);
-        let tree = self.world.memory.tree(path, &Filter::all(), Detail::Modes, false)?;
+        self.world.memory.forget(path, &Filter::all(), Detail::Whole);
+        let tree = self.world.memory.tree(path, &Filter::all(), Detail::Whole, false)?;
         Ok(Some(tree.digest.to_string()))
     }
 

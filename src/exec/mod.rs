@@ -18,7 +18,7 @@ use crossbeam_channel::Sender;
 pub use event::{Event, Outcome};
 pub use place::remove;
 
-use crate::plan::Plan;
+use crate::plan::{Plan, Work};
 use crate::store::Journal;
 use crate::work::World;
 
@@ -41,5 +41,9 @@ pub fn build(
     cancel: &AtomicBool,
     events: &Sender<Event>,
 ) {
+    place::sweep(plan.steps.keys().filter_map(|step| match &plan.graph.task(*step).work {
+        Work::Output { path, .. } => Some(path.as_path()),
+        Work::Layer(_) => None,
+    }));
     schedule::Schedule::new(plan, world, journal, options, cancel, events).run();
 }

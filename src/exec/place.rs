@@ -1,14 +1,17 @@
 //! Putting an output into its place: whole, or not at all.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::fs::{CWD, RenameFlags};
 
 use crate::fault::Fault;
-use crate::store::{PastOutput, Stamp};
+use crate::store::Stamp;
 
 static NEXT: AtomicU64 = AtomicU64::new(0);
 
@@ -19,12 +22,11 @@ pub(super) struct Aside {
 }
 
 impl Aside {
-    /// A path beside `place`, whose folder is made. What builds that are gone left there is removed.
+    /// A path beside `place`, whose folder is made.
     pub(super) fn beside(place: &Path) -> Result<Aside, Fault> {
         let folder = place.parent().unwrap_or(Path::new("/"));
         fs::create_dir_all(folder).map_err(|error| Fault::io("make", folder, &error))?;
         let name = place.file_name().unwrap_or_default().to_string_lossy();
-        sweep(folder, &format!(".{name}.imgbuild-"));
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         Ok(Aside { path: folder.join(format!(".{name}.imgbuild-{}-{number}", std::process::id())) })
     }
@@ -35,32 +37,37 @@ impl Aside {
     }
 
     /// Puts it into its place; gives what the file looks like there.
-    pub(super) fn settle(
-        self,
-        place: &Path,
-        is_folder: bool,
-        past: Option<&PastOutput>,
-    ) -> Result<Stamp, Fault> {
+    pub(super) fn settle(self, place: &Path, is_folder: bool) -> Result<Stamp, Fault> {
         let failed = |error: io::Error| Fault::io("write", place, &error);
         if is_folder {
-            self.exchange(place, past)?;
-        } else {
-            refuse_folder(place)?;
-            // By the file that is held open, the stamp is of what was written here, whoever renames over it next.
-            let file = fs::File::open(&self.path).map_err(failed)?;
-            fs::rename(&self.path, place).map_err(failed)?;
-            return Ok(Stamp::of(&file.metadata().map_err(failed)?));
+            self.exchange(place)?;
+            return Ok(Stamp::of(&fs::symlink_metadata(place).map_err(failed)?));
         }
-        Ok(Stamp::of(&fs::symlink_metadata(place).map_err(failed)?))
+        refuse_folder(place)?;
+        // By the file that is held open, the stamp is of what was written here, whoever renames over it next.
+        let file = fs::File::open(&self.path).map_err(failed)?;
+        fs::rename(&self.path, place).map_err(failed)?;
+        Ok(Stamp::of(&file.metadata().map_err(failed)?))
     }
 
     /// A folder cannot be renamed over another; the two change places, and the old one goes.
-    fn exchange(&self, place: &Path, past: Option<&PastOutput>) -> Result<(), Fault> {
+    fn exchange(&self, place: &Path) -> Result<(), Fault> {
         let failed = |error: io::Error| Fault::io("write", place, &error);
-        if fs::symlink_metadata(place).is_err() {
+        let there = fs::symlink_metadata(place);
+        if there.is_ok() {
+            refuse_foreign(place)?;
+        }
+        // Both, for it is not known yet that they will change places.
+        let ours: Vec<u64> = [Some(fs::symlink_metadata(&self.path)), there.ok().map(Ok)]
+            .into_iter()
+            .flatten()
+            .flatten()
+            .map(|metadata| metadata.ino())
+            .collect();
+        mark(place, &ours).map_err(failed)?;
+        if ours.len() < 2 {
             return fs::rename(&self.path, place).map_err(failed);
         }
-        refuse_foreign(place, past)?;
         match rustix::fs::renameat_with(CWD, &self.path, CWD, place, RenameFlags::EXCHANGE) {
             Ok(()) => {}
             Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => {
@@ -113,9 +120,25 @@ fn refuse_folder(place: &Path) -> Result<(), Fault> {
     Ok(())
 }
 
+/// Beside a folder that imgbuild wrote stands which one that is. It must outlive the cache, and a build that is killed.
+fn marker(place: &Path) -> PathBuf {
+    place.with_file_name(format!(".{}.imgbuild", place.file_name().unwrap_or_default().to_string_lossy()))
+}
+
+fn mark(place: &Path, ours: &[u64]) -> io::Result<()> {
+    let lines: String = ours.iter().map(|inode| format!("inode {inode}\n")).collect();
+    fs::write(marker(place), format!("imgbuild wrote the folder beside this and may replace it\n{lines}"))
+}
+
+fn is_marked(place: &Path) -> bool {
+    let inode = fs::symlink_metadata(place).map(|metadata| format!("inode {}", metadata.ino()));
+    let marked = fs::read_to_string(marker(place));
+    matches!((inode, marked), (Ok(inode), Ok(marked)) if marked.lines().any(|line| line == inode))
+}
+
 /// A folder that imgbuild did not write here is somebody's work.
-fn refuse_foreign(place: &Path, past: Option<&PastOutput>) -> Result<(), Fault> {
-    let ours = past.is_some_and(|past| past.path == place);
+fn refuse_foreign(place: &Path) -> Result<(), Fault> {
+    let ours = is_marked(place);
     let empty = || fs::read_dir(place).is_ok_and(|mut entries| entries.next().is_none());
     if ours || empty() {
         return Ok(());
@@ -127,16 +150,30 @@ fn refuse_foreign(place: &Path, past: Option<&PastOutput>) -> Result<(), Fault> 
     .help("move it away, or give the output another place with `path=`"))
 }
 
-/// Removes what processes that are gone left behind.
-fn sweep(folder: &Path, prefix: &str) {
-    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-        let name = entry.file_name();
-        let owner =
-            name.to_str().and_then(|name| name.strip_prefix(prefix)).and_then(|rest| rest.split('-').next());
-        if owner.is_some_and(|owner| owner.parse::<u32>().is_ok() && !Path::new("/proc").join(owner).exists())
-        {
-            // Another build may be sweeping, too.
-            let _ = remove(&entry.path());
+/// Removes what builds that are gone left beside these places.
+pub(super) fn sweep<'a>(places: impl Iterator<Item = &'a Path>) {
+    let mut folders: BTreeMap<&Path, BTreeSet<&OsStr>> = BTreeMap::new();
+    for place in places {
+        if let (Some(folder), Some(name)) = (place.parent(), place.file_name()) {
+            folders.entry(folder).or_default().insert(name);
         }
     }
+    for (folder, names) in folders {
+        for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+            if is_left(&entry.file_name(), &names) {
+                // Another build may be sweeping, too.
+                let _ = remove(&entry.path());
+            }
+        }
+    }
+}
+
+/// Whether the name is `.NAME.imgbuild-PID-N`, and no process has that number any more.
+fn is_left(name: &OsStr, names: &BTreeSet<&OsStr>) -> bool {
+    let parts = name.to_str().and_then(|name| name.strip_prefix('.')?.rsplit_once(".imgbuild-"));
+    let Some((name, rest)) = parts else { return false };
+    let owner = rest.split('-').next().unwrap_or_default();
+    names.contains(OsStr::new(name))
+        && owner.parse::<u32>().is_ok()
+        && !Path::new("/proc").join(owner).exists()
 }

@@ -196,7 +196,7 @@ impl Builder {
         });
         self.by_id.insert(id, step);
         for below in stack {
-            self.graph.steps.add_edge(*below, step, ());
+            self.graph.steps.update_edge(*below, step, ());
         }
         step
     }

@@ -161,25 +161,24 @@ fn judge_outputs(plan: &mut Plan, world: &World, journal: &Journal) {
         .copied()
         .filter(|step| matches!(plan.graph.task(*step).work, Work::Output { .. }))
         .collect();
-    let judged: Vec<(StepId, Verdict)> =
-        outputs.into_par_iter().map(|step| (step, judge_output(plan, step, world, journal))).collect();
-    for (step, verdict) in judged {
+    let judged: Vec<(StepId, State, Option<Key>, Vec<Cause>)> =
+        outputs.into_iter().map(|step| judge_output(plan, step, world, journal)).collect();
+    for (step, state, key, why) in judged {
         if let Some(judged) = plan.steps.get_mut(&step) {
-            (judged.state, judged.key, judged.why) = (verdict.state, verdict.key, verdict.why);
+            (judged.state, judged.key, judged.why) = (state, key, why);
         }
     }
 }
 
-struct Verdict {
-    state: State,
-    key: Option<Key>,
-    why: Vec<Cause>,
-}
-
-fn judge_output(plan: &Plan, step: StepId, world: &World, journal: &Journal) -> Verdict {
+fn judge_output(
+    plan: &Plan,
+    step: StepId,
+    world: &World,
+    journal: &Journal,
+) -> (StepId, State, Option<Key>, Vec<Cause>) {
     let task = plan.graph.task(step);
     let Work::Output { output, path, stack } = &task.work else {
-        return Verdict { state: State::Fresh, key: None, why: Vec::new() };
+        return (step, State::Fresh, None, Vec::new());
     };
     let past = journal.past(&task.id);
     let facts = &plan.steps[&step].facts;
@@ -189,17 +188,19 @@ fn judge_output(plan: &Plan, step: StepId, world: &World, journal: &Journal) -> 
         layer_facts(&mut key, layers, output.names_layers());
     }
     let missing = missing_output(path, past, output.is_folder(), world);
-    if below.is_some() && missing.is_none() && past.is_some_and(|past| past.key == key.text()) {
-        return Verdict { state: State::Fresh, key: Some(key), why: Vec::new() };
-    }
     let made: Vec<StepId> =
         stack.iter().copied().filter(|below| plan.steps[below].layers.is_none()).collect();
     let mut why = cause::of_output(plan, past, &key, facts, stack, &made, world);
     why.extend(missing.clone());
     let only_layers = why.iter().all(|cause| cause.follows.is_some());
-    let perhaps = below.is_none() && past.is_some() && missing.is_none() && only_layers;
-    let state = if perhaps { State::Maybe } else { State::Run };
-    Verdict { state, key: below.map(|_| key), why }
+    match (below, past) {
+        (Some(_), Some(past)) if past.key == key.text() && missing.is_none() => {
+            (step, State::Fresh, Some(key), Vec::new())
+        }
+        (Some(_), _) => (step, State::Run, Some(key), why),
+        (None, Some(_)) if missing.is_none() && only_layers => (step, State::Maybe, None, why),
+        (None, _) => (step, State::Run, None, why),
+    }
 }
 
 /// The names and layers of a stack, if all are known.
@@ -223,7 +224,7 @@ pub fn missing_output(
 ) -> Option<Cause> {
     let written = past?.output.as_ref()?;
     let (shown, stamp) = (world.shown(path), written.stamp);
-    if written.path != path {
+    if !is_same(&written.path, path) {
         return Some(Cause::of(
             "path",
             Some(world.shown(&written.path)),
@@ -235,9 +236,10 @@ pub fn missing_output(
     let text = match now {
         None => format!("{shown} is gone"),
         Some(now) if is_folder => {
-            let tree = world.memory.tree(path, &Filter::all(), Detail::Modes, true).ok();
+            let tree = world.memory.tree(path, &Filter::all(), Detail::Whole, true).ok();
             let digest = tree.map(|tree| tree.digest.to_string());
-            if now.inode == stamp.inode && written.tree == digest {
+            let same = |one: &Stamp| (one.inode, one.mode, one.mtime);
+            if same(&now) == same(&stamp) && written.tree == digest {
                 return None;
             }
             format!("{shown} was changed by somebody else")
@@ -246,6 +248,13 @@ pub fn missing_output(
         Some(_) => format!("{shown} was changed by somebody else"),
     };
     Some(Cause::of("file", Some(format!("{stamp:?}")), now.map(|now| format!("{now:?}")), &text))
+}
+
+/// Whether the two name one file, in whatever way the folder is spelt.
+fn is_same(one: &std::path::Path, other: &std::path::Path) -> bool {
+    let folder = |path: &std::path::Path| path.parent()?.canonicalize().ok();
+    one == other
+        || (one.file_name() == other.file_name() && folder(one).is_some_and(|one| Some(one) == folder(other)))
 }
 
 /// A layer that has been made and is no longer there has to be made again, but only if somebody needs its content.

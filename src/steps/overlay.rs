@@ -242,6 +242,11 @@ impl Overlay {
         }
     }
 
+    /// Whether everything belongs to whom the source says.
+    pub fn keeps_owners(&self) -> bool {
+        self.owner.is_none()
+    }
+
     /// Which of a folder's modes count.
     pub fn detail(&self) -> Detail {
         if self.keep_modes { Detail::Modes } else { Detail::Plain }

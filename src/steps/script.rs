@@ -4,6 +4,7 @@
 //! that it installs. These are kept with its result and looked at again before the result is used, so they are part of
 //! the key like everything that was declared.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -52,7 +53,7 @@ impl Step for ScriptOverlay {
     }
 
     fn facts(&self, world: &World, parallel: bool) -> Result<Facts, Fault> {
-        let mut facts = Facts::new(Key::new("overlay-script", 1));
+        let mut facts = Facts::new(Key::new("overlay-script", 2));
         self.tree("folder", &self.path, world, parallel, &mut facts)
             .map_err(|fault| fault.at(self.place(), "this overlay"))?;
         for (name, value) in &self.overlay.variables {
@@ -67,6 +68,7 @@ impl Step for ScriptOverlay {
             } else {
                 let file = world.memory.file(&input.path).map_err(named)?;
                 facts.file(&fact, world.shown(&input.path), file);
+                facts.key.fact("input-mode", format_args!("{:04o}", mode(&input.path)));
             }
         }
         self.overlay.facts(world, &mut facts);
@@ -149,6 +151,11 @@ impl ScriptOverlay {
         }
     }
 
+    /// A script packs modes and hard links as it finds them. Owners count only where its tar's are kept.
+    fn detail(&self) -> Detail {
+        if self.overlay.keeps_owners() { Detail::Whole } else { Detail::Packed }
+    }
+
     fn tree(
         &self,
         fact: &str,
@@ -157,7 +164,7 @@ impl ScriptOverlay {
         parallel: bool,
         facts: &mut Facts,
     ) -> Result<(), Fault> {
-        let tree = world.memory.tree(path, &Filter::all(), Detail::Plain, parallel)?;
+        let tree = world.memory.tree(path, &Filter::all(), self.detail(), parallel)?;
         facts.tree(fact, world.shown(path), tree);
         Ok(())
     }
@@ -188,6 +195,11 @@ fn host_file(path: &Path, world: &World, facts: &mut Facts) {
         Ok(file) => facts.file(&fact, path.display().to_string(), file),
         Err(_) => facts.key.fact(&fact, "nothing"),
     }
+}
+
+/// The permission bits of a file; none if it is gone, which reading it tells.
+fn mode(path: &Path) -> u32 {
+    path.metadata().map_or(0, |metadata| metadata.permissions().mode() & 0o7777)
 }
 
 /// Bytes as one word, for a fact's name.

@@ -22,16 +22,15 @@ pub struct Stage {
 impl Stage {
     /// Makes one in `tmp`.
     pub fn make(tmp: &Path) -> Result<Stage, Fault> {
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let folder = tmp.join(format!("{}-{number}", std::process::id()));
-        let make = || {
-            fs::create_dir_all(&folder)?;
-            let alive = File::create(folder.join(ALIVE))?;
-            rustix::fs::flock(&alive, FlockOperation::LockExclusive)?;
-            Ok(alive)
-        };
-        let alive = make().map_err(|error| Fault::io("make", &folder, &error))?;
-        Ok(Stage { folder, _alive: alive })
+        loop {
+            let number = NEXT.fetch_add(1, Ordering::Relaxed);
+            let folder = tmp.join(format!("{}-{number}", std::process::id()));
+            match claim(&folder) {
+                Ok(Some(alive)) => return Ok(Stage { folder, _alive: alive }),
+                Ok(None) => {}
+                Err(error) => return Err(Fault::io("make", &folder, &error)),
+            }
+        }
     }
 
     /// A path in it that nothing else uses.
@@ -48,6 +47,17 @@ impl Drop for Stage {
 }
 
 const ALIVE: &str = "alive";
+
+/// Makes the folder and locks it; none if somebody who sweeps took it for dead before it was locked.
+fn claim(folder: &Path) -> io::Result<Option<File>> {
+    fs::create_dir_all(folder)?;
+    let alive = match File::create(folder.join(ALIVE)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        alive => alive?,
+    };
+    super::retry(|| rustix::fs::flock(&alive, FlockOperation::LockExclusive))?;
+    Ok(folder.join(ALIVE).exists().then_some(alive))
+}
 
 /// Removes what processes that are gone left in `tmp`.
 pub(super) fn sweep(tmp: &Path) {
@@ -83,6 +93,28 @@ pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), Fault> {
         let _ = fs::remove_file(&aside);
         Fault::io("write", path, &error)
     })
+}
+
+/// As [`write_whole`], for a file of the store: a folder that stands in its place is damage, and goes.
+pub(super) fn keep_whole(path: &Path, bytes: &[u8]) -> Result<(), Fault> {
+    match write_whole(path, bytes) {
+        Err(_) if path.is_dir() => {
+            fs::remove_dir_all(path).map_err(|error| Fault::io("remove", path, &error))?;
+            write_whole(path, bytes)
+        }
+        written => written,
+    }
+}
+
+/// Does `open` again without the folder that stands at `path`, if one does: in the store it is damage.
+pub(super) fn without_folder<T>(path: &Path, mut open: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    match open() {
+        Err(_) if path.is_dir() => {
+            fs::remove_dir_all(path)?;
+            open()
+        }
+        opened => opened,
+    }
 }
 
 /// A name in the same folder that nothing else uses.

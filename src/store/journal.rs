@@ -13,6 +13,7 @@ use std::sync::Mutex;
 use rustix::fs::FlockOperation;
 use serde::{Deserialize, Serialize};
 
+use super::aside::without_folder;
 use super::{Stamp, write_whole};
 use crate::fault::Fault;
 use crate::key::Key;
@@ -92,15 +93,26 @@ impl Journal {
         let add = || -> io::Result<()> {
             let mut file = self.file.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
             if file.is_none() {
-                std::fs::create_dir_all(self.path.parent().unwrap_or(Path::new("/")))?;
-                let journal = File::options().append(true).create(true).open(&self.path)?;
-                rustix::fs::flock(&journal, FlockOperation::LockShared)?;
-                *file = Some(journal);
+                *file = Some(open(&self.path)?);
             }
             // One write at the end of the file: lines of two builds never mix.
             file.as_mut().map_or(Ok(()), |file| file.write_all(&line))
         };
         add().map_err(|error| Fault::io("write", &self.path, &error))
+    }
+
+    /// Waits until nobody else puts an output of this project into its place, and holds others off as long as the
+    /// result lives: so each file belongs to the line that is added last.
+    pub fn turn(&self) -> Result<File, Fault> {
+        let path = self.path.with_file_name("turn");
+        let wait = || -> io::Result<File> {
+            std::fs::create_dir_all(path.parent().unwrap_or(Path::new("/")))?;
+            let open = || File::options().write(true).create(true).truncate(false).open(&path);
+            let turn = without_folder(&path, open)?;
+            super::retry(|| rustix::fs::flock(&turn, FlockOperation::LockExclusive))?;
+            Ok(turn)
+        };
+        wait().map_err(|error| Fault::io("lock", &path, &error))
     }
 
     /// Writes the journal anew if most of its lines no longer count.
@@ -117,6 +129,20 @@ impl Journal {
             entries.sort_by(|left, right| left.step.cmp(&right.step));
             // Tidying is for the next one's sake; the journal as it is does as well.
             let _ = write_whole(&path, &entries.into_iter().flat_map(line).collect::<Vec<u8>>());
+        }
+    }
+}
+
+/// The journal, open for adding lines. Who tidies may put another one into its place before this one is locked.
+fn open(path: &Path) -> io::Result<File> {
+    use std::os::unix::fs::MetadataExt;
+    std::fs::create_dir_all(path.parent().unwrap_or(Path::new("/")))?;
+    loop {
+        let journal = without_folder(path, || File::options().append(true).create(true).open(path))?;
+        super::retry(|| rustix::fs::flock(&journal, FlockOperation::LockShared))?;
+        if std::fs::metadata(path).is_ok_and(|now| journal.metadata().is_ok_and(|own| own.ino() == now.ino()))
+        {
+            return Ok(journal);
         }
     }
 }

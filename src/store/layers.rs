@@ -5,7 +5,8 @@ use std::io::{self, Read};
 use std::path::Path;
 use std::sync::Arc;
 
-use super::{Stamp, Store, write_whole};
+use super::aside::{keep_whole, without_folder};
+use super::{Stamp, Store};
 use crate::fault::Fault;
 use crate::key::{Digest, Hasher};
 use crate::layer::header::{END, header, padding};
@@ -84,8 +85,9 @@ impl Store {
     pub fn keep_layer(&self, tar: &Path, index: Index) -> Result<Layer, Fault> {
         let id = index.id();
         let place = self.tar_path(id);
-        write_whole(&self.index_path(id), index.to_text().as_bytes())?;
-        fs::rename(tar, &place).map_err(|error| Fault::io("write", &place, &error))?;
+        keep_whole(&self.index_path(id), index.to_text().as_bytes())?;
+        without_folder(&place, || fs::rename(tar, &place))
+            .map_err(|error| Fault::io("write", &place, &error))?;
         self.seal(id)?;
         let file = File::open(&place).map_err(|error| Fault::io("read", &place, &error))?;
         Ok(Layer { id, index: Arc::new(index), tar: Arc::new(file), path: place })
@@ -121,7 +123,7 @@ impl Store {
         let index = self.index_path(id);
         let text = fs::read(&index).map_err(|error| Fault::io("read", &index, &error))?;
         let seal = Seal { tar: Stamp::of(&metadata), index: Digest::of(text), boot: boot() };
-        write_whole(&self.seal_path(id), seal.to_text().as_bytes())
+        keep_whole(&self.seal_path(id), seal.to_text().as_bytes())
     }
 
     pub(super) fn tar_path(&self, id: LayerId) -> std::path::PathBuf {

@@ -10,6 +10,7 @@
 //!   listings/ab/DIGEST        what a folder held, so that a later difference can be told
 //!   parsed/ab/DIGEST          a manifest's text, parsed
 //!   projects/HASH/journal     the last results of a project's steps, a line each, newest last
+//!   projects/HASH/turn        locked by whoever puts an output into its place
 //!   projects/HASH/trees/…     folders as they were seen last: sizes and times, so that nothing is read twice
 //!   projects/HASH/logs/…      what programs said
 //!   projects/HASH/blocks/…    where the compressed blocks of an output are, for use in its next version
@@ -127,7 +128,7 @@ impl Store {
     /// Keeps a text that can be found by its digest.
     pub fn keep_listing(&self, text: &str) -> Result<(), Fault> {
         let path = self.sharded("listings", &Digest::of(text), "");
-        if path.exists() { Ok(()) } else { write_whole(&path, text.as_bytes()) }
+        if path.is_file() { Ok(()) } else { aside::keep_whole(&path, text.as_bytes()) }
     }
 
     /// A text kept earlier, if it is still there and whole.
@@ -142,7 +143,7 @@ impl Store {
         let json = serde_json::to_vec(nodes).unwrap_or_default();
         let mut bytes = crc32fast::hash(&json).to_le_bytes().to_vec();
         bytes.extend_from_slice(&json);
-        write_whole(&self.sharded("parsed", &key, ""), &bytes)
+        aside::keep_whole(&self.sharded("parsed", &key, ""), &bytes)
     }
 
     /// A text parsed earlier, if it is still there and whole.
@@ -160,7 +161,10 @@ impl Store {
 
 fn make(root: &Path) -> io::Result<File> {
     fs::create_dir_all(root)?;
-    File::options().create(true).truncate(false).read(true).write(true).open(root.join("lock"))
+    let lock = root.join("lock");
+    aside::without_folder(&lock, || {
+        File::options().create(true).truncate(false).read(true).write(true).open(&lock)
+    })
 }
 
 /// A system call again as long as a signal interrupts it.

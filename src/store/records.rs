@@ -3,7 +3,8 @@
 use std::fmt::Write as _;
 use std::fs;
 
-use super::{Store, write_whole};
+use super::Store;
+use super::aside::keep_whole;
 use crate::fault::Fault;
 use crate::key::{Digest, Key};
 use crate::layer::LayerId;
@@ -30,7 +31,7 @@ impl Store {
     /// Remembers what a step made.
     pub fn keep_record(&self, key: &Key, record: &Record) -> Result<(), Fault> {
         let digest = key.digest();
-        write_whole(&self.sharded("records", &digest, ""), text(key, record).as_bytes())
+        keep_whole(&self.sharded("records", &digest, ""), text(key, record).as_bytes())
     }
 
     /// Forgets what a step made.

@@ -17,12 +17,12 @@ pub(super) fn listing(root: &Folder, detail: Detail) -> String {
         let _ = write!(text, " {:04o}", item.mode(detail));
         if detail == Detail::Whole {
             whole(item, &mut text);
-            if matches!(item.what, What::File(_)) {
-                let first = first_names.entry(item.stamp.inode).or_insert_with(|| path.to_vec());
-                if first != path {
-                    text.push_str(" same-as ");
-                    escape(first, &mut text);
-                }
+        }
+        if detail >= Detail::Packed && matches!(item.what, What::File(_)) {
+            let first = first_names.entry(item.stamp.inode).or_insert_with(|| path.to_vec());
+            if first != path {
+                text.push_str(" same-as ");
+                escape(first, &mut text);
             }
         }
         text.push('\n');

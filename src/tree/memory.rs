@@ -126,6 +126,11 @@ impl Memory {
         lock(&self.trees).remove(&name(root, filter, detail));
     }
 
+    /// Forgets what this process saw of all folders: whoever asks next looks again.
+    pub fn look_again(&self) {
+        lock(&self.trees).clear();
+    }
+
     /// Saves what is new, for the next process. Losing it costs only time, so the first failure ends it quietly.
     pub fn save(&self) {
         for Unsaved { place, at, stamp, tree } in lock(&self.unsaved).drain(..) {

@@ -84,6 +84,8 @@ pub enum Detail {
     Plain,
     /// All permission bits.
     Modes,
+    /// Permission bits and hard links: what a program that packs the tree shows of it, but for owners and times.
+    Packed,
     /// Permission bits, owners, hard links and extended attributes: a root file system.
     Whole,
 }
@@ -93,7 +95,7 @@ impl Item {
     pub fn mode(&self, detail: Detail) -> u32 {
         match (detail, &self.what) {
             (_, What::Symlink(_)) => 0o777,
-            (Detail::Modes | Detail::Whole, _) => self.stamp.mode & 0o7777,
+            (Detail::Modes | Detail::Packed | Detail::Whole, _) => self.stamp.mode & 0o7777,
             (Detail::Plain, What::Folder(_)) => 0o755,
             (Detail::Plain, _) if self.stamp.mode & 0o100 != 0 => 0o755,
             (Detail::Plain, _) => 0o644,
@@ -105,6 +107,13 @@ impl Tree {
     /// Visits every item, a folder before what is in it; paths are relative to the tree's root.
     pub fn visit<E>(&self, visit: &mut Visitor<'_, E>) -> Result<(), E> {
         visit_folder(&self.root, &mut Vec::new(), visit)
+    }
+
+    /// Whether something in it changed in that time: nanoseconds since 1970.
+    pub fn changed_within(&self, time: std::ops::RangeInclusive<i64>) -> bool {
+        let mut look =
+            |_: &[u8], item: &Item| if time.contains(&item.stamp.ctime) { Err(()) } else { Ok(()) };
+        self.visit(&mut look).is_err()
     }
 
     /// The text whose digest the tree has: a line for each path with what counts of it.
