@@ -1,7 +1,5 @@
 //! The commands around a build: `cache`, `clean`, `init`, the pages, and the user's configuration.
 
-#![allow(clippy::print_stderr, reason = "tests")]
-
 mod space;
 
 use insta::assert_snapshot;

@@ -1,7 +1,5 @@
 //! The JSON Schemas in `schema/` are those of the program, and what the program says fits them.
 
-#![allow(clippy::expect_used, clippy::panic, reason = "tests")]
-
 mod space;
 
 use std::path::PathBuf;
