@@ -54,7 +54,7 @@ impl Step for TarBase {
     fn facts(&self, world: &World, _parallel: bool) -> Result<Facts, Fault> {
         let file = world.memory.file(&self.path).map_err(|fault| fault.at(&self.from.place, "named here"))?;
         let mut facts = Facts::new(Key::new("base-tar", 1));
-        facts.file("from", world.shown(&self.path), file);
+        facts.file("from", &self.path, world, file);
         facts.key.fact("epoch", world.epoch);
         Ok(facts)
     }

@@ -57,7 +57,7 @@ impl Step for FolderBase {
             .tree(&self.path, &Filter::all(), Detail::Whole, parallel)
             .map_err(|fault| fault.at(&self.from.place, "named here"))?;
         let mut facts = Facts::new(Key::new("base-dir", 1));
-        facts.tree("from", world.shown(&self.path), tree);
+        facts.tree("from", &self.path, world, tree);
         facts.key.fact("epoch", world.epoch);
         Ok(facts)
     }

@@ -212,6 +212,8 @@ impl Session {
         let hidden = [Some(project), said.folders.home, Some(store.root().to_path_buf())];
         let world = World {
             project: manifest.project.clone(),
+            manifest_files: manifest.files.clone(),
+            kept: folder.clone(),
             memory: Memory::new(&folder, access != Access::Look),
             store,
             epoch: manifest.epoch,

@@ -73,7 +73,7 @@ impl<'a> Bench<'a> {
         // Nobody listens any more only when the process is about to end.
         let _ = self.events.send(Event::Started(step));
         let say = |line: &str| drop(self.events.send(Event::Said(step, line.to_string())));
-        let logs = self.world.store.project(&self.world.project).join("logs");
+        let logs = self.world.kept.join("logs");
         let log = logs.join(format!("{}.log", file_name(self.id(step))));
         if log.is_dir() {
             // Damage: a log is a file.
@@ -292,7 +292,7 @@ impl<'a> Bench<'a> {
     }
 
     fn blocks_path(&self, step: StepId) -> PathBuf {
-        let folder = self.world.store.project(&self.world.project).join("blocks");
+        let folder = self.world.kept.join("blocks");
         folder.join(Digest::of(self.id(step)).short())
     }
 

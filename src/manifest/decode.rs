@@ -42,6 +42,7 @@ pub(super) fn decode(
     let overlay_path = std::mem::take(&mut decoder.overlay_path);
     Some(Manifest {
         project: texts.project.clone(),
+        files: texts.files.clone(),
         epoch,
         overlay_path,
         overlays,

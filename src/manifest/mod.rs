@@ -25,6 +25,8 @@ pub use load::Texts;
 pub struct Manifest {
     /// The project's folder: the one of the first file.
     pub project: PathBuf,
+    /// The manifest and what it includes, absolute.
+    pub files: Vec<PathBuf>,
     /// Variables and their values.
     pub variables: Scope,
     /// The time that everything gets: seconds since 1970.

@@ -118,11 +118,11 @@ impl Output for IsoOutput {
         facts.key.fact("label", self.label());
         facts.key.fact("epoch", world.epoch);
         if let Some((tree, path)) = self.cidata_tree(world, false)? {
-            facts.tree("cidata", world.shown(path), tree);
+            facts.tree("cidata", path, world, tree);
         }
         if let Some((stated, path)) = &self.script {
             let file = world.memory.file(path).map_err(|fault| fault.at(&stated.place, "named here"))?;
-            facts.file("script", world.shown(path), file);
+            facts.file("script", path, world, file);
         }
         Ok(facts)
     }

@@ -10,6 +10,7 @@ use rayon::prelude::*;
 
 use super::cause::{self, Cause};
 use super::graph::{Graph, StepId, Work};
+use super::overlap::overlaps;
 use crate::fault::{Fault, Faults};
 use crate::key::Key;
 use crate::layer::LayerId;
@@ -81,7 +82,7 @@ impl Plan {
 ///
 /// # Errors
 ///
-/// Of looking at the project's files: all of them.
+/// Of looking at the project's files, and outputs that would be written over these: all of them.
 pub fn judge(
     graph: Graph,
     wanted: &BTreeSet<StepId>,
@@ -101,6 +102,10 @@ pub fn judge(
         return Err(faults);
     }
     let mut plan = Plan { graph, steps };
+    let overlaps = overlaps(&plan, world);
+    if overlaps.has_errors() {
+        return Err(overlaps);
+    }
     judge_outputs(&mut plan, world, journal);
     demand_layers(&mut plan, world);
     Ok(plan)

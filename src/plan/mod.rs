@@ -4,6 +4,7 @@
 pub mod cause;
 pub mod graph;
 pub mod judge;
+mod overlap;
 pub mod select;
 
 pub use cause::Cause;

@@ -38,7 +38,7 @@ impl Step for ArchiveOverlay {
     fn facts(&self, world: &World, _parallel: bool) -> Result<Facts, Fault> {
         let file = world.memory.file(&self.path).map_err(|fault| fault.at(self.place(), "this overlay"))?;
         let mut facts = Facts::new(Key::new("overlay-tar", 1));
-        facts.file("tar", world.shown(&self.path), file);
+        facts.file("tar", &self.path, world, file);
         self.overlay.facts(world, &mut facts);
         self.overlay.filter_facts(&mut facts);
         Ok(facts)

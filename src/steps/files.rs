@@ -189,7 +189,7 @@ impl Step for Files {
                 What::File { path, shown } => {
                     let file =
                         world.memory.file(path).map_err(|fault| fault.at(&shown.place, "named here"))?;
-                    facts.file(&fact, world.shown(path), file);
+                    facts.file(&fact, path, world, file);
                     facts.key.fact(&fact, if is_executable(path) { "executable" } else { "plain" });
                 }
                 What::Content(text) => facts.key.fact(&fact, Digest::of(text)),

@@ -51,7 +51,7 @@ impl Step for FolderOverlay {
 
     fn facts(&self, world: &World, parallel: bool) -> Result<Facts, Fault> {
         let mut facts = Facts::new(Key::new("overlay-folder", 1));
-        facts.tree("folder", world.shown(&self.path), self.tree(world, parallel)?);
+        facts.tree("folder", &self.path, world, self.tree(world, parallel)?);
         self.overlay.facts(world, &mut facts);
         Ok(facts)
     }

@@ -67,7 +67,7 @@ impl Step for ScriptOverlay {
                 self.tree(&fact, &input.path, world, parallel, &mut facts).map_err(named)?;
             } else {
                 let file = world.memory.file(&input.path).map_err(named)?;
-                facts.file(&fact, world.shown(&input.path), file);
+                facts.file(&fact, &input.path, world, file);
                 facts.key.fact("input-mode", format_args!("{:04o}", mode(&input.path)));
             }
         }
@@ -165,7 +165,7 @@ impl ScriptOverlay {
         facts: &mut Facts,
     ) -> Result<(), Fault> {
         let tree = world.memory.tree(path, &Filter::all(), self.detail(), parallel)?;
-        facts.tree(fact, world.shown(path), tree);
+        facts.tree(fact, path, world, tree);
         Ok(())
     }
 
@@ -192,7 +192,7 @@ fn written(mut fault: Fault, tar: &Path) -> Fault {
 fn host_file(path: &Path, world: &World, facts: &mut Facts) {
     let fact = format!("host:{}", word(path.as_os_str().as_encoded_bytes()));
     match world.memory.file(path) {
-        Ok(file) => facts.file(&fact, path.display().to_string(), file),
+        Ok(file) => facts.file(&fact, path, world, file),
         Err(_) => facts.key.fact(&fact, "nothing"),
     }
 }

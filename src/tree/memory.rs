@@ -81,7 +81,7 @@ impl Memory {
             Some(known) if !seen.changed => known.digest,
             _ => Digest::of(listing::listing(&seen.folder, detail)),
         };
-        let tree = Arc::new(Tree { root: seen.folder, digest, detail });
+        let tree = Arc::new(Tree { root: seen.folder, digest, detail, filter: filter.clone() });
         if seen.news {
             lock(&self.unsaved).push(Unsaved {
                 place,
@@ -116,7 +116,7 @@ impl Memory {
         let item =
             Item { name: Box::default(), stamp, owner: (0, 0), what: What::File(digest), xattrs: Vec::new() };
         let root = Arc::new(Folder { items: vec![item] });
-        let tree = Arc::new(Tree { root, digest, detail: Detail::Plain });
+        let tree = Arc::new(Tree { root, digest, detail: Detail::Plain, filter: Filter::all() });
         lock(&self.unsaved).push(Unsaved { place, at: began, stamp, tree });
         Ok((stamp.size, digest))
     }

@@ -30,6 +30,8 @@ pub struct Tree {
     pub digest: Digest,
     /// Which things counted.
     pub detail: Detail,
+    /// Which paths counted.
+    pub filter: Filter,
 }
 
 /// The items of a folder, by name.

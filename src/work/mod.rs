@@ -25,6 +25,10 @@ use crate::tree::{Memory, Tree};
 pub struct World {
     /// The project's folder, absolute.
     pub project: PathBuf,
+    /// The manifest and what it includes, absolute.
+    pub manifest_files: Vec<PathBuf>,
+    /// The project's folder in the store.
+    pub kept: PathBuf,
     /// What was built before.
     pub store: Store,
     /// What the project's files hold.
@@ -62,6 +66,8 @@ pub struct Facts {
 pub struct Source {
     /// The fact's name in the key.
     pub fact: String,
+    /// Where it is, absolute.
+    pub path: PathBuf,
     /// The path as people know it.
     pub shown: String,
     /// What is in it, if it is a folder.
@@ -75,15 +81,23 @@ impl Facts {
     }
 
     /// States a folder's digest.
-    pub fn tree(&mut self, fact: &str, shown: String, tree: Arc<Tree>) {
+    pub fn tree(&mut self, fact: &str, path: &Path, world: &World, tree: Arc<Tree>) {
         self.key.fact(fact, tree.digest);
-        self.sources.push(Source { fact: fact.to_string(), shown, tree: Some(tree) });
+        let (fact, shown) = (fact.to_string(), world.shown(path));
+        self.sources.push(Source { fact, path: path.to_path_buf(), shown, tree: Some(tree) });
     }
 
     /// States a file's size and digest.
-    pub fn file(&mut self, fact: &str, shown: String, (size, digest): (u64, crate::key::Digest)) {
+    pub fn file(
+        &mut self,
+        fact: &str,
+        path: &Path,
+        world: &World,
+        (size, digest): (u64, crate::key::Digest),
+    ) {
         self.key.fact(fact, format_args!("{digest} {size}"));
-        self.sources.push(Source { fact: fact.to_string(), shown, tree: None });
+        let (fact, shown) = (fact.to_string(), world.shown(path));
+        self.sources.push(Source { fact, path: path.to_path_buf(), shown, tree: None });
     }
 }
 
