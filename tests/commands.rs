@@ -1,5 +1,7 @@
 //! The commands around a build: `cache`, `clean`, `init`, the pages, and the user's configuration.
 
+#![allow(clippy::expect_used, clippy::panic, clippy::print_stderr, reason = "a test ends so")]
+
 mod space;
 
 use insta::assert_snapshot;

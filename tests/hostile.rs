@@ -245,7 +245,7 @@ fn broken_archives_are_refused_at_the_byte_where_they_break() {
     meets("cut in a content", &whole[..600], &Refused("cut short"));
     meets("empty", b"", &Refused("empty"));
     meets("garbage", &[0x5a; 4096], &Refused("not a tar"));
-    let mut bent = whole.clone();
+    let mut bent = whole;
     bent[1024 + 3] ^= 1;
     meets("checksum", &bent, &Refused("checksum"));
 }

@@ -1,5 +1,7 @@
 //! The JSON Schemas in `schema/` are those of the program, and what the program says fits them.
 
+#![allow(clippy::expect_used, clippy::panic, clippy::print_stderr, reason = "a test ends so")]
+
 mod space;
 
 use std::path::PathBuf;
