@@ -158,11 +158,12 @@ impl Made {
             "\"dir\" from=\"base\""
         };
         let names: String = self.overlays.iter().map(|name| format!(" \"{name}\"")).collect();
-        let _ = writeln!(
-            text,
-            "image \"box\" {{\n    base {base}\n    overlays{names}\n{}",
-            FILES.replace("GREETING", &self.greeting)
-        );
+        let mut files = FILES.replace("GREETING", &self.greeting);
+        if self.outputs.iter().any(|(kind, _)| *kind == "iso") {
+            // The tars of a CD-ROM cannot remove anything, and asking for it is refused.
+            files = files.replace("        remove \"/etc/two\"\n", "");
+        }
+        let _ = writeln!(text, "image \"box\" {{\n    base {base}\n    overlays{names}\n{files}");
         let _ = writeln!(text, "    when SETUP=\"ipv6\" {{\n        overlays \"extra\"\n    }}");
         for (kind, target) in &self.outputs {
             let output = format!("output \"{kind}\"");

@@ -442,3 +442,16 @@ fn a_file_that_is_no_manifest_is_refused_at_once() {
         assert!(told.len() < 20_000, "{} bytes for one bad file", told.len());
     }
 }
+
+#[test]
+fn an_output_never_lands_on_what_the_build_reads() {
+    let manifest = r#"
+overlay "site" from="site"
+image "server" {
+    overlays "site"
+    output "tar" path="site/server.tar"
+    output "iso" path="image.kdl"
+}
+"#;
+    assert_snapshot!(told(&[("image.kdl", manifest), ("site/etc/motd", "hi\n")], &["plan"]), @"");
+}

@@ -3,8 +3,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::error::ErrorKind;
-use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::messages;
 
@@ -27,17 +26,6 @@ pub struct Arguments {
     /// The command.
     #[command(subcommand)]
     pub command: Option<Command>,
-}
-
-impl Arguments {
-    /// Refuses a build's targets and options before a command, which would pass over them.
-    pub fn in_their_places(self) -> Result<Arguments, clap::Error> {
-        if self.command.is_none() || self.build == Build::default() {
-            return Ok(self);
-        }
-        let message = "targets and options of a build stand behind the command, as in `imgbuild plan TARGET`";
-        Err(Arguments::command().error(ErrorKind::ArgumentConflict, message))
-    }
 }
 
 /// What every command takes.
@@ -372,7 +360,7 @@ mod tests {
     use super::*;
 
     fn parse(line: &str) -> Result<Arguments, clap::Error> {
-        Arguments::try_parse_from(line.split(' ')).and_then(Arguments::in_their_places)
+        Arguments::try_parse_from(line.split(' '))
     }
 
     #[test]
@@ -383,12 +371,5 @@ mod tests {
             assert!(matches!(arguments.command, Some(Command::Plan(_))), "{line}");
         }
         assert_eq!(parse("imgbuild -C there qemu").expect("a target").build.targets, ["qemu"]);
-    }
-
-    #[test]
-    fn what_a_command_would_pass_over_is_refused() {
-        for line in ["imgbuild qemu plan", "imgbuild --keep-going check"] {
-            assert_eq!(parse(line).expect_err(line).kind(), ErrorKind::ArgumentConflict, "{line}");
-        }
     }
 }

@@ -76,5 +76,8 @@ fn state(output: &PastOutput, memory: &Memory) -> State {
 }
 
 fn remove(path: &Path) -> Result<(), Fault> {
-    exec::remove(path).map_err(|error| Fault::io("remove", path, &error))
+    exec::remove(path).map_err(|error| Fault::io("remove", path, &error))?;
+    // What says that a folder is imgbuild's goes with it.
+    let _ = fs::remove_file(exec::marker(path));
+    Ok(())
 }

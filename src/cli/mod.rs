@@ -34,7 +34,7 @@ use crate::fault::{Fault, Faults};
 
 /// Does what the command line asks for.
 pub fn main() -> ExitCode {
-    let arguments = match Arguments::try_parse().and_then(Arguments::in_their_places) {
+    let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {
             // Help and version are no errors, and go to where they were asked for.

@@ -16,7 +16,7 @@ use std::sync::atomic::AtomicBool;
 use crossbeam_channel::Sender;
 
 pub use event::{Event, Outcome};
-pub use place::remove;
+pub use place::{marker, remove};
 
 use crate::plan::{Plan, Work};
 use crate::store::Journal;

@@ -121,7 +121,7 @@ fn refuse_folder(place: &Path) -> Result<(), Fault> {
 }
 
 /// Beside a folder that imgbuild wrote stands which one that is. It must outlive the cache, and a build that is killed.
-fn marker(place: &Path) -> PathBuf {
+pub fn marker(place: &Path) -> PathBuf {
     place.with_file_name(format!(".{}.imgbuild", place.file_name().unwrap_or_default().to_string_lossy()))
 }
 

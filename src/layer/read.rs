@@ -15,7 +15,7 @@ use std::os::unix::fs::FileExt;
 use tar::{EntryType, Header, PaxExtensions};
 
 use super::entry::{Entry, Kind};
-use super::header::padding;
+use super::header::{BLOCK, padding};
 use super::index::Index;
 use super::merge::{BadMerge, Merged};
 use super::path::{BadPath, EntryPath};
@@ -46,7 +46,7 @@ pub enum BadTar {
     Io(io::Error),
     /// It is no tar, or not a whole one.
     Broken {
-        /// Byte in the (uncompressed) archive.
+        /// Byte in the (uncompressed) archive; 0 where it is about the whole of it.
         at: u64,
         /// What is wrong.
         what: String,
@@ -64,6 +64,7 @@ impl fmt::Display for BadTar {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             BadTar::Io(error) => out.write_str(&crate::fault::reason(error)),
+            BadTar::Broken { at: 0, what } => out.write_str(what),
             BadTar::Broken { at, what } => write!(out, "{what} (at byte {at})"),
             BadTar::Entry { name, what } => write!(out, "its entry `{name}` is refused: {what}"),
         }
@@ -254,14 +255,14 @@ impl TarReader<'_> {
             return if self.at == 0 { Err(self.broken("it is empty, not a tar")) } else { Ok(None) };
         }
         if read < 512 {
-            return Err(self.broken(if self.at < 512 { "it is not a tar" } else { "it is cut short" }));
+            return Err(if self.at < 512 { not_a_tar() } else { self.broken("it is cut short") });
         }
         if header.as_bytes().iter().all(|byte| *byte == 0) {
             return Ok(None);
         }
         if !checksum_holds(&header) {
-            let what = if self.at == 512 { "it is not a tar" } else { "a header's checksum is wrong" };
-            return Err(self.broken(what));
+            let first = self.at == BLOCK;
+            return Err(if first { not_a_tar() } else { self.broken("a header's checksum is wrong") });
         }
         Ok(Some(header))
     }
@@ -446,6 +447,10 @@ impl TarReader<'_> {
         }
         self.gathered.merged.add(0, entry).map(drop)
     }
+}
+
+fn not_a_tar() -> BadTar {
+    BadTar::Broken { at: 0, what: "it is not a tar".to_string() }
 }
 
 /// The name as a message shows it: lossy, printable, and not endless.
