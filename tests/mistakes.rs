@@ -453,5 +453,12 @@ image "server" {
     output "iso" path="image.kdl"
 }
 "#;
-    assert_snapshot!(told(&[("image.kdl", manifest), ("site/etc/motd", "hi\n")], &["plan"]), @"");
+    let files = [("image.kdl", manifest), ("site/etc/motd", "hi\n")];
+    assert_snapshot!(told(&files, &["plan", "--message-format", "short"]), @"
+    image.kdl:5:5: error: `site/server.tar` would be written into `site`, which `overlay:site` reads [output/source]
+      help: give it another place with `path=`; without one it goes to `build/`
+    image.kdl:6:5: error: `image.kdl` would be written over the manifest itself [output/manifest]
+      help: give it another place with `path=`; without one it goes to `build/`
+    exit code 2
+    ");
 }

@@ -30,8 +30,10 @@ pub(super) fn overlaps(plan: &Plan, world: &World) -> Faults {
             let message = format!("`{shown}` would be written over the manifest itself");
             faults.push(at(Fault::error("output/manifest", message), task));
         } else if let Some((source, step)) = read_there(&place, &sources) {
+            let inside = path.starts_with(&source.path) && *path != source.path;
+            let how = if inside { "into" } else { "over" };
             let message =
-                format!("`{shown}` would be written over `{}`, which `{}` reads", source.shown, step.id);
+                format!("`{shown}` would be written {how} `{}`, which `{}` reads", source.shown, step.id);
             let fault = at(Fault::error("output/source", message), task);
             faults.push(if step.id == task.id { fault } else { fault.at(&step.place, "and is read here") });
         }

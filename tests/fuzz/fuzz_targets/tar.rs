@@ -20,8 +20,14 @@ fuzz_target!(|bytes: &[u8]| {
     let Some((tar, index)) = layer(bytes, &rules) else { return };
     let again = layer(&tar, &rules).expect("what imgbuild wrote, it reads");
     assert!(again.0 == tar, "a layer's tar is the same when it is read and written again");
-    assert_eq!(again.1.to_text(), index.to_text());
+    assert_eq!(strong(again.1).to_text(), strong(index).to_text());
 });
+
+/// That a layer merely passes through a directory shows in no tar.
+fn strong(mut index: Index) -> Index {
+    index.entries.iter_mut().for_each(|entry| entry.weak = false);
+    index
+}
 
 fn layer(bytes: &[u8], rules: &Rules) -> Option<(Vec<u8>, Index)> {
     let mut spooled = Vec::new();
