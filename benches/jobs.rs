@@ -152,7 +152,7 @@ fn compress(bench: &Bench) {
             project.run(program[0], &arguments);
         };
         bench.fresh_pair(
-            &format!("root file system to tar.{format}, cold"),
+            &format!("root file system to tar.{format}, cold, taken in as well"),
             runs,
             "≤ 1",
             || project.forget(),

@@ -215,3 +215,21 @@ fn nobody_reading_is_no_error_and_names_drive_no_terminal() {
     assert!(!space.ok("ls spare").contains('\u{1b}'));
     assert!(!space.ok("ls spare --json").contains('\u{1b}'));
 }
+
+#[test]
+fn the_root_of_a_base_is_what_the_folder_was() {
+    use std::os::unix::fs::PermissionsExt;
+    let space = Space::new("image \"a\" {\n    base \"dir\" from=\"root\"\n    output \"tar\"\n}\n");
+    space.write("root/etc/motd", "hi\n");
+    let mode = |mode| {
+        std::fs::set_permissions(space.path("root"), std::fs::Permissions::from_mode(mode)).expect("a mode")
+    };
+    mode(0o710);
+    space.ok("build");
+    assert!(
+        space.shell("tar -tvf build/a.tar").out.starts_with("drwx--x--- "),
+        "the folder's own mode is the root's"
+    );
+    mode(0o750);
+    assert_eq!(space.run("plan --exit-code").code, 10, "and a part of its key");
+}

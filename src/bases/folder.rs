@@ -1,13 +1,16 @@
 //! `base "dir"`: a root file system from a folder.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::Kind;
 use crate::fault::{Fault, Place};
 use crate::key::Key;
+use crate::lang::Owner;
+use crate::lang::value::Id;
 use crate::lang::{Field, Form, Node, Spanned, Word};
-use crate::layer::EntryPath;
+use crate::layer::{Entry, EntryPath, Kind as EntryKind};
 use crate::steps::folder::{Times, take_in};
 use crate::tree::{Detail, Filter};
 use crate::work::{Facts, Folders, Job, Made, Step, World};
@@ -56,8 +59,10 @@ impl Step for FolderBase {
             .memory
             .tree(&self.path, &Filter::all(), Detail::Whole, parallel)
             .map_err(|fault| fault.at(&self.from.place, "named here"))?;
-        let mut facts = Facts::new(Key::new("base-dir", 1));
+        let mut facts = Facts::new(Key::new("base-dir", 2));
         facts.tree("from", &self.path, world, tree);
+        let root = self.root(world)?;
+        facts.key.fact("root", format_args!("{:04o} {} {}", root.mode, root.owner, root.mtime));
         facts.key.fact("epoch", world.epoch);
         Ok(facts)
     }
@@ -65,7 +70,26 @@ impl Step for FolderBase {
     fn make(&self, world: &World, job: &Job<'_>) -> Result<Made, Fault> {
         let tree = world.memory.tree(&self.path, &Filter::all(), Detail::Whole, false)?;
         let times = Times { epoch: world.epoch, keep: true };
-        let layer = take_in(&self.path, &tree, &EntryPath::root(), times, |_| {}, world, job)?;
+        let root = self.root(world)?;
+        let change = |entries: &mut Vec<Entry>| entries.push(root);
+        let layer = take_in(&self.path, &tree, &EntryPath::root(), times, change, world, job)?;
         Ok(Made { layer, found: Vec::new() })
+    }
+}
+
+impl FolderBase {
+    /// The folder itself, which becomes the image's root.
+    fn root(&self, world: &World) -> Result<Entry, Fault> {
+        let metadata =
+            std::fs::metadata(&self.path).map_err(|error| Fault::io("look at", &self.path, &error))?;
+        Ok(Entry {
+            path: EntryPath::root(),
+            kind: EntryKind::Directory,
+            mode: metadata.mode() & 0o7777,
+            owner: Owner { user: Id::Number(metadata.uid()), group: Id::Number(metadata.gid()) },
+            mtime: metadata.mtime().clamp(0, world.epoch),
+            xattrs: Vec::new(),
+            weak: false,
+        })
     }
 }

@@ -374,9 +374,9 @@ impl TarReader<'_> {
         let owner = match &self.rules.owner {
             Some(owner) => owner.clone(),
             None => Owner {
-                user: account(records.get(b"uid".as_slice()), header.uid().ok())
+                user: account(records.get(b"uid".as_slice()), &header.as_old().uid, header.uid())
                     .ok_or("its owner is no number")?,
-                group: account(records.get(b"gid".as_slice()), header.gid().ok())
+                group: account(records.get(b"gid".as_slice()), &header.as_old().gid, header.gid())
                     .ok_or("its group is no number")?,
             },
         };
@@ -489,10 +489,13 @@ fn decimal(text: &[u8]) -> Option<u64> {
     std::str::from_utf8(text).ok()?.parse().ok()
 }
 
-fn account(record: Option<&Vec<u8>>, header: Option<u64>) -> Option<Id> {
+/// An extended header's number or the field's own; a field that was left empty means root.
+fn account(record: Option<&Vec<u8>>, field: &[u8], header: io::Result<u64>) -> Option<Id> {
+    let empty = field.iter().all(|byte| matches!(byte, 0 | b' '));
     let number = match record {
         Some(text) => decimal(text),
-        None => header,
+        None if empty => Some(0),
+        None => header.ok(),
     };
     number.and_then(|number| u32::try_from(number).ok()).filter(|number| *number != u32::MAX).map(Id::Number)
 }

@@ -241,7 +241,7 @@ pub fn missing_output(
     let text = match now {
         None => format!("{shown} is gone"),
         Some(now) if is_folder => {
-            let tree = world.memory.tree(path, &Filter::all(), Detail::Whole, true).ok();
+            let tree = world.memory.tree(path, &Filter::all(), Detail::Whole, false).ok();
             let digest = tree.map(|tree| tree.digest.to_string());
             let same = |one: &Stamp| (one.inode, one.mode, one.mtime);
             if same(&now) == same(&stamp) && written.tree == digest {

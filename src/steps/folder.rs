@@ -58,7 +58,7 @@ impl Step for FolderOverlay {
 
     fn make(&self, world: &World, job: &Job<'_>) -> Result<Made, Fault> {
         let tree = self.tree(world, false)?;
-        let change = |entries: &mut [Entry]| self.overlay.adapt(entries);
+        let change = |entries: &mut Vec<Entry>| self.overlay.adapt(entries);
         let times = Times { epoch: world.epoch, keep: false };
         let layer = take_in(&self.path, &tree, &self.overlay.to, times, change, world, job)
             .map_err(|fault| fault.at(self.place(), "this overlay"))?;
@@ -75,13 +75,13 @@ pub struct Times {
     pub keep: bool,
 }
 
-/// Makes a layer of the folder at `root`, which holds `tree`, below `to`; `change` may set modes and owners.
+/// Makes a layer of the folder at `root`, which holds `tree`, below `to`; `change` may set modes and owners, and add entries.
 pub fn take_in(
     root: &Path,
     tree: &Tree,
     to: &EntryPath,
     times: Times,
-    change: impl FnOnce(&mut [Entry]),
+    change: impl FnOnce(&mut Vec<Entry>),
     world: &World,
     job: &Job<'_>,
 ) -> Result<Layer, Fault> {
