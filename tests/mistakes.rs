@@ -347,18 +347,21 @@ fn a_target_or_command_that_is_none_is_guessed() {
 fn a_manifest_that_is_not_there_is_told_by_the_path_that_was_typed() {
     assert_snapshot!(told(&[], &[]), @r#"
     error: cannot read `image.kdl`: no such file or directory [manifest/read]
-    help: name another file with `-f FILE`, or another folder with `-C DIR`
+    help: name another file with `-f FILE` or another folder with `-C DIR`;
+          `imgbuild init` begins a project here
     exit code 2
     "#);
     assert_snapshot!(told(&[("image.kdl", GOOD)], &["-C", "nowhere"]), @r#"
     error: cannot read `nowhere/image.kdl`: no such file or directory
            [manifest/read]
-    help: name another file with `-f FILE`, or another folder with `-C DIR`
+    help: name another file with `-f FILE` or another folder with `-C DIR`;
+          `imgbuild init` begins a project here
     exit code 2
     "#);
     assert_snapshot!(told(&[("image.kdl", GOOD)], &["-f", "nope.kdl", "check"]), @r#"
     error: cannot read `nope.kdl`: no such file or directory [manifest/read]
-    help: name another file with `-f FILE`, or another folder with `-C DIR`
+    help: name another file with `-f FILE` or another folder with `-C DIR`;
+          `imgbuild init` begins a project here
     exit code 2
     "#);
     assert_snapshot!(told(&[("sub.kdl/image.kdl", GOOD)], &["-f", "sub.kdl"]), @r#"
@@ -459,6 +462,16 @@ image "server" {
       help: give it another place with `path=`; without one it goes to `build/`
     image.kdl:6:5: error: `image.kdl` would be written over the manifest itself [output/manifest]
       help: give it another place with `path=`; without one it goes to `build/`
+    exit code 2
+    ");
+}
+
+#[test]
+fn an_output_that_is_misspelt_is_told_of_once() {
+    let manifest = "image \"server\" {\n    files { file \"/a\" content=\"\" }\n    ouptut \"tar\"\n}\n";
+    assert_snapshot!(told(&[("image.kdl", manifest)], &["check", "--message-format", "short"]), @"
+    image.kdl:3:5: error: unknown word `ouptut` in `image` [word/unknown]
+      help: did you mean `output`?
     exit code 2
     ");
 }

@@ -88,6 +88,7 @@ impl Checker<'_> {
             place: self.place(raw.head_span),
             name: self.place(raw.name_span),
             whole: true,
+            understood: true,
             given: Vec::new(),
             children: Vec::new(),
         };
@@ -104,7 +105,10 @@ impl Checker<'_> {
         self.arguments(raw, &words, &arguments, &mut node, faults);
         self.properties(raw, &words, &mut node, faults);
         let children: Vec<Child> = words.iter().flat_map(|word| word.children).copied().collect();
+        let before = faults.list.len();
         node.children = self.block(&raw.children, &children, Some(raw), faults);
+        let misspelt = |fault: &Fault| matches!(fault.code, "word/unknown" | "kind/unknown" | "kind/missing");
+        node.understood = !faults.list.iter().skip(before).any(misspelt);
         self.missing_children(raw, &children, &mut node, faults);
         node
     }

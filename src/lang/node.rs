@@ -39,6 +39,8 @@ pub struct Node {
     pub name: Place,
     /// Whether everything that must be there is there: a node that is not whole defines its name and nothing else.
     pub whole: bool,
+    /// Whether every word in its block was known: if not, what seems to be missing may merely be misspelt.
+    pub understood: bool,
     /// The values of its fields; a kind's name is not among them.
     pub given: Vec<Given>,
     /// The nodes in its block.

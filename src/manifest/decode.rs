@@ -205,7 +205,7 @@ impl Decoder<'_> {
         }
         let any_hypervisor = children.iter().any(|child| child.word.name == words::HYPERVISOR.name);
         let any_output = children.iter().any(|child| child.word.name == outputs::WORD.name);
-        if !any_hypervisor && !any_output {
+        if !any_hypervisor && !any_output && node.understood {
             self.no_output(&format!("the image `{}`", name.value), &node.place);
         }
         Some(Image { name, steps, outputs, hypervisors })
@@ -218,7 +218,8 @@ impl Decoder<'_> {
         steps.retain(|step| self.is_new(step, below));
         let target = outputs::Target { hypervisor: Some(&name.value), ..*image };
         let outputs = self.outputs(&children, &target);
-        if !children.iter().any(|child| child.word.name == outputs::WORD.name) {
+        let any_output = children.iter().any(|child| child.word.name == outputs::WORD.name);
+        if !any_output && node.understood {
             self.no_output(&format!("the hypervisor `{}`", name.value), &node.place);
         }
         Some(Hypervisor { name, steps, outputs })

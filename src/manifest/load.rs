@@ -188,7 +188,7 @@ fn read(path: &Path, real: &Path) -> Result<Arc<Source>, Faults> {
             Fault::error("manifest/read", format!("cannot read `{}`: {}", path.display(), reason(&error)));
         match error.kind() {
             std::io::ErrorKind::NotFound => {
-                fault.help("name another file with `-f FILE`, or another folder with `-C DIR`")
+                fault.help("name another file with `-f FILE` or another folder with `-C DIR`; `imgbuild init` begins a project here")
             }
             _ => fault,
         }
