@@ -1,5 +1,7 @@
 //! Entries: one path of a layer and what is there.
 
+use std::cmp::Ordering;
+
 use super::path::EntryPath;
 use crate::key::Digest;
 use crate::lang::Owner;
@@ -101,8 +103,40 @@ impl Entry {
         }
     }
 
+    /// What a file of that path stands for if it is named as OCI's whiteouts are: the path that it is about, and how.
+    pub fn marker(path: &EntryPath) -> Option<(EntryPath, Kind)> {
+        let marked = path.name().strip_prefix(b".wh.")?;
+        let folder = path.parent()?;
+        match marked {
+            // No name that a layer below could have brought: the file is just a file.
+            b"" | b"." | b".." => None,
+            b".wh..opq" => Some((folder, Kind::Opaque)),
+            name => Some((folder.join(name), Kind::Whiteout)),
+        }
+    }
+
+    /// The order of a layer: by paths, an opaque marker behind its directory.
+    pub fn order(&self, other: &Entry) -> Ordering {
+        let late = |entry: &Entry| entry.kind == Kind::Opaque;
+        self.path.cmp(&other.path).then_with(|| late(self).cmp(&late(other)))
+    }
+
     /// Whether this is a marker about what is below and not something of its own.
     pub fn is_whiteout(&self) -> bool {
         matches!(self.kind, Kind::Whiteout | Kind::Opaque)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_name_that_can_be_is_removed() {
+        let marker = |path: &str| Entry::marker(&EntryPath::parse(path).expect("a path"));
+        let path = |path: &str| EntryPath::parse(path).expect("a path");
+        assert_eq!(marker("etc/.wh.motd"), Some((path("etc/motd"), Kind::Whiteout)));
+        assert_eq!(marker("etc/.wh..wh..opq"), Some((path("etc"), Kind::Opaque)));
+        assert_eq!(["etc/.wh.", "etc/.wh..", "etc/.wh...", "etc/motd"].map(marker), [None, None, None, None]);
     }
 }

@@ -119,11 +119,7 @@ impl Gathered {
                 weak: false,
             });
         }
-        entries.sort_by(|left, right| {
-            left.path
-                .cmp(&right.path)
-                .then_with(|| (left.kind == Kind::Opaque).cmp(&(right.kind == Kind::Opaque)))
-        });
+        entries.sort_by(Entry::order);
         entries
     }
 }
@@ -436,12 +432,7 @@ impl TarReader<'_> {
     }
 
     fn gather(&mut self, entry: Entry) -> Result<(), BadMerge> {
-        if let (Kind::File { .. }, Some(marked)) = (&entry.kind, entry.path.name().strip_prefix(b".wh.")) {
-            let folder = entry.path.parent().unwrap_or_default();
-            let (path, kind) = match marked {
-                b".wh..opq" => (folder, Kind::Opaque),
-                name => (folder.join(name), Kind::Whiteout),
-            };
+        if let (Kind::File { .. }, Some((path, kind))) = (&entry.kind, Entry::marker(&entry.path)) {
             self.gathered.whiteouts.insert(path, kind);
             return Ok(());
         }

@@ -541,10 +541,7 @@ fn own_nodes(below: &mut Merged, number: usize, entries: &[Entry], image: &Merge
     for node in &mut nodes {
         number_owner(&mut node.entry, image);
     }
-    nodes.sort_by(|left, right| {
-        let late = |node: &TreeNode| node.entry.kind == EntryKind::Opaque;
-        left.entry.path.cmp(&right.entry.path).then_with(|| late(left).cmp(&late(right)))
-    });
+    nodes.sort_by(|left, right| left.entry.order(&right.entry));
     nodes
 }
 

@@ -226,11 +226,7 @@ impl Step for Files {
             }
             entries.push(entry);
         }
-        entries.sort_by(|left, right| {
-            left.path
-                .cmp(&right.path)
-                .then_with(|| (left.kind == Kind::Opaque).cmp(&(right.kind == Kind::Opaque)))
-        });
+        entries.sort_by(Entry::order);
         entries.dedup_by(|left, right| left.path == right.path && left.kind == right.kind);
         self.write(entries, &sources, world)
     }

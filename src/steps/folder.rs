@@ -87,11 +87,7 @@ pub fn take_in(
 ) -> Result<Layer, Fault> {
     let mut entries = entries(tree, to, times)?;
     change(&mut entries);
-    entries.sort_by(|left, right| {
-        left.path
-            .cmp(&right.path)
-            .then_with(|| (left.kind == Kind::Opaque).cmp(&(right.kind == Kind::Opaque)))
-    });
+    entries.sort_by(Entry::order);
     let path = world.store.stage()?.path("layer.tar");
     let out = File::create_new(&path).map_err(|error| Fault::io("write", &path, &error))?;
     let source = Source { root, to, world };
@@ -162,12 +158,7 @@ fn entry(path: EntryPath, item: &Item, detail: Detail, times: Times) -> Entry {
 /// What a file named as OCI's whiteouts are stands for.
 fn marker(entry: &Entry) -> Option<Entry> {
     let Kind::File { .. } = entry.kind else { return None };
-    let marked = entry.path.name().strip_prefix(b".wh.")?;
-    let folder = entry.path.parent()?;
-    let (path, kind) = match marked {
-        b".wh..opq" => (folder, Kind::Opaque),
-        name => (folder.join(name), Kind::Whiteout),
-    };
+    let (path, kind) = Entry::marker(&entry.path)?;
     Some(Entry { path, kind, mode: 0o644, owner: Owner::ROOT, mtime: 0, xattrs: Vec::new(), weak: false })
 }
 
