@@ -224,6 +224,7 @@ impl<'a> Bench<'a> {
             let reuse = Reuse { earlier: self.earlier(step, path) };
             let written = output.write(self.world, job, &stack, aside.path(), reuse)?;
             job.go_on()?;
+            self.unchanged(output, judged)?;
             Ok((aside, written))
         })?;
         let _turn = self.journal.turn()?;
@@ -244,6 +245,23 @@ impl<'a> Bench<'a> {
             }),
         })?;
         Ok(Outcome::Ran { seconds, changed: true, wrote: Some((path.to_path_buf(), stamp.size)) })
+    }
+
+    /// What an output reads of the project must be, behind the writing, what its key says.
+    fn unchanged(&self, output: &dyn Output, judged: &Judged) -> Result<(), Fault> {
+        if judged.facts.sources.is_empty() {
+            return Ok(());
+        }
+        self.world.memory.look_again();
+        if output.facts(self.world)?.key == judged.facts.key {
+            return Ok(());
+        }
+        Err(Fault::build(
+            "source/changed",
+            "what this output reads of the project changed while it was written",
+        )
+        .at(output.place(), "this output")
+        .help("build again when nobody writes to it any more"))
     }
 
     fn folder_digest(&self, output: &dyn Output, path: &Path) -> Result<Option<String>, Fault> {
