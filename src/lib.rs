@@ -13,6 +13,7 @@
 //! - [`store`]: layers, records, journals; whole or not at all
 //! - [`tree`]: what the project's folders hold, known again without being read again
 //! - [`sandbox`]: the only room that starts a program
+//! - [`deb`]: Debian's archive: index, signatures, fetching, unpacking, solving
 //! - [`work`]: what every step is
 //! - [`steps`], [`bases`], [`outputs`]: the words, one file each
 //! - [`manifest`]: what was asked for
@@ -30,6 +31,7 @@ pub mod layer;
 pub mod store;
 pub mod tree;
 pub mod sandbox;
+pub mod deb;
 pub mod work;
 pub mod steps;
 pub mod bases;
