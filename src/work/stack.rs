@@ -1,5 +1,6 @@
 //! Stacks: the layers under an output, and what they look like from above.
 
+use super::{Below, Step};
 use crate::fault::{Fault, Place};
 use crate::lang::Owner;
 use crate::layer::accounts::Accounts;
@@ -15,10 +16,24 @@ pub struct StackLayer {
     pub name: String,
     /// The step that made it.
     pub step: String,
+    /// What kind of step that is.
+    pub kind: &'static str,
     /// Where the manifest asks for it.
     pub place: Place,
     /// The layer.
     pub layer: Layer,
+    /// What the step found out while it ran.
+    pub found: Vec<String>,
+    /// Whether it is part of the layer above it (see [`super::Step::joins`]).
+    pub joins: bool,
+}
+
+impl StackLayer {
+    /// A layer of `step`.
+    pub fn of(step: &dyn Step, place: &Place, layer: Layer, found: Vec<String>) -> StackLayer {
+        let (name, id, joins) = (step.name(), step.id(), step.joins());
+        StackLayer { name, step: id, kind: step.kind(), place: place.clone(), layer, found, joins }
+    }
 }
 
 /// Layers, lowest first.
@@ -29,6 +44,19 @@ pub struct Stack {
 }
 
 impl Stack {
+    /// The layers as a key sees them.
+    pub fn below(&self) -> Vec<Below> {
+        let below = |layer: &StackLayer| Below {
+            step: layer.step.clone(),
+            kind: layer.kind,
+            name: layer.name.clone(),
+            layer: layer.layer.id,
+            found: layer.found.clone(),
+            joins: layer.joins,
+        };
+        self.layers.iter().map(below).collect()
+    }
+
     /// The layers seen from above, owners as they were stated.
     pub fn merged(&self) -> Result<Merged, Fault> {
         let mut merged = Merged::default();
