@@ -17,6 +17,7 @@
 //! - [`work`]: what every step is
 //! - [`steps`], [`bases`], [`outputs`]: the words, one file each
 //! - [`manifest`]: what was asked for
+//! - [`lock`]: what the names of packages stood for
 //! - [`editor`]: from the words, the schema and the manual
 //! - [`plan`]: what that means: the graph, each step's state, and why
 //! - [`exec`]: doing it
@@ -37,6 +38,7 @@ pub mod steps;
 pub mod bases;
 pub mod outputs;
 pub mod manifest;
+pub mod lock;
 pub mod editor;
 pub mod plan;
 pub mod exec;

@@ -15,6 +15,11 @@ fn the_schema_is_current() {
     current("schema/image-schema.kdl", &imgbuild::editor::schema::kdl());
 }
 
+#[test]
+fn the_schema_of_locks_is_current() {
+    current("schema/lock-schema.kdl", &imgbuild::editor::schema::lock());
+}
+
 /// Holds the committed file at `path` against `text`; with `IMGBUILD_UPDATE=1`, writes it.
 fn current(path: &str, text: &str) {
     let whole = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);

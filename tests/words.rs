@@ -24,11 +24,13 @@ const OVERLAYS: [&str; 11] = [
     "timezone",
     "web",
 ];
-const FILES: [(&str, &str); 4] = [
+const FILES: [(&str, &str); 6] = [
     ("common.kdl", "variable \"COMMON\" default=\"\"\n"),
     ("rootfs.tar.xz", ""),
     ("scripts/backup", "#!/bin/sh\n"),
     ("downloads/linux.tar.xz", ""),
+    ("keys/nodesource.gpg", ""),
+    ("packages-lists/vpn", "wireguard-tools # and its module\n"),
 ];
 
 #[test]
@@ -45,9 +47,13 @@ fn every_example_can_be_read() {
 #[test]
 fn every_example_uses_its_word() {
     for topic in words() {
-        let name = topic
-            .kind_of
-            .map_or(topic.name().to_string(), |word| format!("{} \"{}\"", word.name, topic.name()));
+        // A word without a name of its own stands where any name does.
+        let holder = topic.word.own_name.as_ref().and(topic.standing.first()).and_then(|first| first.within);
+        let name = match (topic.kind_of, holder) {
+            (Some(word), _) => format!("{} \"{}\"", word.name, topic.name()),
+            (None, Some(holder)) => holder.name.trim_end_matches("-list").to_string(),
+            (None, None) => topic.name().to_string(),
+        };
         let uses = topic.word.example.split(['\n', '{', ';']).any(|node| {
             node.trim().strip_prefix(&name).is_some_and(|rest| rest.is_empty() || rest.starts_with(' '))
         });

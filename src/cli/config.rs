@@ -4,13 +4,14 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::bases::debian::{Defaults, MIRROR};
 use crate::fault::{Fault, Faults};
 use crate::lang::raw::from_document;
 use crate::lang::{Child, Field, Form, Node, Scope, Word, check, syntax};
 use crate::work::Folders;
 
 /// What may stand in it.
-pub static WORDS: &[Child] = &[Child::once(&CACHE), Child::once(&JOBS)];
+pub static WORDS: &[Child] = &[Child::once(&CACHE), Child::once(&JOBS), Child::many(&BASE)];
 
 static CACHE: Word = Word {
     name: "cache",
@@ -30,6 +31,26 @@ static JOBS: Word = Word {
     ..Word::BARE
 };
 
+static BASE: Word = Word {
+    name: "base",
+    summary: "where a distribution is fetched from unless a manifest says so",
+    docs: "As in a manifest, whose own `mirror` and `proxy` are stronger. Without either, the mirrors of this machine's \
+           own apt are used.",
+    example: "base \"debian\" proxy=\"http://proxy.example:3142\" {\n    mirror \"http://mirror.example/debian\"\n    \
+              mirror \"http://mirror.example/debian-security\" {\n        suites \"*-security\"\n    }\n}\n",
+    kinds: Some(|| vec![&DEBIAN, &UBUNTU]),
+    ..Word::BARE
+};
+
+static DEBIAN: Word = Word { name: "debian", summary: "Debian", ..DISTRIBUTION };
+static UBUNTU: Word = Word { name: "ubuntu", summary: "Ubuntu", ..DISTRIBUTION };
+
+const DISTRIBUTION: Word = Word {
+    properties: &[Field::new("proxy", Form::Url, "An HTTP proxy.")],
+    children: &[Child::many(&MIRROR)],
+    ..Word::BARE
+};
+
 /// What the user has set.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Config {
@@ -37,6 +58,8 @@ pub struct Config {
     pub cache: Option<PathBuf>,
     /// How many steps run at once.
     pub jobs: Option<usize>,
+    /// Mirrors and proxies of distributions.
+    pub distributions: Vec<Defaults>,
 }
 
 impl Config {
@@ -59,15 +82,21 @@ impl Config {
         let mut faults = Faults::new();
         let raw = from_document(&document, &source.text);
         let nodes = check(&raw, &source, WORDS, &Scope::new(), &mut faults);
-        if faults.has_errors() { Err(faults) } else { Ok(Config::of(&nodes, folders)) }
+        let config = Config::of(&nodes, folders, &mut faults);
+        if faults.has_errors() { Err(faults) } else { Ok(config) }
     }
 
-    fn of(nodes: &[Node], folders: &Folders) -> Config {
+    fn of(nodes: &[Node], folders: &Folders, faults: &mut Faults) -> Config {
         let node = |word: &'static Word| nodes.iter().find(|node| node.word.name == word.name);
         let jobs = node(&JOBS).and_then(|node| node.integer("number"));
         Config {
             cache: node(&CACHE).and_then(|node| node.text("path")).map(|path| folders.path(&path)),
             jobs: jobs.and_then(|jobs| usize::try_from(jobs.value).ok()),
+            distributions: nodes
+                .iter()
+                .filter(|node| node.word.name == BASE.name)
+                .filter_map(|node| Defaults::of(node, faults))
+                .collect(),
         }
     }
 }

@@ -181,6 +181,7 @@ impl Session {
             epoch,
             overlay_path: path("IMGBUILD_OVERLAY_PATH"),
             older_overlay_path: path("XCLUSTER_OVLPATH"),
+            distributions: self.config.distributions.clone(),
         })
     }
 

@@ -4,6 +4,7 @@
 //! the index, or the lock, has its digest. Where it came from does not matter.
 
 pub mod solve;
+pub mod version;
 
 use crate::fault::Place;
 use crate::key::Digest;

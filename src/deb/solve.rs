@@ -118,8 +118,10 @@ pub fn read_answer(text: &str) -> Answer {
 
 /// What apt complains about, its own words, without what it always says.
 pub fn complaints(text: &str) -> Vec<String> {
-    let idle = ["Reading ", "Building ", "NOTE:", "      ", "Note, ", "Some packages could not", "requested an"];
-    let idle_too = ["or been moved out", "distribution that some", "The following information may", "or if you are"];
+    let idle =
+        ["Reading ", "Building ", "NOTE:", "      ", "Note, ", "Some packages could not", "requested an"];
+    let idle_too =
+        ["or been moved out", "distribution that some", "The following information may", "or if you are"];
     let says = |line: &&str| {
         let line = line.trim_end();
         !line.is_empty() && !idle.iter().chain(&idle_too).any(|idle| line.starts_with(idle))

@@ -50,7 +50,10 @@ fn walk(all: &[Topic], names: &[&str]) -> Vec<Topic> {
 fn leads(outer: &Topic, inner: &Topic) -> bool {
     match inner.kind_of {
         Some(word) => outer.is(word),
-        None => outer.children().any(|child| inner.is(child.word)),
+        None => {
+            let mut words = outer.children().map(|child| child.word).chain(outer.free_children());
+            words.any(|word| inner.is(word))
+        }
     }
 }
 
@@ -144,7 +147,7 @@ mod tests {
             "no word of a manifest is called `compression`; it is a property of `output tar`, `output cpio` and \
              `output oci`"
         );
-        assert!(found("zebra").ends_with("`overlay` and `image`"));
+        assert!(found("zebra").ends_with("`packages-list` and `image`"));
         assert!(found(" ").starts_with("help on which word?; a manifest is made of `variable`"));
     }
 }

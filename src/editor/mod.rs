@@ -9,7 +9,7 @@ pub mod schema;
 mod words;
 
 pub use find::{Found, find};
-pub use words::{Standing, Topic, words};
+pub use words::{Standing, Topic, words, words_of};
 
 #[cfg(test)]
 mod tests;

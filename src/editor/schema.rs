@@ -4,12 +4,11 @@
 //! (`QUERY-SPEC.md` there). What the schema language cannot say is left open, never forbidden: it has no choice of
 //! shapes by a node's first value, so a word with kinds allows what any of them does.
 
-use super::words::{Topic, words};
-use crate::lang::{Child, Field, Form};
-use crate::manifest;
+use super::words::{Topic, words_of};
+use crate::lang::{Child, Field, Form, Word};
+use crate::{lock as locks, manifest};
 
 const HEAD: &str = "\
-// The manifest of imgbuild, image.kdl, in the KDL Schema Language 2.0.0, written as KDL 2.
 // https://github.com/kdl-org/kdl/blob/main/SCHEMA-SPEC.md
 //
 // Whatever imgbuild accepts fits this schema, but not the other way round: what the schema language cannot say is left
@@ -19,20 +18,37 @@ const HEAD: &str = "\
 // Generated from the program's table of words; `IMGBUILD_UPDATE=1 cargo test --test generated` writes it again.
 ";
 
-/// The schema document.
+/// The schema of a manifest.
 pub fn kdl() -> String {
-    let schema = Schema { topics: words() };
-    let mut out = Writer { text: String::from(HEAD), depth: 0 };
+    document(
+        manifest::words::TOP,
+        "The manifest of imgbuild",
+        "image.kdl",
+        "What images a project has, and what they are made of.",
+    )
+}
+
+/// The schema of a lock.
+pub fn lock() -> String {
+    document(
+        locks::words::TOP,
+        "The lock of imgbuild",
+        "image.lock.kdl",
+        "What the names of packages in a manifest stood for.",
+    )
+}
+
+fn document(top: &'static [Child], title: &str, file: &str, description: &str) -> String {
+    let schema = Schema { topics: words_of(top) };
+    let head = format!("// {title}, {file}, in the KDL Schema Language 2.0.0, written as KDL 2.\n{HEAD}");
+    let mut out = Writer { text: head, depth: 0 };
     out.block("document", |out| {
         out.block("info", |out| {
-            out.line(format!("title {} lang=en", quoted("The manifest of imgbuild")));
-            out.line(format!(
-                "description {} lang=en",
-                quoted("What images a project has, and what they are made of.")
-            ));
+            out.line(format!("title {} lang=en", quoted(title)));
+            out.line(format!("description {} lang=en", quoted(description)));
             out.line(format!("link {} rel=documentation", quoted("https://kdl.dev")));
         });
-        manifest::words::TOP.iter().for_each(|child| schema.child(child, out));
+        top.iter().for_each(|child| schema.child(child, out));
         out.block("definitions", |out| {
             schema
                 .topics
@@ -69,8 +85,10 @@ impl Schema {
     }
 
     fn definition(&self, topic: &Topic, out: &mut Writer) {
-        let (name, summary) = (quoted(topic.name()), quoted(topic.word.summary));
-        out.block(&format!("node {name} id={} description={summary}", id(topic)), |out| {
+        let summary = quoted(topic.word.summary);
+        // A word without a name of its own is a rule for nodes of any name.
+        let name = if topic.word.own_name.is_some() { String::new() } else { quoted(topic.name()) + " " };
+        out.block(&format!("node {name}id={} description={summary}", id(topic)), |out| {
             self.content(topic, out)
         });
     }
@@ -92,9 +110,32 @@ impl Schema {
         // What one kind needs in its block, another does not.
         let of_kinds = kinds.iter().flat_map(|kind| kind.word.children);
         let of_kinds = of_kinds.map(|child| Child { required: false, ..*child });
-        let children: Vec<Child> = topic.children().copied().chain(of_kinds).collect();
-        if !children.is_empty() {
-            out.block("children", |out| children.iter().for_each(|child| self.child(child, out)));
+        let mut children: Vec<Child> = Vec::new();
+        for child in topic.children().copied().chain(of_kinds) {
+            if !children.iter().any(|other| std::ptr::eq(other.word, child.word)) {
+                children.push(child);
+            }
+        }
+        let free = topic.free_children();
+        if !children.is_empty() || free.is_some() {
+            out.block("children", |out| {
+                children.iter().for_each(|child| self.child(child, out));
+                free.into_iter().for_each(|word| self.free(word, out));
+            });
+        }
+    }
+
+    /// Nodes of names that no other rule of the block has.
+    fn free(&self, word: &'static Word, out: &mut Writer) {
+        let Some(topic) = self.topics.iter().find(|topic| topic.is(word)) else { return };
+        out.line("other-nodes-allowed #true");
+        if let Some(field) = &word.own_name {
+            out.block("node-names", |out| form(field.form, out));
+        }
+        if is_shared(topic) {
+            out.line(format!("node ref={}", quoted(&format!("[id = {}]", id(topic)))));
+        } else {
+            out.block(&format!("node description={}", quoted(word.summary)), |out| self.content(topic, out));
         }
     }
 }
@@ -183,6 +224,10 @@ fn form(form: Form, out: &mut Writer) {
         Form::Mode => pattern("(0o)?[0-7]{3,5}", out),
         Form::Owner => pattern("[A-Za-z0-9_][A-Za-z0-9._$-]*(:[A-Za-z0-9_][A-Za-z0-9._$-]*)?", out),
         Form::OneOf(names) => pattern(&choice(names), out),
+        Form::Url => pattern("https?://[^/?#]+[^?#]*", out),
+        Form::Package => {
+            pattern("[a-z0-9][a-z0-9+.-]{1,127}\\^|!?[a-z0-9][a-z0-9+.-]{1,127}(:[a-z][a-z0-9-]*)?", out)
+        }
         Form::Flag => out.line("type boolean"),
         Form::Integer { min, max } => {
             out.line("type number");

@@ -25,6 +25,34 @@ overlay "site" from="overlays/a" to="/srv" owner="1:2" modes="keep" timeout=5 {
     variables "SETUP"
     input "script" variable="SCRIPT"
 }
+packages-list "common" { curl version="8.*" suite="trixie-backports" hold=#true; libc6:i386 }
+packages-list "file" from="list"
+image "zeroth" {
+    base "ubuntu" suite="noble" arch="arm64" variant="buildd" proxy="http://p" keyring="key" check-valid-until=#false {
+        components "main"
+        mirror "http://a" { suites "*" }
+        snapshot "http://a" { suites "*" }
+        repository "more" url="http://b" suite="./" keyring="key" check-valid-until=#false
+        repository "most" url="http://b" suite="stable" keyring="key" { components "main" }
+    }
+    packages "common" recommends=#true { g++ version="1" suite="sid" hold=#true }
+    hypervisor "qemu" {
+        packages "file" recommends=#true { ssh-server^ version="1" suite="sid" hold=#true }
+        when SETUP="ipv4" { packages "common" recommends=#true { vim version="1" suite="sid" hold=#true } }
+        output "tar" path="zeroth.tar"
+    }
+    when SETUP="ipv4" { packages "file" recommends=#true { nano version="1" suite="sid" hold=#true } }
+}
+image "minus" {
+    base "debian" suite="sid" arch="arm64" variant="buildd" proxy="http://p" keyring="key" check-valid-until=#false {
+        components "main"
+        mirror "http://a" { suites "*" }
+        snapshot "http://a" { suites "*" }
+        repository "more" url="http://b" suite="./" keyring="key" check-valid-until=#false
+        repository "most" url="http://b" suite="stable" keyring="key" { components "main" }
+    }
+    output "tar" path="minus.tar"
+}
 image "first" version="1" {
     base "tar" from="rootfs.tar"
     overlays "site"
@@ -98,9 +126,14 @@ fn project(folder: &Path) {
     for name in ["a", "b", "c", "d"] {
         fs::create_dir_all(folder.join("overlays").join(name)).expect("overlay");
     }
-    for (name, text) in
-        [("image.kdl", EVERYTHING), ("common.kdl", COMMON), ("script", ""), ("rootfs.tar", "")]
-    {
+    for (name, text) in [
+        ("image.kdl", EVERYTHING),
+        ("common.kdl", COMMON),
+        ("script", ""),
+        ("rootfs.tar", ""),
+        ("key", ""),
+        ("list", ""),
+    ] {
         fs::write(folder.join(name), text).expect("file");
     }
 }
@@ -157,7 +190,11 @@ impl Table {
             let node =
                 nodes.get(&(place.source.name.clone(), place.start)).expect("a node that was read is there");
             let words = [Some(node.word), node.kind];
-            if words.iter().flatten().any(|word| word.children.iter().any(|child| child.word.name == field)) {
+            let holds = |word: &&'static Word| {
+                let names = word.children.iter().map(|child| child.word).chain(word.free_children);
+                names.into_iter().any(|child| child.name == field)
+            };
+            if words.iter().flatten().any(holds) && !declares(node.word, &field) {
                 continue;
             }
             if node.kind.is_none() || declares(node.word, &field) {
@@ -173,7 +210,7 @@ impl Table {
     fn nodes(&self, name: &str, text: &str, nodes: &mut Nodes) {
         let source = Source::new(name, text);
         let document = syntax::parse(&source).expect("KDL");
-        self.block(name, &from_document(&document, text), manifest::words::TOP, None, nodes);
+        self.block(name, &from_document(&document, text), manifest::words::TOP, None, None, nodes);
     }
 
     fn block(
@@ -181,11 +218,13 @@ impl Table {
         name: &str,
         raw: &[RawNode],
         words: &[Child],
+        free: Option<&'static Word>,
         within: Option<&'static Word>,
         nodes: &mut Nodes,
     ) {
         for raw in raw {
-            let word = words.iter().find(|child| child.word.name == raw.name).expect("a word").word;
+            let word = words.iter().find(|child| child.word.name == raw.name).map(|child| child.word);
+            let word = word.or(free).expect("a word");
             let first = raw.entries.first().map(|entry| &entry.value);
             let kind = word.kinds().into_iter().find(|kind| first == Some(&RawValue::Text(kind.name.into())));
             nodes.insert((name.into(), raw.head_span.0 as usize), Standing { within, word, kind });
@@ -193,15 +232,19 @@ impl Table {
                 let known: Vec<RawNode> = raw
                     .children
                     .iter()
-                    .filter(|raw| inner.children.iter().any(|child| child.word.name == raw.name))
+                    .filter(|raw| {
+                        let fixed = inner.children.iter().any(|child| child.word.name == raw.name);
+                        fixed || inner.free_children.is_some()
+                    })
                     .cloned()
                     .collect();
-                self.block(name, &known, inner.children, Some(inner), nodes);
+                self.block(name, &known, inner.children, inner.free_children, Some(inner), nodes);
             }
         }
     }
 }
 
 fn declares(word: &Word, field: &str) -> bool {
-    word.arguments.iter().chain(&word.rest).chain(word.properties).any(|declared| declared.name == field)
+    let fields = word.arguments.iter().chain(&word.rest).chain(word.properties).chain(&word.own_name);
+    fields.into_iter().any(|declared| declared.name == field)
 }

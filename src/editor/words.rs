@@ -27,15 +27,21 @@ pub struct Standing {
     pub child: Child,
 }
 
-/// Every word and every kind once: a word before those that stand in it, and all of a block in the block's order.
+/// Every word and every kind of a manifest once: a word before those that stand in it, and all of a block in the block's
+/// order.
 ///
 /// A word that may stand in several blocks is listed under the outermost of them.
 pub fn words() -> Vec<Topic> {
+    words_of(manifest::words::TOP)
+}
+
+/// The words of any other text that may have these at its top, in the same way.
+pub fn words_of(top: &'static [Child]) -> Vec<Topic> {
     let mut listing = Listing::default();
-    listing.block(manifest::words::TOP, &[]);
+    listing.block(top, None, &[]);
     let paths: Vec<Vec<&str>> = listing.topics.iter().map(|topic| topic.path.clone()).collect();
     let standing: Vec<Vec<Standing>> =
-        listing.topics.iter().map(|topic| standing(topic, &listing.topics)).collect();
+        listing.topics.iter().map(|topic| standing(topic, top, &listing.topics)).collect();
     for (topic, standing) in listing.topics.iter_mut().zip(standing) {
         topic.title = title(topic, &paths);
         topic.standing = standing;
@@ -79,9 +85,20 @@ impl Topic {
         self.declaring().flat_map(|word| word.children)
     }
 
+    /// What any other node in its block is.
+    pub fn free_children(&self) -> Option<&'static Word> {
+        self.declaring().find_map(|word| word.free_children)
+    }
+
     /// Everything that may have a value in it.
     pub fn fields(&self) -> impl Iterator<Item = &'static Field> {
-        self.arguments().chain(self.rest()).chain(self.properties()).chain(self.free_properties())
+        self.word
+            .own_name
+            .iter()
+            .chain(self.arguments())
+            .chain(self.rest())
+            .chain(self.properties())
+            .chain(self.free_properties())
     }
 
     /// The words whose declarations hold for it.
@@ -98,10 +115,11 @@ struct Listing {
 
 impl Listing {
     /// All of a block is claimed before any of it is entered, so that a word stands under its outermost block.
-    fn block(&mut self, children: &'static [Child], path: &[&'static str]) {
-        let fresh: Vec<_> = children.iter().filter(|child| self.claim(child.word)).collect();
-        for child in fresh {
-            self.topic(child.word, None, path);
+    fn block(&mut self, children: &'static [Child], free: Option<&'static Word>, path: &[&'static str]) {
+        let words = children.iter().map(|child| child.word).chain(free);
+        let fresh: Vec<_> = words.filter(|word| self.claim(word)).collect();
+        for word in fresh {
+            self.topic(word, None, path);
         }
     }
 
@@ -120,18 +138,19 @@ impl Listing {
         for kind in word.kinds() {
             self.topic(kind, Some(word), &path);
         }
-        self.block(word.children, &path);
+        self.block(word.children, word.free_children, &path);
     }
 }
 
-fn standing(topic: &Topic, all: &[Topic]) -> Vec<Standing> {
+fn standing(topic: &Topic, top: &'static [Child], all: &[Topic]) -> Vec<Standing> {
     let word = topic.kind_of.unwrap_or(topic.word);
-    let blocks = all.iter().map(|outer| (Some(outer.word), outer.word.children));
-    let top = std::iter::once((None, manifest::words::TOP));
-    top.chain(blocks)
-        .flat_map(|(within, children)| children.iter().map(move |child| Standing { within, child: *child }))
-        .filter(|standing| std::ptr::eq(standing.child.word, word))
-        .collect()
+    let top = top.iter().map(|child| Standing { within: None, child: *child });
+    let blocks = all.iter().flat_map(|outer| {
+        let free = outer.word.free_children.map(Child::many);
+        let children = outer.word.children.iter().copied().chain(free);
+        children.map(|child| Standing { within: Some(outer.word), child })
+    });
+    top.chain(blocks).filter(|standing| std::ptr::eq(standing.child.word, word)).collect()
 }
 
 /// A kind is never called without the word that it is a kind of.

@@ -23,7 +23,7 @@ pub fn check(
     faults: &mut Faults,
 ) -> Vec<Node> {
     let checker = Checker { source, scope };
-    checker.block(nodes, words, None, faults)
+    checker.block(nodes, words, None, None, faults)
 }
 
 struct Checker<'a> {
@@ -40,13 +40,15 @@ impl Checker<'_> {
         &self,
         nodes: &[RawNode],
         words: &[Child],
+        free: Option<&'static Word>,
         parent: Option<&RawNode>,
         faults: &mut Faults,
     ) -> Vec<Node> {
         let mut first: BTreeMap<&str, Span> = BTreeMap::new();
         let mut kept = Vec::new();
+        let free = free.map(Child::once);
         for raw in nodes {
-            let Some(child) = words.iter().find(|child| child.word.name == raw.name) else {
+            let Some(child) = words.iter().find(|child| child.word.name == raw.name).or(free.as_ref()) else {
                 faults.push(self.unknown_word(raw, words, parent));
                 continue;
             };
@@ -75,7 +77,7 @@ impl Checker<'_> {
     }
 
     fn twice(&self, raw: &RawNode, earlier: Span) -> Fault {
-        Fault::error("word/twice", format!("`{}` stands here twice", raw.name))
+        Fault::error("word/twice", format!("`{}` stands here twice", wording::printable(&raw.name)))
             .at(&self.place(raw.head_span), "again")
             .at(&self.place(earlier), "first here")
             .help("keep one of them")
@@ -101,16 +103,31 @@ impl Checker<'_> {
                 return node;
             }
         }
+        if let Some(field) = &word.own_name {
+            self.own_name(raw, field, &mut node, faults);
+        }
         let words: Vec<&'static Word> = std::iter::once(word).chain(node.kind).collect();
         self.arguments(raw, &words, &arguments, &mut node, faults);
         self.properties(raw, &words, &mut node, faults);
         let children: Vec<Child> = words.iter().flat_map(|word| word.children).copied().collect();
+        let free = words.iter().find_map(|word| word.free_children);
         let before = faults.list.len();
-        node.children = self.block(&raw.children, &children, Some(raw), faults);
+        node.children = self.block(&raw.children, &children, free, Some(raw), faults);
         let misspelt = |fault: &Fault| matches!(fault.code, "word/unknown" | "kind/unknown" | "kind/missing");
         node.understood = !faults.list.iter().skip(before).any(misspelt);
         self.missing_children(raw, &children, &mut node, faults);
         node
+    }
+
+    /// The node's name, as the value of the field that it is for words that stand where names are free.
+    fn own_name(&self, raw: &RawNode, field: &Field, node: &mut Node, faults: &mut Faults) {
+        let entry = RawEntry {
+            name: None,
+            value: RawValue::Text(raw.name.clone()),
+            typed: raw.name.clone(),
+            span: raw.name_span,
+        };
+        self.take(field, field.name, &entry, node, faults);
     }
 
     fn kind(

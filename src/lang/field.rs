@@ -4,6 +4,8 @@ use super::raw::{RawEntry, RawValue};
 use super::value::{self, Owner, Value};
 use crate::wording;
 
+pub mod package;
+
 /// An argument or a property.
 #[derive(Debug)]
 pub struct Field {
@@ -68,6 +70,10 @@ pub enum Form {
     Owner,
     /// A time in UTC: `"2025-01-01"` or seconds since 1970.
     Time,
+    /// A URL that begins with `http://` or `https://`.
+    Url,
+    /// A package of Debian: `curl`, `libc6:amd64`, a task as `ssh-server^`, or `!nano` for one to be left out.
+    Package,
     /// One of these.
     OneOf(&'static [&'static str]),
 }
@@ -88,6 +94,8 @@ impl Form {
             Form::Mode => "permission bits in octal such as `\"0644\"`".into(),
             Form::Owner => "an owner such as `\"www-data:www-data\"`".into(),
             Form::Time => "a time such as `\"2025-01-01\"`".into(),
+            Form::Url => "a URL such as `\"http://HOST/debian\"`".into(),
+            Form::Package => "a package such as `curl`, `libc6:amd64` or `!nano`".into(),
             Form::OneOf(choice) => wording::either(choice),
         }
     }
@@ -104,6 +112,11 @@ impl Form {
             Form::Mode => value::parse_mode(text).map(Value::Mode),
             Form::Owner => Owner::parse(text).map(Value::Owner),
             Form::Time => value::parse_time(text).map(Value::Time),
+            Form::Url => is_url(text).then(|| Value::Text(text.to_string())),
+            Form::Package => match package::is_package(text) {
+                true => Some(Value::Text(text.to_string())),
+                false => return Err(unfit().maybe_help(package::help(text))),
+            },
             Form::OneOf(choice) => {
                 if !choice.contains(&text) {
                     return Err(
@@ -178,6 +191,13 @@ fn is_name(text: &str) -> bool {
 fn is_image_path(text: &str) -> bool {
     let escapes = text.split('/').any(|component| component == ".." || component == ".");
     text.starts_with('/') && !escapes && !text.contains('\0')
+}
+
+fn is_url(text: &str) -> bool {
+    let rest = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"));
+    let host = rest.and_then(|rest| rest.split('/').next()).unwrap_or_default();
+    // Query and fragment have no place where paths are added to the end.
+    !host.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic() && !b"?#\"<>\\`{}|^".contains(&byte))
 }
 
 /// Why a value does not fit its field.

@@ -150,6 +150,16 @@ impl Node {
         self.children.iter().filter(move |child| child.word.name == name)
     }
 
+    /// The children of the word whose nodes have free names.
+    pub fn free_children(&self) -> impl Iterator<Item = &Node> {
+        let words = std::iter::once(self.word).chain(self.kind);
+        let free = words.filter_map(|word| word.free_children).next();
+        if let Some(word) = free {
+            reads::note(&self.place, word.name);
+        }
+        self.children.iter().filter(move |child| free.is_some_and(|word| std::ptr::eq(child.word, word)))
+    }
+
     /// The child of that word, if there is one.
     pub fn child(&self, name: &str) -> Option<&Node> {
         self.children(name).next()
@@ -161,7 +171,9 @@ impl Node {
     }
 
     fn declares(&self, field: &str) -> bool {
-        let fields = |word: &'static Word| word.arguments.iter().chain(&word.rest).chain(word.properties);
+        let fields = |word: &'static Word| {
+            word.arguments.iter().chain(&word.rest).chain(word.properties).chain(&word.own_name)
+        };
         fields(self.word).chain(self.kind.into_iter().flat_map(fields)).any(|declared| declared.name == field)
     }
 }

@@ -26,6 +26,13 @@ pub struct Word {
     pub free_properties: Option<Field>,
     /// Words that may stand in its block.
     pub children: &'static [Child],
+    /// What any other node in its block is; none allowed without it. Each name may stand there once.
+    pub free_children: Option<&'static Word>,
+    /// What a node's own name says, for a word that stands where names are free (`curl` in `packages`).
+    ///
+    /// Such a word has no fixed name in a manifest: `name` is only what help calls it, and decoders read the node's name
+    /// as they read any other field, by the name that is declared here.
+    pub own_name: Option<Field>,
     /// Kinds that the first argument chooses from (`output "tar"`); a kind adds its own fields and children.
     pub kinds: Option<fn() -> Vec<&'static Word>>,
 }
@@ -42,6 +49,8 @@ impl Word {
         properties: &[],
         free_properties: None,
         children: &[],
+        free_children: None,
+        own_name: None,
         kinds: None,
     };
 

@@ -4,8 +4,11 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::packages::{self, Lists};
 use super::variables::Variables;
 use super::{DEFAULT_EPOCH, Hypervisor, Image, Manifest, Said, Texts, Use, words};
+use crate::bases::debian;
+use crate::deb::Wish;
 use crate::fault::{Fault, Faults, Place};
 use crate::lang::{Node, Spanned, check};
 use crate::steps::files;
@@ -33,16 +36,19 @@ pub(super) fn decode(
         overlay_path: Vec::new(),
         declared: BTreeMap::new(),
         resolved: BTreeMap::new(),
+        lists: Lists::default(),
         faults,
     };
     decoder.overlay_path = decoder.search(&nodes, texts);
     let overlays = decoder.overlays(&nodes);
+    decoder.lists = Lists::of(named(&nodes, &words::PACKAGES_LIST), &said.folders, decoder.faults);
     let images = decoder.images(&nodes);
     let epoch = decoder.epoch(&nodes);
     let overlay_path = std::mem::take(&mut decoder.overlay_path);
+    let files = texts.files.iter().cloned().chain(std::mem::take(&mut decoder.lists.files)).collect();
     Some(Manifest {
         project: texts.project.clone(),
-        files: texts.files.clone(),
+        files,
         epoch,
         overlay_path,
         overlays,
@@ -58,6 +64,7 @@ struct Decoder<'a> {
     declared: BTreeMap<String, Overlay>,
     /// Overlays by name; none for those that are at fault.
     resolved: BTreeMap<String, Option<Arc<dyn Step>>>,
+    lists: Lists,
     faults: &'a mut Faults,
 }
 
@@ -187,13 +194,22 @@ impl Decoder<'_> {
         let name = node.text("name")?;
         let children = self.flat(node);
         let mut steps = self.base(&children);
+        let debian = self.debian(&children);
+        let asked = self.lists.asked(&children, self.faults);
+        let based = self.has_packages(node, &children);
+        if !based {
+            self.no_packages(&children, asked.place.as_ref());
+        }
+        let recommends = asked.recommends.unwrap_or(false);
+        let under = Under { packages: &asked.wishes, recommends, based, steps: &[] };
         steps.extend(self.steps(&children, &name.value));
         let version = node.text("version").map(|version| version.value);
         let target = outputs::Target { image: &name.value, version: version.as_deref(), hypervisor: None };
         let outputs = self.outputs(&children, &target);
         let mut hypervisors: Vec<Hypervisor> = Vec::new();
         for child in children.iter().filter(|child| child.word.name == words::HYPERVISOR.name) {
-            let Some(hypervisor) = self.hypervisor(child, &target, &steps) else { continue };
+            let under = Under { steps: &steps, ..under };
+            let Some(hypervisor) = self.hypervisor(child, &target, &under) else { continue };
             let first = hypervisors.iter().find(|other| other.name.value == hypervisor.name.value);
             if let Some(first) = first.map(|first| first.name.place.clone()) {
                 let message =
@@ -208,21 +224,54 @@ impl Decoder<'_> {
         if !any_hypervisor && !any_output && node.understood {
             self.no_output(&format!("the image `{}`", name.value), &node.place);
         }
-        Some(Image { name, steps, outputs, hypervisors })
+        Some(Image { name, debian, packages: asked.wishes, recommends, steps, outputs, hypervisors })
     }
 
-    fn hypervisor(&mut self, node: &Node, image: &outputs::Target<'_>, below: &[Use]) -> Option<Hypervisor> {
+    fn hypervisor(
+        &mut self,
+        node: &Node,
+        image: &outputs::Target<'_>,
+        under: &Under<'_>,
+    ) -> Option<Hypervisor> {
         let name = node.text("name")?;
         let children = self.flat(node);
+        let asked = self.lists.asked(&children, self.faults);
+        if !under.based {
+            self.no_packages(&children, asked.place.as_ref());
+        }
+        let packages = packages::merge(under.packages, asked.wishes, self.faults);
+        let recommends = asked.recommends.unwrap_or(under.recommends);
         let mut steps = self.steps(&children, &format!("{}:{}", image.image, name.value));
-        steps.retain(|step| self.is_new(step, below));
+        steps.retain(|step| self.is_new(step, under.steps));
         let target = outputs::Target { hypervisor: Some(&name.value), ..*image };
         let outputs = self.outputs(&children, &target);
         let any_output = children.iter().any(|child| child.word.name == outputs::WORD.name);
         if !any_output && node.understood {
             self.no_output(&format!("the hypervisor `{}`", name.value), &node.place);
         }
-        Some(Hypervisor { name, steps, outputs })
+        Some(Hypervisor { name, packages, recommends, steps, outputs })
+    }
+
+    /// Whether packages can be added to the image of these children; also where a misspelt base may be meant to be one.
+    fn has_packages(&self, node: &Node, children: &[&Node]) -> bool {
+        let base = children.iter().find(|child| child.word.name == bases::WORD.name);
+        base.map_or(!node.understood, |base| base.kind.is_none() || bases::is_of_packages(base))
+    }
+
+    fn no_packages(&mut self, children: &[&Node], asked: Option<&Place>) {
+        let Some(place) = asked else { return };
+        let mut fault = Fault::error("packages/base", "this image has no base that packages can be added to")
+            .at(place, "these packages")
+            .help("give it one: `base \"debian\" suite=\"trixie\"`, or `base \"ubuntu\"`");
+        if let Some(base) = children.iter().find(|child| child.word.name == bases::WORD.name) {
+            fault = fault.at(&base.place, "it has this one");
+        }
+        self.faults.push(fault);
+    }
+
+    fn debian(&mut self, children: &[&Node]) -> Option<debian::Spec> {
+        let node = children.iter().find(|child| child.word.name == bases::WORD.name)?;
+        bases::packages(node, &self.said.folders, &self.said.distributions, self.faults)
     }
 
     fn no_output(&mut self, what: &str, place: &Place) {
@@ -319,6 +368,16 @@ impl Decoder<'_> {
         let nodes = children.iter().filter(|child| child.word.name == outputs::WORD.name);
         nodes.filter_map(|node| outputs::decode(node, target, &self.said.folders, self.faults)).collect()
     }
+}
+
+/// What a hypervisor stands on.
+#[derive(Clone, Copy)]
+struct Under<'a> {
+    packages: &'a [Wish],
+    recommends: bool,
+    /// Whether packages can be added.
+    based: bool,
+    steps: &'a [Use],
 }
 
 fn named<'n>(nodes: &'n [Node], word: &'static crate::lang::Word) -> impl Iterator<Item = &'n Node> {

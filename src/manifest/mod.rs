@@ -8,12 +8,15 @@
 
 mod decode;
 mod load;
+pub mod packages;
 mod variables;
 pub mod words;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::bases::debian;
+use crate::deb::Wish;
 use crate::fault::{Fault, Faults, Place};
 use crate::lang::{Scope, Spanned};
 use crate::work::{Folders, Output, Step};
@@ -25,7 +28,7 @@ pub use load::Texts;
 pub struct Manifest {
     /// The project's folder: the one of the first file.
     pub project: PathBuf,
-    /// The manifest and what it includes, absolute.
+    /// The manifest, what it includes, and the files of its lists of packages, absolute.
     pub files: Vec<PathBuf>,
     /// Variables and their values.
     pub variables: Scope,
@@ -44,6 +47,12 @@ pub struct Manifest {
 pub struct Image {
     /// Its name.
     pub name: Spanned<String>,
+    /// What it is made from, if that is a distribution's packages; then no base is among its steps.
+    pub debian: Option<debian::Spec>,
+    /// The packages on top of that, each once.
+    pub packages: Vec<Wish>,
+    /// Whether the packages that those recommend come along.
+    pub recommends: bool,
     /// Its base and what goes on top, lowest first.
     pub steps: Vec<Use>,
     /// Outputs of its own.
@@ -57,6 +66,10 @@ pub struct Image {
 pub struct Hypervisor {
     /// Its name.
     pub name: Spanned<String>,
+    /// The packages on top of the image's, each once and none of those.
+    pub packages: Vec<Wish>,
+    /// Whether the packages that those recommend come along.
+    pub recommends: bool,
     /// What goes on top of the image's steps.
     pub steps: Vec<Use>,
     /// Outputs.
@@ -87,6 +100,8 @@ pub struct Said {
     pub overlay_path: Vec<PathBuf>,
     /// Folders that overlays are looked for in after the manifest's own.
     pub older_overlay_path: Vec<PathBuf>,
+    /// What the user's configuration says of distributions.
+    pub distributions: Vec<debian::Defaults>,
 }
 
 /// The time that everything gets unless something else is said: 2025-01-01T00:00:00Z.
@@ -122,6 +137,10 @@ fn in_order(faults: &mut [Fault], texts: &Texts) {
     }
     faults.sort_by_cached_key(|fault| {
         let place = fault.labels.first().map(|label| &label.place);
-        place.map(|place| (files.iter().position(|name| *name == place.source.name), place.start))
+        place.map(|place| {
+            // Files that are no manifests, such as lists of packages, come last.
+            let file = files.iter().position(|name| *name == place.source.name);
+            (file.unwrap_or(files.len()), place.source.name.clone(), place.start)
+        })
     });
 }

@@ -1,5 +1,6 @@
 //! The words of a manifest that are no step, base or output of their own.
 
+pub use super::packages::words::{PACKAGES, PACKAGES_LIST};
 use crate::lang::{Child, Field, Form, Word};
 use crate::{bases, outputs, steps};
 
@@ -10,6 +11,7 @@ pub static TOP: &[Child] = &[
     Child::many(&INCLUDE),
     Child::once(&EPOCH),
     Child::many(&steps::overlay::WORD),
+    Child::many(&PACKAGES_LIST),
     Child::many(&IMAGE),
 ];
 
@@ -93,8 +95,8 @@ pub static EPOCH: Word = Word {
 pub static IMAGE: Word = Word {
     name: "image",
     summary: "what is built: a base, what goes on top of it, and what it is written as",
-    docs: "It is made of its base and, on top of that, of the overlays and files that its block names, in the order of \
-           the text. Each of its hypervisors adds to that. An image with outputs of its own, or without hypervisors, is \
+    docs: "It is made of its base, its packages and, on top of that, of the overlays and files that its block names, in \
+           the order of the text. Each of its hypervisors adds to that. An image with outputs of its own, or without hypervisors, is \
            a target by itself; a hypervisor's target is called `IMAGE:HYPERVISOR`.",
     example: "image \"server\" version=\"0.2\" {\n    overlays \"timezone\" \"site\"\n    output \"tar\"\n    hypervisor \
               \"lxc\" {\n        overlays \"lxc\"\n        output \"tar\" compression=\"xz\"\n    }\n}\n",
@@ -106,6 +108,7 @@ pub static IMAGE: Word = Word {
     )],
     children: &[
         Child::once(&bases::WORD),
+        Child::many(&PACKAGES),
         Child::many(&OVERLAYS),
         Child::many(&steps::files::WORD),
         Child::many(&HYPERVISOR),
@@ -124,6 +127,7 @@ pub static HYPERVISOR: Word = Word {
               \x20     output \"cpio\" compression=\"zstd\"\n    }\n}\n",
     arguments: &[Field::new("name", Form::Name, "Its name.").required()],
     children: &[
+        Child::many(&PACKAGES),
         Child::many(&OVERLAYS),
         Child::many(&steps::files::WORD),
         outputs::CHILD,

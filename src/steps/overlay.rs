@@ -352,7 +352,7 @@ fn folder_names(folder: &Path) -> Vec<String> {
 }
 
 /// The neighbour of `path` that was most likely meant, as `typed` would have had to be.
-fn near_file(path: &Path, typed: &str) -> Option<String> {
+pub fn near_file(path: &Path, typed: &str) -> Option<String> {
     let names: Vec<String> = std::fs::read_dir(path.parent()?)
         .ok()?
         .flatten()

@@ -143,7 +143,15 @@ fn add(manifest: &mut Manifest, steps: Vec<Arc<dyn Step>>) {
     let name = Spanned::new(String::new(), first.place());
     let used = |step: &Arc<dyn Step>| Use { step: Arc::clone(step), place: step.place().clone() };
     let steps = steps.iter().map(used).collect();
-    manifest.images.push(Image { name, steps, outputs: Vec::new(), hypervisors: Vec::new() });
+    manifest.images.push(Image {
+        name,
+        debian: None,
+        packages: Vec::new(),
+        recommends: false,
+        steps,
+        outputs: Vec::new(),
+        hypervisors: Vec::new(),
+    });
 }
 
 /// The target that is called so, by its whole name or by a half that is no other's.

@@ -55,7 +55,7 @@ fn contents_line(topic: &Topic) -> String {
 
 /// The forms of value that some word takes, in their own order.
 fn values(all: &[Topic]) -> impl Iterator<Item = String> {
-    const FORMS: [(Form, &str); 11] = [
+    const FORMS: [(Form, &str); 13] = [
         (Form::Text, "Any text."),
         (
             Form::Name,
@@ -86,6 +86,12 @@ fn values(all: &[Topic]) -> impl Iterator<Item = String> {
              and `/etc/group`; a user alone owns with the group of the same name or number.",
         ),
         (Form::Time, "A time in UTC: `\"2025-01-01\"`, `\"2025-01-01T12:30:00Z\"`, or seconds since 1970."),
+        (Form::Url, "A URL that begins with `http://` or `https://`, without `?` and `#`."),
+        (
+            Form::Package,
+            "A package's name, perhaps with an architecture (`libc6:amd64`), or with `!` before it to leave it out; a \
+             task's name with `^` behind it. Names that begin with a digit are put in quotes.",
+        ),
     ];
     let used = |form: Form| {
         let placeholder = page::placeholder(form);
@@ -106,13 +112,16 @@ fn page(topic: &Topic, all: &[Topic]) -> String {
     out.push_str(&flow(&page::standing(topic, all, link), 0));
     let rest = topic.rest().map(|field| (format!("{} …", page::argument(field)), field));
     let arguments = topic.arguments().map(|field| (page::argument(field), field));
+    let own = topic.word.own_name.as_ref().map(|field| (page::argument(field), field));
+    fields("Its name", own.into_iter(), &mut out);
     fields("Argument", arguments.chain(rest), &mut out);
     let free = topic.free_properties().map(|field| (format!("{} …", field.name), field));
     let properties = topic.properties().map(|field| (field.name.to_string(), field));
     fields("Property", properties.chain(free), &mut out);
     let kinds = all.iter().filter(|other| other.kind_of.is_some_and(|word| topic.is(word)));
     list("Kinds", kinds, &mut out);
-    let children = topic.children().filter_map(|child| all.iter().find(|other| other.is(child.word)));
+    let words = topic.children().map(|child| child.word).chain(topic.free_children());
+    let children = words.filter_map(|word| all.iter().find(|other| other.is(word)));
     list("In its block", children, &mut out);
     out.push_str(&format!("\n```kdl\n{}```\n", topic.word.example));
     out

@@ -7,7 +7,7 @@ use crate::lang::{Field, Form};
 pub fn name(topic: &Topic) -> String {
     match topic.kind_of {
         Some(word) => format!("{} \"{}\"", word.name, topic.name()),
-        None => topic.name().to_string(),
+        None => topic.word.own_name.as_ref().map_or_else(|| topic.name().to_string(), argument),
     }
 }
 
@@ -21,7 +21,9 @@ pub fn signature(topic: &Topic) -> Vec<String> {
     pieces.extend(topic.properties().map(|field| optional(field, property(field))));
     pieces.extend(topic.free_properties().map(|field| format!("{} …", property(field))));
     pieces.extend(has_kinds.then(|| String::from("…")));
-    let block: Vec<String> = topic.children().map(|child| format!("{} …", child.word.name)).collect();
+    let free = topic.free_children().and_then(|word| word.own_name.as_ref()).map(argument);
+    let names = topic.children().map(|child| child.word.name.to_string()).chain(free);
+    let block: Vec<String> = names.map(|name| format!("{name} …")).collect();
     if !block.is_empty() {
         pieces.extend(format!("{{ {} }}", block.join(";\n")).lines().map(String::from));
     }
@@ -41,7 +43,8 @@ pub fn argument(field: &Field) -> String {
 pub fn property(field: &Field) -> String {
     let value = match field.form {
         Form::Flag if field.default == Some("#true") => String::from("#false"),
-        Form::OneOf(choice) => choice.join("|"),
+        Form::OneOf(choice) if choice.len() <= 8 => choice.join("|"),
+        Form::OneOf(_) => field.name.to_uppercase(),
         form => placeholder(form).to_string(),
     };
     format!("{}={value}", field.name)
@@ -61,6 +64,8 @@ pub fn placeholder(form: Form) -> &'static str {
         Form::Mode => "MODE",
         Form::Owner => "OWNER",
         Form::Time => "TIME",
+        Form::Url => "URL",
+        Form::Package => "PACKAGE",
         Form::OneOf(_) => "A|B",
     }
 }

@@ -18,7 +18,10 @@ pub fn page(topic: &Topic, others: &[Topic], all: &[Topic]) -> String {
     properties(topic, &mut out);
     section("KINDS", topic.word.kinds().iter().map(|kind| fold_summary(kind.name, kind.summary)), &mut out);
     let children = topic.children().map(|child| fold_summary(child.word.name, child.word.summary));
-    section("IN ITS BLOCK", children, &mut out);
+    let free = topic
+        .free_children()
+        .and_then(|word| Some(fold_summary(&page::argument(word.own_name.as_ref()?), word.summary)));
+    section("IN ITS BLOCK", children.chain(free), &mut out);
     section("EXAMPLE", [topic.word.example.lines().map(|line| format!("    {line}\n")).collect()], &mut out);
     let others = others.iter().map(|other| flow(&format!("`imgbuild help {}`", other.title), 4));
     section("OF THE SAME NAME", others, &mut out);
@@ -26,6 +29,8 @@ pub fn page(topic: &Topic, others: &[Topic], all: &[Topic]) -> String {
 }
 
 fn arguments(topic: &Topic, out: &mut String) {
+    let own = topic.word.own_name.as_ref().map(|field| self::field(&page::argument(field), field));
+    section("ITS NAME", own, out);
     let single = topic.arguments().map(|field| self::field(&page::argument(field), field));
     let rest = topic.rest().map(|field| self::field(&format!("{} …", page::argument(field)), field));
     section("ARGUMENTS", single.chain(rest), out);

@@ -36,8 +36,12 @@ impl Read {
     fn unknown(&self, nodes: &[KdlNode], block: &KdlNode, unknown: &mut Vec<String>) {
         for node in nodes {
             let name = node.name().value();
-            let Some(rule) = self.block(block, "node").into_iter().find(|rule| argument(rule) == Some(name))
-            else {
+            let rules = self.block(block, "node");
+            let named = rules.iter().find(|rule| argument(rule) == Some(name));
+            // A rule without a name is for all other nodes.
+            let free = !self.block(block, "other-nodes-allowed").is_empty();
+            let free = rules.iter().find(|rule| free && argument(rule).is_none());
+            let Some(rule) = named.or(free) else {
                 unknown.push(name.to_string());
                 continue;
             };
@@ -67,9 +71,14 @@ fn argument(node: &KdlNode) -> Option<&str> {
 
 #[test]
 fn every_example_fits_the_schema() {
-    let schema = Read { document: parsed("schema", kdl()) };
+    fit(kdl(), words_of(manifest::words::TOP));
+    fit(lock(), words_of(locks::words::TOP));
+}
+
+fn fit(schema: String, topics: Vec<Topic>) {
+    let schema = Read { document: parsed("schema", schema) };
     let root = schema.document.get("document").expect("a document");
-    for topic in words() {
+    for topic in topics {
         let example = parsed(&topic.title, topic.word.example.to_string());
         let mut unknown = Vec::new();
         schema.unknown(example.nodes(), root, &mut unknown);
@@ -81,10 +90,10 @@ fn every_example_fits_the_schema() {
 fn the_schema_is_no_looser_than_it_must_be() {
     let schema = Read { document: parsed("schema", kdl()) };
     let root = schema.document.get("document").expect("a document");
-    let wrong = "image \"a\" colour=\"red\" { when A=\"b\" { when A=\"b\" { zebra; output \"tar\" size=1 } } }\nlink\n";
+    let wrong = "image \"a\" colour=\"red\" { when A=\"b\" { when A=\"b\" { zebra; output \"tar\" size=1; packages {                  curl colour=1 } } } }\nlink\n";
     let mut unknown = Vec::new();
     schema.unknown(parsed("wrong", wrong.to_string()).nodes(), root, &mut unknown);
-    assert_eq!(unknown, ["image colour", "zebra", "output size", "link"]);
+    assert_eq!(unknown, ["image colour", "zebra", "output size", "curl colour", "link"]);
 }
 
 #[test]

@@ -11,7 +11,7 @@ type Case = (&'static str, &'static [&'static str]);
 #[rustfmt::skip]
 const SLIPS: &[Case] = &[
     ("packages-list \"x\" {\n    nginx=1.26.0\n    curl\n}\n", &[
-        r#"image.kdl:2:5: kdl/node-name: a node needs a name before the property `nginx=1.26.0` / a name with its version is written `"nginx=1.26.0"`, a node with a value `nginx "1.26.0"`"#,
+        r#"image.kdl:2:5: kdl/node-name: a node needs a name before the property `nginx=1.26.0` / a name with its version is written `nginx version="1.26.0"`, a node with a value `nginx "1.26.0"`"#,
     ]),
     (r#"suite = "trixie""#, &[
         r#"image.kdl:1:1: kdl/node-name: a node needs a name before the property `suite = "trixie"` / write `suite "trixie"` for a node with a value"#,

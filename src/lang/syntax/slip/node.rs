@@ -13,10 +13,11 @@ pub fn nameless_property(source: &Arc<Source>, key: Range<usize>, value: Range<u
     let as_node = format!("{} {value}", short(key));
     let help = match loose || typed_value.starts_with(['"', '#']) {
         true => format!("write `{as_node}` for a node with a value"),
-        false => format!(
-            "a name with its version is written `{}`, a node with a value `{as_node}`",
-            quoted(text_of(source, whole.clone()))
+        false if typed_value.starts_with(|letter: char| letter.is_ascii_digit()) => format!(
+            "a name with its version is written `{} version={value}`, a node with a value `{as_node}`",
+            short(key)
         ),
+        false => format!("write `{as_node}` for a node with a value"),
     };
     let message = format!("a node needs a name before the property `{}`", shown(source, whole.clone()));
     one(source, whole, "kdl/node-name", message, "a property, where a node's name is expected").help(help)

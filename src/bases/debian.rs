@@ -1,0 +1,347 @@
+//! `base "debian"` and `base "ubuntu"`: what they say. What it means is planned elsewhere.
+//!
+//! Both are Debian's archive format, so they have the same fields; what differs is which components and suites hold
+//! where nothing is said.
+
+mod words;
+
+use std::path::{Path, PathBuf};
+
+pub use words::MIRROR;
+pub(super) use words::{DEBIAN, UBUNTU};
+
+use crate::deb::{Source, Variant, Wish};
+use crate::fault::{Fault, Faults, Place};
+use crate::lang::field::package::is_suite;
+use crate::lang::{Node, Spanned};
+use crate::wording;
+use crate::work::Folders;
+
+/// A base of Debian's kind, as a manifest states it.
+#[derive(Clone, Debug)]
+pub struct Spec {
+    /// The `base` node.
+    pub place: Place,
+    /// `debian` or `ubuntu`.
+    pub distribution: String,
+    /// The suite that it is made from.
+    pub suite: Spanned<String>,
+    /// The architecture, as Debian names it.
+    pub arch: String,
+    /// How much it has before anything is asked for.
+    pub variant: Variant,
+    /// The components, in the order of the text.
+    pub components: Vec<String>,
+    /// Mirrors: the manifest's own, else those of the user's configuration; none if neither names one.
+    pub mirrors: Vec<Mirror>,
+    /// Archives that keep what mirrors have given up.
+    pub snapshots: Vec<Mirror>,
+    /// Archives of others, with their own keys.
+    pub repositories: Vec<Source>,
+    /// An HTTP proxy.
+    pub proxy: Option<String>,
+    /// The key file that must have signed the mirrors' suites, absolute; without it, the distribution's own keys.
+    pub keyring: Option<PathBuf>,
+    /// Whether a mirror that lags behind its own date is refused.
+    pub check_valid_until: bool,
+}
+
+/// Mirrors of one archive, and the suites that are taken from there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mirror {
+    /// URLs without a slash at the end; any of them will do.
+    pub urls: Vec<String>,
+    /// The suites; `*` stands for the base's own. None for those that the distribution has in its main archive.
+    pub suites: Vec<String>,
+    /// Where it is named; none for the host's own.
+    pub place: Option<Place>,
+}
+
+/// What the user's configuration says of a distribution.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Defaults {
+    /// `debian` or `ubuntu`.
+    pub distribution: String,
+    /// Its mirrors.
+    pub mirrors: Vec<Mirror>,
+    /// An HTTP proxy.
+    pub proxy: Option<String>,
+}
+
+impl Defaults {
+    /// What a `base` node of the user's configuration says; none if that is nothing.
+    pub fn of(node: &Node, faults: &mut Faults) -> Option<Defaults> {
+        Some(Defaults {
+            distribution: node.kind?.name.to_string(),
+            mirrors: mirrors(node, words::MIRROR.name, faults),
+            proxy: node.text("proxy").map(|proxy| proxy.value),
+        })
+    }
+}
+
+/// What a `base` node of these kinds says; `defaults` hold where it says nothing.
+pub(super) fn decode(
+    node: &Node,
+    folders: &Folders,
+    defaults: &[Defaults],
+    faults: &mut Faults,
+) -> Option<Spec> {
+    let distribution = node.kind?.name;
+    let defaults = defaults.iter().find(|defaults| defaults.distribution == distribution);
+    let mut own = mirrors(node, words::MIRROR.name, faults);
+    if own.is_empty() {
+        own = defaults.map(|defaults| defaults.mirrors.clone()).unwrap_or_default();
+    }
+    let proxy = node.text("proxy").map(|proxy| proxy.value);
+    Some(Spec {
+        place: node.place.clone(),
+        distribution: distribution.to_string(),
+        suite: node.text("suite")?,
+        arch: node.text("arch").map_or_else(|| own_arch().to_string(), |arch| arch.value),
+        variant: variant(node),
+        components: components(node).unwrap_or_else(|| words::components_of(distribution)),
+        mirrors: own,
+        snapshots: mirrors(node, words::SNAPSHOT.name, faults),
+        repositories: repositories(node, folders, faults),
+        proxy: proxy.or_else(|| defaults.and_then(|defaults| defaults.proxy.clone())),
+        keyring: keyring(node, folders, faults),
+        check_valid_until: node.maybe_flag("check-valid-until").unwrap_or(true),
+    })
+}
+
+impl Spec {
+    /// Where its packages come from, the base's own suite first; `host` are mirrors for want of others.
+    ///
+    /// A suite that a wish names, and no mirror lists, is taken from the mirrors that have the base's own suite.
+    ///
+    /// # Errors
+    ///
+    /// No mirror is known, or none of those that are has the base's suite.
+    pub fn sources(&self, host: &[Mirror], wishes: &[Wish]) -> Result<Vec<Source>, Fault> {
+        let mirrors = if self.mirrors.is_empty() { host } else { &self.mirrors };
+        if mirrors.is_empty() {
+            return Err(self.no_mirror());
+        }
+        let mut sources: Vec<Source> = Vec::new();
+        for mirror in mirrors {
+            for suite in mirror.suites_of(&self.distribution, &self.suite.value) {
+                self.add(&mut sources, suite, mirror);
+            }
+        }
+        let own = sources.iter().position(|source| source.suite == self.suite.value);
+        let Some(own) = own else { return Err(self.no_suite(mirrors)) };
+        sources[..=own].rotate_right(1);
+        let main =
+            Mirror { urls: sources[0].mirrors.clone(), suites: Vec::new(), place: sources[0].place.clone() };
+        for suite in wishes.iter().filter_map(|wish| wish.suite.as_ref()) {
+            let listed = sources.iter().chain(&self.repositories).any(|source| source.suite == suite.value);
+            if !listed {
+                self.add(&mut sources, suite.value.clone(), &main);
+            }
+        }
+        sources.extend(self.repositories.iter().cloned());
+        Ok(sources)
+    }
+
+    /// Adds a suite of an archive; mirrors of one that is there already are more mirrors of it.
+    fn add(&self, sources: &mut Vec<Source>, suite: String, mirror: &Mirror) {
+        if let Some(known) = sources.iter_mut().find(|source| source.suite == suite) {
+            let fresh = mirror.urls.iter().filter(|url| !known.mirrors.contains(url));
+            let fresh: Vec<String> = fresh.cloned().collect();
+            known.mirrors.extend(fresh);
+            return;
+        }
+        sources.push(Source {
+            name: format!("{} {suite}", archive(&self.distribution, &suite)),
+            mirrors: mirror.urls.clone(),
+            suite,
+            components: self.components.clone(),
+            keyring: self.keyring.clone(),
+            check_valid_until: self.check_valid_until,
+            place: mirror.place.clone(),
+        });
+    }
+
+    fn no_mirror(&self) -> Fault {
+        let name = &self.distribution;
+        Fault::error("mirror/none", format!("no mirror of {name} is known"))
+            .at(&self.place, "fetched from nowhere")
+            .help(format!(
+                "name one in its block, `mirror \"http://HOST/{name}\"`, or for all projects in \
+                 `imgbuild/config.kdl` of the folder for configuration: `base \"{name}\" {{ mirror \"…\" }}`"
+            ))
+    }
+
+    fn no_suite(&self, mirrors: &[Mirror]) -> Fault {
+        let suite = &self.suite.value;
+        let fault = Fault::error("mirror/suite", format!("no mirror has the suite `{suite}` itself"))
+            .at(&self.suite.place, "asked for here");
+        let first = mirrors.iter().find_map(|mirror| mirror.place.as_ref());
+        let fault = match first {
+            Some(place) => fault.at(place, "only the suites of its block are taken from here"),
+            None => fault,
+        };
+        fault.help("add a `mirror` without `suites`, or one with `suites \"*\"`")
+    }
+}
+
+impl Mirror {
+    /// Its suites, for a base made from `suite`.
+    pub fn suites_of(&self, distribution: &str, suite: &str) -> Vec<String> {
+        let stated: Vec<&str> = self.suites.iter().map(String::as_str).collect();
+        let patterns =
+            if stated.is_empty() { words::suites_of(distribution, suite).to_vec() } else { stated };
+        patterns.into_iter().map(|pattern| pattern.replace('*', suite)).collect()
+    }
+}
+
+/// What Debian calls the archive that has this suite.
+fn archive(distribution: &str, suite: &str) -> String {
+    let security = suite.ends_with("-security") || suite.ends_with("/updates");
+    if distribution == "debian" && security { "debian-security".into() } else { distribution.into() }
+}
+
+/// This machine's architecture, as Debian names it.
+fn own_arch() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "x86" => "i386",
+        "aarch64" => "arm64",
+        "arm" => "armhf",
+        "powerpc64" => "ppc64el",
+        "loongarch64" => "loong64",
+        other => other,
+    }
+}
+
+fn variant(node: &Node) -> Variant {
+    match node.text("variant").map(|variant| variant.value).as_deref() {
+        Some("essential") => Variant::Essential,
+        Some("standard") => Variant::Standard,
+        Some("buildd") => Variant::Buildd,
+        _ => Variant::Minbase,
+    }
+}
+
+/// The name of a variant in a manifest.
+pub fn variant_name(variant: Variant) -> &'static str {
+    match variant {
+        Variant::Essential => "essential",
+        Variant::Minbase => "minbase",
+        Variant::Standard => "standard",
+        Variant::Buildd => "buildd",
+    }
+}
+
+fn components(node: &Node) -> Option<Vec<String>> {
+    let names = node.child("components")?.texts("name");
+    let names: Vec<String> = names.into_iter().map(|name| name.value).collect();
+    (!names.is_empty()).then_some(names)
+}
+
+fn mirrors(node: &Node, word: &str, faults: &mut Faults) -> Vec<Mirror> {
+    let mut mirrors = Vec::new();
+    for child in node.children(word) {
+        let urls: Vec<String> = child.texts("url").into_iter().map(|url| without_slash(&url.value)).collect();
+        let suites: Vec<Spanned<String>> =
+            child.child("suites").map(|suites| suites.texts("suite")).unwrap_or_default();
+        let fitting = suites.iter().filter(|suite| suite_fits(suite, true, faults));
+        let suites: Vec<String> = fitting.map(|suite| suite.value.clone()).collect();
+        if !urls.is_empty() {
+            mirrors.push(Mirror { urls, suites, place: Some(child.place.clone()) });
+        }
+    }
+    mirrors
+}
+
+fn repositories(node: &Node, folders: &Folders, faults: &mut Faults) -> Vec<Source> {
+    let mut repositories: Vec<Source> = Vec::new();
+    for child in node.children(words::REPOSITORY.name) {
+        let Some(repository) = repository(child, folders, faults) else { continue };
+        let first = repositories.iter().find(|other| other.name == repository.name);
+        if let Some(place) = first.and_then(|first| first.place.as_ref()) {
+            faults.push(
+                Fault::error(
+                    "repository/twice",
+                    format!("two repositories are called `{}`", repository.name),
+                )
+                .at(&child.place, "again")
+                .at(place, "first here")
+                .help("a repository with several suites is one of each, with names that tell them apart"),
+            );
+            continue;
+        }
+        repositories.push(repository);
+    }
+    repositories
+}
+
+fn repository(node: &Node, folders: &Folders, faults: &mut Faults) -> Option<Source> {
+    let (name, url, suite) = (node.text("name")?, node.text("url")?, node.text("suite")?);
+    if !suite_fits(&suite, false, faults) {
+        return None;
+    }
+    let flat = suite.value.ends_with('/');
+    let stated = components(node);
+    if let Some(place) = node.child("components").map(|child| &child.place).filter(|_| flat) {
+        faults.push(
+            Fault::error(
+                "repository/flat",
+                "a suite that ends with a slash is a folder, and has no components",
+            )
+            .at(place, "these components")
+            .at(&suite.place, "a flat repository")
+            .help("remove the components, or the slash"),
+        );
+    }
+    let main = if flat { Vec::new() } else { vec![String::from("main")] };
+    Some(Source {
+        name: name.value,
+        mirrors: vec![without_slash(&url.value)],
+        suite: suite.value,
+        components: stated.unwrap_or(main),
+        keyring: keyring(node, folders, faults),
+        check_valid_until: node.maybe_flag("check-valid-until").unwrap_or(true),
+        place: Some(node.place.clone()),
+    })
+}
+
+/// The key file that a node names; a fault if it is not there.
+fn keyring(node: &Node, folders: &Folders, faults: &mut Faults) -> Option<PathBuf> {
+    let stated = node.text("keyring")?;
+    let path = folders.path(&stated);
+    if !Path::is_file(&path) {
+        faults.push(
+            Fault::error(
+                "keyring/missing",
+                format!("there is no key file `{}`", wording::printable(&stated.value)),
+            )
+            .at(&stated.place, "named here")
+            .help("put the archive's public key there, as it is published (binary or armored); a path starts at the folder of this file"),
+        );
+    }
+    Some(path)
+}
+
+fn suite_fits(suite: &Spanned<String>, wild: bool, faults: &mut Faults) -> bool {
+    let text = if wild { suite.value.replacen('*', "x", 1) } else { suite.value.clone() };
+    let fits = is_suite(&text);
+    if !fits {
+        let help = if wild { "; `*` stands for the base's own" } else { "" };
+        faults.push(
+            Fault::error("suite/unfit", format!("`{}` is not a suite", wording::printable(&suite.value)))
+                .at(&suite.place, "a suite belongs here")
+                .help(format!(
+                    "a suite is called as in the archive: `\"trixie\"`, `\"trixie-security\"`{help}"
+                )),
+        );
+    }
+    fits
+}
+
+fn without_slash(url: &str) -> String {
+    url.trim_end_matches('/').to_string()
+}
+
+#[cfg(test)]
+mod tests;
