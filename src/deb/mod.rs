@@ -4,6 +4,17 @@
 //! the index, or the lock, has its digest. Where it came from does not matter.
 
 pub mod solve;
+pub mod stanza;
+mod download;
+pub mod fetch;
+pub mod http;
+pub mod index;
+pub mod openpgp;
+mod proxy;
+pub mod release;
+pub mod sources;
+mod trust;
+pub mod universe;
 pub mod version;
 
 use crate::fault::Place;
