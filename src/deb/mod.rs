@@ -3,6 +3,11 @@
 //! Nothing of it is taken on trust: an index counts because a key that is known signed its digest, and a package because
 //! the index, or the lock, has its digest. Where it came from does not matter.
 
+pub mod ar;
+pub mod control;
+pub mod dpkg;
+pub mod unpack;
+
 use crate::fault::Place;
 use crate::key::Digest;
 use crate::lang::Spanned;
