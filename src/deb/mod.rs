@@ -16,6 +16,10 @@ pub mod sources;
 mod trust;
 pub mod universe;
 pub mod version;
+pub mod ar;
+pub mod control;
+pub mod dpkg;
+pub mod unpack;
 
 use crate::fault::Place;
 use crate::key::Digest;

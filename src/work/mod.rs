@@ -4,14 +4,18 @@
 //! its result goes is for others to say. A [`Step`] makes a layer; an [`Output`] writes a file out of a stack of layers.
 //! Neither knows the graph that it stands in.
 
+mod roots;
 mod stack;
+mod upper;
 
 use std::fmt::Debug;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+pub use roots::{Root, Special, root};
 pub use stack::{Stack, StackLayer};
+pub use upper::upper_layer;
 
 use crate::codec::{Block, Earlier};
 use crate::fault::{Fault, Place};

@@ -69,9 +69,14 @@ impl Stack {
         Ok(merged)
     }
 
-    /// The layers seen from above as an image: with a root, and a number for every owner.
+    /// The layers seen from above as an image: with a root, a number for every owner, and no time behind `epoch`
+    /// (seconds since 1970).
     pub fn image(&self, epoch: i64) -> Result<Merged, Fault> {
-        let mut merged = self.merged()?;
+        self.as_image(self.merged()?, epoch)
+    }
+
+    /// What [`Stack::image`] makes of `merged`, which is [`Stack::merged`].
+    pub(super) fn as_image(&self, mut merged: Merged, epoch: i64) -> Result<Merged, Fault> {
         if merged.get(&EntryPath::root()).is_none() {
             // The root of an empty stack cannot fail to be added.
             let _ = merged.add(0, Entry::passage(EntryPath::root(), epoch));
@@ -92,6 +97,9 @@ impl Stack {
             );
             self.at(Fault::build("owner/unknown", message).help(help), node.map(|node| node.layer))
         })?;
+        for node in merged.nodes_mut() {
+            node.entry.mtime = node.entry.mtime.min(epoch);
+        }
         Ok(merged)
     }
 
@@ -116,7 +124,7 @@ impl Stack {
         Accounts::read(&read("etc/passwd").unwrap_or_default(), &read("etc/group").unwrap_or_default())
     }
 
-    fn bad_merge(&self, layer: usize, bad: &BadMerge) -> Fault {
+    pub(super) fn bad_merge(&self, layer: usize, bad: &BadMerge) -> Fault {
         self.at(Fault::build("layer/merge", format!("these layers cannot be stacked: {bad}")), Some(layer))
     }
 
