@@ -66,8 +66,8 @@ pub(super) fn enter(run: &ImageRun, own_users: bool) -> Result<Root, Refusal> {
     let folders = Folders::open()?;
     folders.probe(own_users)?;
     top::dress_root(run, &folders.upper)?;
-    top::fill(run, &folders.top, &parts.lowers)?;
-    Refusal::of("make places to mount at", make_points(run, &folders.points))?;
+    top::fill(run, &folders.top, &parts.lowers, &parts.contents)?;
+    Refusal::of("make places to mount at", make_points(&parts.shown, &folders.points))?;
     let merged = Refusal::of("mount the overlay", parts.mount_overlay(&folders, own_users))?;
     parts.furnish(&merged)?;
     Refusal::of("change to the new root", chdir("merged").and_then(|()| change_root()))?;
@@ -77,6 +77,7 @@ pub(super) fn enter(run: &ImageRun, own_users: bool) -> Result<Root, Refusal> {
 /// All that is taken from the host.
 struct Parts {
     lowers: Vec<OwnedFd>,
+    contents: top::Files,
     shown: Vec<(EntryPath, OwnedFd)>,
     devices: Vec<(&'static str, OwnedFd)>,
     capture: Option<File>,
@@ -99,6 +100,7 @@ impl Parts {
         let device = |path| Ok((path, take_device(path)?));
         Ok(Parts {
             lowers: run.lowers.iter().map(lower).collect::<Result<_, _>>()?,
+            contents: top::open_files(run)?,
             shown: run.shown.iter().map(shown).collect::<Result<_, _>>()?,
             devices: DEVICES.into_iter().chain(["/dev/tty"]).map(device).collect::<Result<_, _>>()?,
             capture: run.capture.as_ref().map(capture).transpose()?,
@@ -192,15 +194,13 @@ fn make_folder(path: &str, mode: u32) -> io::Result<()> {
 }
 
 /// Makes, lowest of all, every place where something will be mounted.
-fn make_points(run: &ImageRun, points: &OwnedFd) -> io::Result<()> {
+fn make_points(shown: &[(EntryPath, OwnedFd)], points: &OwnedFd) -> io::Result<()> {
     for name in OWN {
         mkdirat(points, name, Mode::from_raw_mode(0o755))?;
     }
-    for shown in &run.shown {
-        let (folder, name) = within::folder_of(points, &shown.at)?;
-        let found = statat(CWD, &shown.host, AtFlags::empty());
-        let is_folder = found.is_ok_and(|found| FileType::from_raw_mode(found.st_mode) == FileType::Directory);
-        let made = if is_folder {
+    for (at, clone) in shown {
+        let (folder, name) = within::folder_of(points, at)?;
+        let made = if FileType::from_raw_mode(fstat(clone)?.st_mode) == FileType::Directory {
             mkdirat(&folder, name, Mode::from_raw_mode(0o755))
         } else {
             let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;

@@ -20,10 +20,26 @@ use super::super::wire::Refusal;
 use super::{ImageRun, Special, SpecialKind, within};
 use crate::layer::EntryPath;
 
+/// Files of the host that hold contents.
+pub(super) type Files = BTreeMap<PathBuf, File>;
+
+/// Opens the files of the host that hold special files' contents.
+pub(super) fn open_files(run: &ImageRun) -> Result<Files, Refusal> {
+    let mut files = Files::new();
+    for special in &run.specials {
+        if let SpecialKind::File { file, .. } = &special.kind
+            && !files.contains_key(file)
+        {
+            let opened = Refusal::of(format!("read `{}`", file.display()), File::open(file))?;
+            files.insert(file.clone(), opened);
+        }
+    }
+    Ok(files)
+}
+
 /// Makes it in the empty directory `top`; `lowers` are the directories below, the lowest first.
-pub(super) fn fill(run: &ImageRun, top: &OwnedFd, lowers: &[OwnedFd]) -> Result<(), Refusal> {
-    let mut maker =
-        Maker { run, top, lowers, files: BTreeMap::new(), times: Vec::new(), buffer: vec![0; 256 * 1024] };
+pub(super) fn fill(run: &ImageRun, top: &OwnedFd, lowers: &[OwnedFd], files: &Files) -> Result<(), Refusal> {
+    let mut maker = Maker { run, top, lowers, files, times: Vec::new(), buffer: vec![0; 256 * 1024] };
     let things = things(run)?;
     let mut parent: Option<(EntryPath, OwnedFd)> = None;
     for (path, thing) in &things {
@@ -104,8 +120,7 @@ struct Maker<'a> {
     run: &'a ImageRun,
     top: &'a OwnedFd,
     lowers: &'a [OwnedFd],
-    /// Files of the host that hold contents.
-    files: BTreeMap<PathBuf, File>,
+    files: &'a Files,
     /// Of directories, set when nothing changes in them any more.
     times: Vec<(EntryPath, Timestamps)>,
     buffer: Vec<u8>,
@@ -142,10 +157,7 @@ impl Maker<'_> {
     }
 
     fn copy(&mut self, from: &Path, mut offset: u64, size: u64, mut to: File) -> io::Result<()> {
-        if !self.files.contains_key(from) {
-            self.files.insert(from.to_path_buf(), File::open(from)?);
-        }
-        let Some(file) = self.files.get(from) else { return Ok(()) };
+        let file = self.files.get(from).ok_or(Errno::NOENT)?;
         let mut left = size;
         while left > 0 {
             let room = usize::try_from(left).unwrap_or(usize::MAX).min(self.buffer.len());
