@@ -18,6 +18,7 @@
 //! - [`steps`], [`bases`], [`outputs`]: the words, one file each
 //! - [`manifest`]: what was asked for
 //! - [`lock`]: what the names of packages stood for
+//! - [`resolve`]: which packages the manifest's names stand for
 //! - [`editor`]: from the words, the schema and the manual
 //! - [`plan`]: what that means: the graph, each step's state, and why
 //! - [`exec`]: doing it
@@ -39,6 +40,7 @@ pub mod bases;
 pub mod outputs;
 pub mod manifest;
 pub mod lock;
+pub mod resolve;
 pub mod editor;
 pub mod plan;
 pub mod exec;

@@ -5,6 +5,7 @@
 
 mod words;
 
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 pub use words::MIRROR;
@@ -34,6 +35,8 @@ pub struct Spec {
     pub components: Vec<String>,
     /// Mirrors: the manifest's own, else those of the user's configuration; none if neither names one.
     pub mirrors: Vec<Mirror>,
+    /// Whether those are the manifest's own.
+    pub states_mirrors: bool,
     /// Archives that keep what mirrors have given up.
     pub snapshots: Vec<Mirror>,
     /// Archives of others, with their own keys.
@@ -89,6 +92,7 @@ pub(super) fn decode(
     let distribution = node.kind?.name;
     let defaults = defaults.iter().find(|defaults| defaults.distribution == distribution);
     let mut own = mirrors(node, words::MIRROR.name, faults);
+    let states_mirrors = !own.is_empty();
     if own.is_empty() {
         own = defaults.map(|defaults| defaults.mirrors.clone()).unwrap_or_default();
     }
@@ -101,6 +105,7 @@ pub(super) fn decode(
         variant: variant(node),
         components: components(node).unwrap_or_else(|| words::components_of(distribution)),
         mirrors: own,
+        states_mirrors,
         snapshots: mirrors(node, words::SNAPSHOT.name, faults),
         repositories: repositories(node, folders, faults),
         proxy: proxy.or_else(|| defaults.and_then(|defaults| defaults.proxy.clone())),
@@ -141,6 +146,19 @@ impl Spec {
         }
         sources.extend(self.repositories.iter().cloned());
         Ok(sources)
+    }
+
+    /// What the image's own apt is to fetch from (sources.list(5), deb822): the mirrors that the manifest itself names.
+    /// Those of a host or of a user's configuration stay out of images.
+    pub fn sources_file(&self) -> Option<String> {
+        let mut text = String::new();
+        for mirror in self.mirrors.iter().filter(|_| self.states_mirrors) {
+            let suites = mirror.suites_of(&self.distribution, &self.suite.value).join(" ");
+            let (urls, components) = (mirror.urls.join(" "), self.components.join(" "));
+            let _ = write!(text, "Types: deb\nURIs: {urls}\nSuites: {suites}\nComponents: {components}\n");
+            let _ = write!(text, "Signed-By: /usr/share/keyrings/{}-archive-keyring.gpg\n\n", self.distribution);
+        }
+        (!text.is_empty()).then_some(text)
     }
 
     /// Adds a suite of an archive; mirrors of one that is there already are more mirrors of it.
@@ -202,7 +220,7 @@ fn archive(distribution: &str, suite: &str) -> String {
 }
 
 /// This machine's architecture, as Debian names it.
-fn own_arch() -> &'static str {
+pub fn own_arch() -> &'static str {
     match std::env::consts::ARCH {
         "x86_64" => "amd64",
         "x86" => "i386",

@@ -44,6 +44,15 @@ pub struct Common {
     /// The folder where what was built is kept
     #[arg(long, value_name = "DIR", global = true)]
     pub cache: Option<PathBuf>,
+    /// A lock that the manifest no longer fits is an error
+    #[arg(long, global = true)]
+    pub locked: bool,
+    /// Fetch nothing: use what was fetched before
+    #[arg(long, global = true, conflicts_with = "refresh")]
+    pub offline: bool,
+    /// Fetch the indexes of packages anew
+    #[arg(long, global = true)]
+    pub refresh: bool,
     /// How mistakes are told
     #[arg(long, value_enum, value_name = "FORMAT", default_value = "fancy", global = true)]
     pub message_format: messages::Format,

@@ -13,6 +13,7 @@ use super::arguments::Build;
 use super::contract::{EventAnswer, OutputAnswer};
 use super::exit::Exit;
 use super::messages;
+use super::packages;
 use super::progress::Progress;
 use super::session::{Project, Session};
 use super::timings::{self, Ran};
@@ -26,9 +27,10 @@ use crate::wording;
 pub fn run(session: &Session, asked: &Build) -> Result<Exit, Faults> {
     let start = Instant::now();
     let cancel = cancelled_by_signals();
-    let project = session.project(Access::Use)?;
+    let project = session.project_with(Access::Use, &session.how_to_resolve(None), &cancel)?;
     session.warn(&project.warnings);
     let plan = project.plan(&asked.targets)?;
+    packages::write_lock(session, &project)?;
     let mut teller = Teller::new(session, &plan, asked.json, start);
     teller.planned();
     let options = Options {

@@ -5,6 +5,7 @@ use super::session::Session;
 use crate::fault::Faults;
 use crate::manifest::{self, Texts};
 use crate::plan::Graph;
+use crate::resolve::Resolved;
 use crate::store::Access;
 use crate::wording;
 
@@ -16,7 +17,7 @@ pub fn run(session: &Session) -> Result<Exit, Faults> {
     let texts = Texts::load(&path, &said.folders, store.as_ref());
     let read = manifest::read(&texts, &said);
     let mut faults = read.faults;
-    let graph = read.manifest.as_ref().and_then(|manifest| faults.keep(Graph::of(manifest)));
+    let graph = read.manifest.as_ref().and_then(|manifest| faults.keep(Graph::of(manifest, &Resolved::default())));
     if !faults.list.is_empty() || session.tells_programs() {
         return Ok(session.report(faults));
     }

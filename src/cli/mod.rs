@@ -9,6 +9,7 @@ mod config;
 mod drawing;
 mod init;
 mod look;
+mod packages;
 mod pages;
 pub mod contract;
 pub mod exit;

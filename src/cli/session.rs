@@ -1,6 +1,7 @@
 //! A session: what the caller said beside the command, and the way from there to a plan.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 
 use super::arguments::Common;
 use super::config::Config;
@@ -8,9 +9,12 @@ use super::exit::Exit;
 use super::messages::{self, Format};
 use super::terminal::Terminal;
 use crate::fault::{Fault, Faults, Severity};
+use crate::deb::fetch::Fetcher;
 use crate::lang::Scope;
+use crate::lock::Lock;
 use crate::manifest::{self, Manifest, Said, Texts};
 use crate::plan::{self, Graph, Plan};
+use crate::resolve::{self, Resolved};
 use crate::store::{Access, Journal, Store};
 use crate::tree::Memory;
 use crate::work::{Folders, World};
@@ -33,6 +37,8 @@ pub struct Project {
     pub manifest: Manifest,
     /// What its steps may look at.
     pub world: World,
+    /// The packages that its names stand for.
+    pub resolved: Resolved,
     /// What they did last.
     pub journal: Journal,
     /// What is odd about it.
@@ -199,8 +205,45 @@ impl Session {
         }
     }
 
-    /// Reads the manifest and everything around it.
+    /// Reads the manifest and everything around it, and finds the packages that it names.
     pub fn project(&self, access: Access) -> Result<Project, Faults> {
+        self.project_with(access, &self.how_to_resolve(None), &AtomicBool::new(false))
+    }
+
+    /// The same with other ways of finding packages, until `stop` is set.
+    pub fn project_with(
+        &self,
+        access: Access,
+        how: &resolve::Options,
+        stop: &AtomicBool,
+    ) -> Result<Project, Faults> {
+        let mut project = self.read_project(access)?;
+        let lock = Lock::read(&self.lock_path())?;
+        if access == Access::Look && !resolve::fits(&project.manifest, lock.as_ref(), how) {
+            // What is fetched to choose packages is kept for the build.
+            project.world.store = self.store(Access::Use)?;
+        }
+        let say = |line: &str| self.terminal.tell(&format!("{}\n", self.terminal.dim(line)));
+        project.resolved = resolve::resolve(&project.manifest, lock, &project.world, how, stop, &say)?;
+        Ok(project)
+    }
+
+    /// How packages are found, as the command line says; `update` names those whose versions are let go.
+    pub fn how_to_resolve(&self, update: Option<Vec<String>>) -> resolve::Options {
+        resolve::Options {
+            locked: self.common.locked,
+            refresh: self.common.refresh,
+            update,
+            host_sources: PathBuf::from("/etc/apt"),
+        }
+    }
+
+    /// Where the lock of the manifest is, as the caller would type it.
+    pub fn lock_path(&self) -> PathBuf {
+        Lock::path(&self.manifest_path())
+    }
+
+    fn read_project(&self, access: Access) -> Result<Project, Faults> {
         let said = self.said()?;
         let store = self.store(access)?;
         let path = self.manifest_path();
@@ -211,6 +254,8 @@ impl Session {
         let folder = store.project(&project);
         let journal = Journal::read(&folder);
         let hidden = [Some(project), said.folders.home, Some(store.root().to_path_buf())];
+        let proxy = manifest.images.iter().find_map(|image| image.debian.as_ref()?.proxy.clone());
+        let fetcher = Fetcher::new(store.root().join("downloads"), proxy, self.common.offline);
         let world = World {
             project: manifest.project.clone(),
             manifest_files: manifest.files.clone(),
@@ -220,10 +265,11 @@ impl Session {
             epoch: manifest.epoch,
             overlay_path: manifest.overlay_path.clone(),
             hidden: hidden.into_iter().flatten().collect(),
+            fetcher,
             threads: cores(),
             program: PathBuf::from("/proc/self/exe"),
         };
-        Ok(Project { manifest, world, journal, warnings: read.faults, folder })
+        Ok(Project { manifest, world, resolved: Resolved::default(), journal, warnings: read.faults, folder })
     }
 
     /// `path` as the caller would type it where they stand.
@@ -238,9 +284,14 @@ impl Project {
         self.journal = Journal::read(&self.folder);
     }
 
+    /// All steps.
+    pub fn graph(&self) -> Result<Graph, Faults> {
+        Graph::of(&self.manifest, &self.resolved)
+    }
+
     /// The plan for these targets; all of them if none is named.
     pub fn plan(&self, targets: &[String]) -> Result<Plan, Faults> {
-        let graph = Graph::of(&self.manifest)?;
+        let graph = self.graph()?;
         let wanted = plan::select(&graph, targets, super::arguments::COMMANDS)?;
         plan::judge(graph, &wanted, &self.world, &self.journal)
     }

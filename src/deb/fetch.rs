@@ -29,6 +29,13 @@ pub struct Fetcher {
     pub(super) inner: Arc<Inner>,
 }
 
+impl std::fmt::Debug for Fetcher {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Inner { folder, offline, .. } = &*self.inner;
+        out.debug_struct("Fetcher").field("folder", folder).field("offline", offline).finish_non_exhaustive()
+    }
+}
+
 pub(super) struct Inner {
     pub(super) folder: PathBuf,
     pub(super) client: Client,

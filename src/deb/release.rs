@@ -73,6 +73,23 @@ impl Release {
         })
     }
 
+    /// The fields by which apt's preferences tell archives apart, as they stand in the text.
+    pub fn identity(&self) -> String {
+        const FIELDS: [&str; 9] = [
+            "Origin",
+            "Label",
+            "Suite",
+            "Version",
+            "Codename",
+            "Date",
+            "NotAutomatic",
+            "ButAutomaticUpgrades",
+            "Acquire-By-Hash",
+        ];
+        let named = FIELDS.iter().filter_map(|name| Some((name, field(&self.text, name)?)));
+        named.map(|(name, value)| format!("{name}: {value}\n")).collect()
+    }
+
     /// Whether this is what `source` asks for, and of its time; `now` is in seconds since 1970.
     pub fn check(&self, source: &Source, now: i64) -> Result<(), Fault> {
         self.check_name(source)?;

@@ -18,8 +18,8 @@ pub struct List<'a> {
     pub source: usize,
     /// The suite as sources.list names it.
     pub suite: &'a str,
-    /// The component.
-    pub component: &'a str,
+    /// The component, or another name that tells it from the source's others.
+    pub component: String,
     /// The fields of its Release file that say what it is (`Origin`, `Suite`, `Codename` …), as they stand there.
     pub release: String,
     /// The stanzas.

@@ -8,8 +8,10 @@ use petgraph::Direction;
 use petgraph::algo::toposort;
 use petgraph::graph::{DiGraph, NodeIndex};
 
+use super::packages;
 use crate::fault::{Fault, Faults, Place};
 use crate::manifest::{Manifest, Use};
+use crate::resolve::Resolved;
 use crate::work::{Output, Step};
 
 /// A step in the graph.
@@ -81,17 +83,27 @@ impl Graph {
     /// # Errors
     ///
     /// Outputs that would overwrite each other, and what outputs find wrong with their stacks.
-    pub fn of(manifest: &Manifest) -> Result<Graph, Faults> {
+    pub fn of(manifest: &Manifest, resolved: &Resolved) -> Result<Graph, Faults> {
+        let mut packages = packages::Steps::default();
         let mut builder = Builder { graph: Graph::default(), by_id: BTreeMap::new(), faults: Faults::new() };
         for image in &manifest.images {
             let name = &image.name.value;
+            let mut steps = match &image.debian {
+                Some(spec) => packages.of_image(resolved, spec, name),
+                None => Vec::new(),
+            };
+            steps.extend(used(&image.steps));
             if !image.outputs.is_empty() || image.hypervisors.is_empty() {
-                builder.target(name, None, &[&image.steps], &image.outputs, &manifest.project);
+                builder.target(name, None, &steps, &image.outputs, &manifest.project);
             }
             for hypervisor in &image.hypervisors {
-                let steps: [&[Use]; 2] = [&image.steps, &hypervisor.steps];
-                let kind = Some(hypervisor.name.value.as_str());
-                builder.target(name, kind, &steps, &hypervisor.outputs, &manifest.project);
+                let kind = hypervisor.name.value.as_str();
+                let mut all = steps.clone();
+                if let Some(spec) = &image.debian {
+                    all.extend(packages.of_hypervisor(resolved, spec, name, kind));
+                }
+                all.extend(used(&hypervisor.steps));
+                builder.target(name, Some(kind), &all, &hypervisor.outputs, &manifest.project);
             }
         }
         builder.check_paths(&manifest.project);
@@ -149,6 +161,10 @@ impl Graph {
     }
 }
 
+fn used(steps: &[Use]) -> impl Iterator<Item = Arc<dyn Step>> {
+    steps.iter().map(|used| Arc::clone(&used.step))
+}
+
 struct Builder {
     graph: Graph,
     by_id: BTreeMap<String, StepId>,
@@ -160,18 +176,18 @@ impl Builder {
         &mut self,
         image: &str,
         hypervisor: Option<&str>,
-        steps: &[&[Use]],
+        steps: &[Arc<dyn Step>],
         outputs: &[Arc<dyn Output>],
         project: &Path,
     ) {
         let number = self.graph.targets.len();
         let name = hypervisor.map_or(image.to_string(), |hypervisor| format!("{image}:{hypervisor}"));
         let mut stack: Vec<StepId> = Vec::new();
-        for used in steps.iter().copied().flatten() {
-            let step = self.layer(&used.step, &stack, number);
+        for step in steps {
+            let step = self.layer(step, &stack, number);
             stack.push(step);
         }
-        let names: Vec<String> = steps.iter().copied().flatten().map(|used| used.step.name()).collect();
+        let names: Vec<String> = steps.iter().filter(|step| !step.joins()).map(|step| step.name()).collect();
         let file = hypervisor.map_or(image.to_string(), |hypervisor| format!("{image}-{hypervisor}"));
         let mut written = Vec::new();
         for output in outputs {

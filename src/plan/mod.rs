@@ -5,6 +5,7 @@ pub mod cause;
 pub mod graph;
 pub mod judge;
 mod overlap;
+mod packages;
 pub mod select;
 
 pub use cause::Cause;

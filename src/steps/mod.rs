@@ -2,9 +2,16 @@
 //!
 //! An [`overlay`] is one of three kinds, decided by what is on the disk: a [`folder`] of files, a folder with an
 //! executable `tar` ([`script`]), or a tar file ([`archive`]). [`files`] are stated in the manifest itself.
+//!
+//! Packages of Debian's kind are each a layer ([`deb`]); [`packages`] configures a set of them, with a [`skeleton`] below
+//! a base's, and [`initramfs`] makes what its kernels start with.
 
 pub mod archive;
+pub mod deb;
 pub mod files;
 pub mod folder;
+pub mod initramfs;
 pub mod overlay;
+pub mod packages;
 pub mod script;
+pub mod skeleton;

@@ -4,20 +4,19 @@
 //! its result goes is for others to say. A [`Step`] makes a layer; an [`Output`] writes a file out of a stack of layers.
 //! Neither knows the graph that it stands in.
 
-mod roots;
+pub mod roots;
 mod stack;
-mod upper;
+pub mod upper;
 
 use std::fmt::Debug;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-pub use roots::{Root, Special, root};
 pub use stack::{Stack, StackLayer};
-pub use upper::upper_layer;
 
 use crate::codec::{Block, Earlier};
+use crate::deb::fetch::Fetcher;
 use crate::fault::{Fault, Place};
 use crate::key::Key;
 use crate::layer::LayerId;
@@ -43,6 +42,8 @@ pub struct World {
     pub overlay_path: Vec<PathBuf>,
     /// Folders that no program may see (the caller's home, the project but for what a step declares).
     pub hidden: Vec<PathBuf>,
+    /// What brings files from the network.
+    pub fetcher: Fetcher,
     /// How many threads one step may use for compressing.
     pub threads: usize,
     /// Program that answers inside the sandbox: this one.

@@ -11,7 +11,6 @@ use std::fs::{self, File};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Timespec, Timestamps};
@@ -20,8 +19,10 @@ use super::{Job, Stack, World};
 use crate::fault::Fault;
 use crate::key::{Digest, Key};
 use crate::lang::Owner;
+use crate::lang::value::Id;
 use crate::layer::copy::copy_by_kernel;
 use crate::layer::{Entry, EntryPath, Kind, Merged};
+use crate::sandbox::image::{Special, SpecialKind};
 use crate::store::{Held, Holdings};
 
 /// What a program sees as its root, in parts.
@@ -33,15 +34,6 @@ pub struct Root {
     pub specials: Vec<Special>,
     /// The whole: numbers for all owners, no time behind the epoch.
     pub merged: Merged,
-}
-
-/// Something that the trees do not have as it must be.
-#[derive(Clone, Debug)]
-pub struct Special {
-    /// What, with its owner as numbers. A hard link's target is another special.
-    pub entry: Entry,
-    /// A file's content: where it is, its first byte there, and its size.
-    pub content: Option<(Arc<File>, u64, u64)>,
 }
 
 /// Makes the root of `stack`, or finds it in the store. `groups` has, for each group, the position of its first layer.
@@ -136,13 +128,32 @@ fn special_paths(merged: &Merged) -> BTreeSet<EntryPath> {
 
 fn special(path: &EntryPath, merged: &Merged, stack: &Stack) -> Option<Special> {
     let node = merged.get(path)?;
-    let content = match node.entry.kind {
+    let entry = &node.entry;
+    let kind = match &entry.kind {
+        Kind::Directory => SpecialKind::Directory,
         Kind::File { size, offset, .. } => {
-            stack.layer_of(node).map(|layer| (Arc::clone(&layer.tar), offset, size))
+            let file = stack.layer_of(node)?.path.clone();
+            SpecialKind::File { file, offset: *offset, size: *size }
         }
-        _ => None,
+        Kind::Hardlink(target) => SpecialKind::Hardlink(target.clone()),
+        Kind::Symlink(target) => SpecialKind::Symlink(target.clone()),
+        Kind::Fifo => SpecialKind::Fifo,
+        Kind::Character(..) | Kind::Block(..) | Kind::Whiteout | Kind::Opaque => return None,
     };
-    Some(Special { entry: node.entry.clone(), content })
+    let number = |id: &Id| match id {
+        Id::Number(number) => *number,
+        // An image has numbers for all owners.
+        Id::Name(_) => 0,
+    };
+    Some(Special {
+        path: path.clone(),
+        kind,
+        mode: entry.mode,
+        user: number(&entry.owner.user),
+        group: number(&entry.owner.group),
+        mtime: entry.mtime,
+        xattrs: entry.xattrs.clone(),
+    })
 }
 
 /// The plain part of a merge.

@@ -57,6 +57,12 @@ impl Stack {
         self.layers.iter().map(below).collect()
     }
 
+    /// Where parts that belong together begin: each run of layers that join the one above them, and each other layer.
+    pub fn bounds(&self) -> Vec<usize> {
+        let joined = |at: usize| self.layers.get(at).is_some_and(|layer| layer.joins);
+        (0..self.layers.len()).filter(|at| *at == 0 || !joined(*at) || !joined(*at - 1)).collect()
+    }
+
     /// The layers seen from above, owners as they were stated.
     pub fn merged(&self) -> Result<Merged, Fault> {
         let mut merged = Merged::default();

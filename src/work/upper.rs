@@ -8,10 +8,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, BufWriter};
 
-use super::World;
+use super::{Stack, World};
 use crate::fault::Fault;
-use crate::layer::read::{Gathered, write_from_spool};
-use crate::layer::{Entry, EntryPath, Index, Kind, Merged};
+use crate::layer::merge::Node;
+use crate::layer::read::{At, Gathered, write_from_spool};
+use crate::layer::{Entry, EntryPath, Index, Kind, LayerWriter, Merged};
 use crate::store::Layer;
 
 /// Makes the layer of what a program left above `below` (whose owners are numbers). `gathered` has it as a tar with OCI
@@ -22,8 +23,106 @@ use crate::store::Layer;
 /// # Errors
 ///
 /// `layer/folder-over-link` where a directory stands in the place of a symbolic link to one: a layer cannot say that.
-pub fn upper_layer(gathered: Gathered, spool: &File, below: &Merged, world: &World) -> Result<Layer, Fault> {
-    let entries = changes(gathered.into_entries(), below, world.epoch)?;
+pub fn upper_layer(
+    gathered: Gathered,
+    spool: &File,
+    below: &Merged,
+    keep: impl Fn(&EntryPath) -> bool,
+    world: &World,
+) -> Result<Layer, Fault> {
+    let mut entries = changes(gathered.into_entries(), below, world.epoch)?;
+    entries.retain(|entry| keep(&entry.path));
+    write(entries, spool, world)
+}
+
+/// The same for a program whose root was not quite what the layers of `stack` make: `root` and the layers that it was
+/// made of, `of`. The layer has what makes the one into the other, too.
+pub fn corrected_layer(
+    gathered: Gathered,
+    spool: &File,
+    (root, of): (&Merged, &Stack),
+    stack: &Stack,
+    world: &World,
+) -> Result<Layer, Fault> {
+    let entries = changes(gathered.into_entries(), root, world.epoch)?;
+    let shown = stack.image(world.epoch)?;
+    if is_same_tree(root, &shown) {
+        return write(entries, spool, world);
+    }
+    let mut whole = root.clone();
+    let own = of.layers.len();
+    whole.add_layer(own, &entries).map_err(|bad| of.bad_merge(own, &bad))?;
+    whole.settle();
+    let path = world.store.stage()?.path("layer.tar");
+    let write = || -> io::Result<Index> {
+        let mut writer = LayerWriter::new(BufWriter::with_capacity(1 << 20, File::create_new(&path)?));
+        for (entry, layer) in difference(&shown, &whole) {
+            let Kind::File { size, offset, .. } = entry.kind else {
+                writer.entry(entry)?;
+                continue;
+            };
+            let tar = of.layers.get(layer).map_or(spool, |layer| &layer.layer.tar);
+            writer.file(entry, size, &mut At { file: tar, at: offset, left: size })?;
+        }
+        Ok(writer.finish()?.1)
+    };
+    let index = write().map_err(|error| Fault::io("write", &path, &error))?;
+    world.store.keep_layer(&path, index)
+}
+
+/// Whether both are the same but for times.
+fn is_same_tree(one: &Merged, other: &Merged) -> bool {
+    one.len() == other.len() && one.nodes().all(|node| is_same_node(&node.entry, other))
+}
+
+fn is_same_node(entry: &Entry, other: &Merged) -> bool {
+    match &entry.kind {
+        Kind::Hardlink(_) => other.get(&entry.path).is_some_and(|there| there.entry.kind == entry.kind),
+        _ => {
+            let there = other.get(&entry.path).map(|node| &node.entry.kind);
+            !matches!(there, None | Some(Kind::Hardlink(_))) && is_same(entry, &entry.path, other)
+        }
+    }
+}
+
+/// What makes `old` into `new`, in the order of a layer, each with the layer of `new` that has its content.
+fn difference(old: &Merged, new: &Merged) -> Vec<(Entry, usize)> {
+    let mut wanted: BTreeSet<&EntryPath> =
+        new.nodes().filter(|node| !is_same_node(&node.entry, old)).map(|node| &node.entry.path).collect();
+    // Names of one file stand in one layer.
+    let named = |node: &Node| match &node.entry.kind {
+        Kind::Hardlink(first) => Some((first.clone(), node.entry.path.clone())),
+        _ => None,
+    };
+    let links: Vec<(EntryPath, EntryPath)> = new.nodes().filter_map(named).collect();
+    let touched: BTreeSet<&EntryPath> = links
+        .iter()
+        .filter(|(first, name)| wanted.contains(first) || wanted.contains(name))
+        .map(|(first, _)| first)
+        .collect();
+    for (first, name) in links.iter().filter(|(first, _)| touched.contains(first)) {
+        wanted.extend([first, name]);
+    }
+    let mut entries: Vec<(Entry, usize)> =
+        wanted.into_iter().filter_map(|path| new.get(path)).map(|node| (node.entry.clone(), node.layer)).collect();
+    let gone = |path: &EntryPath| new.get(path).is_none();
+    for path in old.nodes().map(|node| &node.entry.path).filter(|path| gone(path)) {
+        let along = path.parent().is_some_and(|parent| {
+            gone(&parent) || new.get(&parent).is_some_and(|node| node.entry.kind != Kind::Directory)
+        });
+        if !along {
+            entries.push((whiteout(path.clone()), 0));
+        }
+    }
+    entries.sort_by(|one, other| one.0.order(&other.0));
+    entries
+}
+
+fn whiteout(path: EntryPath) -> Entry {
+    Entry { kind: Kind::Whiteout, mode: 0o644, weak: false, ..Entry::passage(path, 0) }
+}
+
+fn write(entries: Vec<Entry>, spool: &File, world: &World) -> Result<Layer, Fault> {
     let path = world.store.stage()?.path("layer.tar");
     let write = || -> io::Result<Index> {
         let out = BufWriter::with_capacity(1 << 20, File::create_new(&path)?);
@@ -91,12 +190,7 @@ fn whiteouts(markers: &[Entry], upper: &BTreeMap<EntryPath, Entry>, below: &Merg
     };
     let alone = gone.iter().filter(|path| !goes_along(path));
     alone
-        .map(|path| Entry {
-            kind: Kind::Whiteout,
-            mode: 0o644,
-            weak: false,
-            ..Entry::passage(path.clone(), 0)
-        })
+        .map(|path| whiteout(path.clone()))
         .collect()
 }
 

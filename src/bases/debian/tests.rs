@@ -14,6 +14,7 @@ fn spec(distribution: &str, suite: &str, mirrors: Vec<Mirror>) -> Spec {
         variant: Variant::Minbase,
         components: words::components_of(distribution),
         mirrors,
+        states_mirrors: true,
         snapshots: Vec::new(),
         repositories: Vec::new(),
         proxy: None,

@@ -95,7 +95,7 @@ pub fn overlay(session: &Session, name: &str) -> Result<(Box<Project>, Graph, St
 pub fn overview(session: &Session, json: bool) -> Result<Exit, Faults> {
     let project = session.project(Access::Look)?;
     session.warn(&project.warnings);
-    let graph = Graph::of(&project.manifest)?;
+    let graph = project.graph()?;
     let mut text = String::new();
     for target in &graph.targets {
         let layers = target.stack.iter().map(|step| graph.task(*step).id.clone()).collect();
@@ -120,7 +120,7 @@ pub fn overview(session: &Session, json: bool) -> Result<Exit, Faults> {
 pub fn with_overlays(project: &mut Project) -> Result<Graph, Faults> {
     let overlays: Vec<Arc<dyn Step>> = project.manifest.overlays.clone();
     add(&mut project.manifest, overlays);
-    Graph::of(&project.manifest)
+    project.graph()
 }
 
 /// The same, and in which the overlay `name` has one if it is found on the search path.
@@ -134,7 +134,7 @@ fn graph_with(session: &Session, project: &mut Project, name: &str) -> Result<Gr
     let overlay = Overlay::named(Spanned::new(name.to_string(), &place), &project.manifest.variables);
     let step = overlay.resolve(&session.said()?.folders, &project.manifest.overlay_path)?;
     add(&mut project.manifest, vec![step]);
-    Graph::of(&project.manifest)
+    project.graph()
 }
 
 /// Adds an image of these layers to the manifest; its name is one that no text can give.

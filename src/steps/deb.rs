@@ -1,0 +1,119 @@
+//! A Debian package as a layer: fetched, verified, unpacked once, and shared by every image that has it.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Instant;
+
+use crate::deb::control::Control;
+use crate::deb::{Deb, unpack};
+use crate::fault::{Fault, Place};
+use crate::key::Key;
+use crate::store::{Layer, Record};
+use crate::work::{Facts, Job, Made, Stack, Step, World};
+
+/// What kind of step it is.
+pub const KIND: &str = "deb";
+
+/// A line of what such a step finds out: an initramfs is made with something of it.
+const EARLY: &str = "initramfs";
+
+/// What holds what an initramfs is made of.
+const EARLY_FOLDERS: [&str; 9] = [
+    "boot/vmlinuz-",
+    "boot/vmlinux-",
+    "etc/initramfs-tools/",
+    "etc/modprobe.d/",
+    "lib/firmware/",
+    "lib/modules/",
+    "usr/lib/firmware/",
+    "usr/lib/modules/",
+    "usr/share/initramfs-tools/",
+];
+
+/// One package.
+#[derive(Debug)]
+pub struct DebStep {
+    /// `deb:NAME_VERSION_ARCH`, and what tells it apart.
+    pub id: String,
+    /// The file.
+    pub deb: Deb,
+    /// Where it can be had.
+    pub mirrors: Arc<[String]>,
+    /// Where the manifest asks for the set that it belongs to.
+    pub place: Place,
+}
+
+impl Step for DebStep {
+    fn id(&self) -> String {
+        self.id.clone()
+    }
+    fn kind(&self) -> &'static str {
+        KIND
+    }
+    fn name(&self) -> String {
+        self.deb.name.clone()
+    }
+    fn place(&self) -> &Place {
+        &self.place
+    }
+    fn joins(&self) -> bool {
+        true
+    }
+
+    fn facts(&self, _world: &World, _parallel: bool) -> Result<Facts, Fault> {
+        Ok(Facts::new(key(&self.deb)))
+    }
+
+    fn make(&self, world: &World, _below: &Stack, job: &Job<'_>) -> Result<Made, Fault> {
+        make(&self.deb, &self.mirrors, world, job).map_err(|fault| fault.at(&self.place, "asked for here"))
+    }
+}
+
+/// The key of a package's layer: what it is, not where it came from, and no epoch, which images differ in.
+pub fn key(deb: &Deb) -> Key {
+    let mut key = Key::new("deb", 1);
+    key.fact("deb", format_args!("{} {}", deb.digest, deb.size));
+    key.fact("package", deb.id());
+    key
+}
+
+/// Fetches and unpacks a package.
+pub fn make(deb: &Deb, mirrors: &[String], world: &World, job: &Job<'_>) -> Result<Made, Fault> {
+    job.go_on()?;
+    let file = world.fetcher.deb(deb, mirrors, job.cancel, &|_| {})?;
+    let unpacked = unpack::unpack(&file, deb, &world.store, &|| job.go_on())?;
+    let found = found(&unpacked.control, &unpacked.layer);
+    Ok(Made { layer: unpacked.layer, found })
+}
+
+/// The layer of a package, made if it is not there.
+pub fn layer(step: &DebStep, world: &World, stop: &AtomicBool) -> Result<Layer, Fault> {
+    let key = key(&step.deb);
+    let known = world.store.record(key.digest()).and_then(|record| world.store.layer(*record.layers.first()?));
+    if let Some(layer) = known {
+        world.store.touch(layer.id);
+        return Ok(layer);
+    }
+    let job = Job { cancel: stop, say: &|_| {}, log: PathBuf::new() };
+    let start = Instant::now();
+    let made = step.make(world, &Stack::default(), &job)?;
+    let record = Record { layers: vec![made.layer.id], seconds: start.elapsed().as_secs_f64(), found: made.found };
+    world.store.keep_record(&key, &record)?;
+    Ok(made.layer)
+}
+
+fn found(control: &Control, layer: &Layer) -> Vec<String> {
+    let mut found = control.found();
+    let early = |path: &[u8]| EARLY_FOLDERS.iter().any(|folder| path.starts_with(folder.as_bytes()));
+    let files = layer.index.entries.iter().filter(|entry| entry.kind.size() > 0);
+    if files.map(|entry| entry.path.as_bytes()).any(early) {
+        found.push(EARLY.to_string());
+    }
+    found
+}
+
+/// Whether an initramfs is made with something of the package.
+pub fn is_early(found: &[String]) -> bool {
+    found.iter().any(|line| line == EARLY)
+}

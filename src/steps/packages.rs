@@ -1,0 +1,325 @@
+//! Configuring packages: dpkg and the packages' own scripts, inside the image.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs::File;
+use std::io::BufReader;
+use std::sync::Arc;
+
+use super::deb;
+use crate::deb::Deb;
+
+use crate::deb::control::Control;
+use crate::deb::dpkg::{self, CLEANED, Clean, Package, Work};
+use crate::fault::{Fault, Place};
+use crate::key::Key;
+use crate::layer::read::{Gathered, Rules, read_tar};
+use crate::layer::{EntryPath, Merged};
+use crate::sandbox::Launcher;
+use crate::sandbox::image::{Call, Given, ImageRan, ImageRun, Removal, Removed, Shown};
+use crate::work::roots::{Root, root};
+use crate::work::upper::corrected_layer;
+use crate::work::{Facts, Job, Made, Stack, StackLayer, Step, World};
+
+/// For the step of each package its file, and where that can be had.
+pub type Files = BTreeMap<String, (Deb, Arc<[String]>)>;
+
+/// What kind of step a base's is, and one on top of it.
+const KINDS: [&str; 2] = ["base", "packages"];
+
+/// A set of packages to be configured on top of what is below.
+#[derive(Debug)]
+pub struct Packages {
+    is_base: bool,
+    /// What people call the set.
+    name: String,
+    place: Place,
+    /// Its packages.
+    debs: Files,
+    /// Name and architecture of each package that only came along.
+    automatic: Vec<(String, String)>,
+    /// What the image's own apt is to fetch from.
+    sources: Option<String>,
+}
+
+impl Packages {
+    /// A base's own packages.
+    pub fn base(
+        name: String,
+        place: Place,
+        debs: Files,
+        automatic: Vec<(String, String)>,
+        sources: Option<String>,
+    ) -> Packages {
+        Packages { is_base: true, name, place, debs, automatic, sources }
+    }
+
+    /// The packages of the target `name`.
+    pub fn on_top(name: String, place: Place, debs: Files, automatic: Vec<(String, String)>) -> Packages {
+        Packages { is_base: false, name, place, debs, automatic, sources: None }
+    }
+}
+
+impl Step for Packages {
+    fn id(&self) -> String {
+        format!("{}:{}", self.kind(), self.name)
+    }
+    fn kind(&self) -> &'static str {
+        KINDS[usize::from(!self.is_base)]
+    }
+    fn name(&self) -> String {
+        self.kind().into()
+    }
+    fn place(&self) -> &Place {
+        &self.place
+    }
+    fn stands_on(&self, other: &dyn Step) -> bool {
+        other.kind() != super::initramfs::KIND
+    }
+
+    fn facts(&self, world: &World, _parallel: bool) -> Result<Facts, Fault> {
+        let mut key = Key::new("packages", 1);
+        key.fact("epoch", world.epoch);
+        for (name, arch) in &self.automatic {
+            key.fact("automatic", format_args!("{name} {arch}"));
+        }
+        if let Some(sources) = &self.sources {
+            key.fact("sources", crate::key::Digest::of(sources));
+        }
+        Ok(Facts::new(key))
+    }
+
+    fn make(&self, world: &World, below: &Stack, job: &Job<'_>) -> Result<Made, Fault> {
+        let set = Set::of(below, &self.debs, |layer| self.debs.contains_key(&layer.step))?;
+        let mut files = set.files();
+        files.push(given("var/lib/apt/extended_states", 0o644, self.extended_states(&set)));
+        if let Some(sources) = &self.sources {
+            files.push(given(SOURCES, 0o644, sources.clone()));
+        }
+        let configured = set.configure(&self.place, files, Vec::new(), world, job)?;
+        let root = (&configured.root.merged, &configured.stack);
+        let layer = corrected_layer(configured.gathered, &configured.tar, root, below, world)?;
+        Ok(Made { layer, found: Vec::new() })
+    }
+}
+
+/// Where the image's own apt finds what to fetch from.
+const SOURCES: &str = "etc/apt/sources.list.d/imgbuild.sources";
+
+impl Packages {
+    /// apt's list of packages that only came along, so that `apt autoremove` knows.
+    fn extended_states(&self, set: &Set<'_>) -> String {
+        let mut text = set.read("var/lib/apt/extended_states");
+        for (name, arch) in &self.automatic {
+            let arch = if arch == "all" { set.arch() } else { arch };
+            let _ = write!(text, "Package: {name}\nArchitecture: {arch}\nAuto-Installed: 1\n\n");
+        }
+        text
+    }
+}
+
+/// Packages on top of what is below them, and what dpkg has to do for them.
+pub(super) struct Set<'a> {
+    files: &'a Files,
+    packages: Vec<Package>,
+    debs: Vec<StackLayer>,
+    /// The layers below the packages.
+    lower: Stack,
+    merged: Merged,
+    below: dpkg::Below,
+    order: dpkg::Order,
+    work: Work,
+}
+
+impl<'a> Set<'a> {
+    /// The layers of `stack` that `is_own` takes for the set's packages, on top of all others.
+    pub fn of(
+        stack: &Stack,
+        files: &'a Files,
+        is_own: impl Fn(&StackLayer) -> bool,
+    ) -> Result<Set<'a>, Fault> {
+        let (debs, lower): (Vec<StackLayer>, Vec<StackLayer>) =
+            stack.layers.iter().cloned().partition(|layer| layer.kind == deb::KIND && is_own(layer));
+        let lower = Stack { layers: lower };
+        let merged = lower.merged()?;
+        let packages = debs.iter().map(read).collect::<Result<Vec<_>, _>>()?;
+        let below = database_below(&lower, &merged)?;
+        let order = dpkg::order(&packages, &below);
+        let work = dpkg::work(&packages, &order, &below);
+        Ok(Set { files, packages, debs, lower, merged, below, order, work })
+    }
+
+    /// dpkg's database as it is after unpacking.
+    pub fn files(&self) -> Vec<Given> {
+        let files = dpkg::database(&self.packages, &self.order, &self.below);
+        files.into_iter().map(|(path, text)| given(&path, 0o644, text)).collect()
+    }
+
+    fn read(&self, path: &str) -> String {
+        text_of(&self.lower, &self.merged, path)
+    }
+
+    fn arch(&self) -> &str {
+        let archs = self.packages.iter().map(|package| package.control.text("Architecture"));
+        archs.into_iter().find(|arch| *arch != "all").unwrap_or("all")
+    }
+
+    /// Configures; then runs `more`.
+    pub fn configure(
+        &self,
+        place: &Place,
+        files: Vec<Given>,
+        more: Vec<Call>,
+        world: &World,
+        job: &Job<'_>,
+    ) -> Result<Configured, Fault> {
+        let mut layers = self.lower.layers.clone();
+        // As dpkg would have unpacked them.
+        layers.extend(self.order.layers.iter().filter_map(|number| self.debs.get(*number).cloned()));
+        let stack = Stack { layers };
+        let root = root(&stack, &stack.bounds(), world, job)?;
+        let capture = world.store.stage()?.path("upper.tar");
+        let mut commands: Vec<Call> =
+            self.work.commands.iter().map(|command| call(command, world.epoch)).collect();
+        commands.extend(more);
+        let run = ImageRun {
+            lowers: root.lowers.clone(),
+            specials: root.specials.clone(),
+            files,
+            passing: dpkg::DURING.iter().map(|(path, mode, text)| given(path, *mode, *text)).collect(),
+            shown: self.shown(world, job)?,
+            commands,
+            remove: removals(),
+            capture: Some(capture.clone()),
+            epoch: world.epoch,
+            log: job.log.clone(),
+            ..ImageRun::default()
+        };
+        job.go_on()?;
+        let ran = Launcher::of(&world.program)
+            .run_image(&run, job.cancel, &mut |line| (job.say)(line))
+            .map_err(|fault| fault.at(place, "these packages"))?;
+        refuse_failure(&run, &ran, place, job)?;
+        let failed = |error: std::io::Error| Fault::io("read", &capture, &error);
+        let tar = File::open(&capture).map_err(failed)?;
+        // Only the open file is needed: it is gone when it is closed.
+        let _ = std::fs::remove_file(&capture);
+        let rules = Rules {
+            to: EntryPath::root(),
+            owner: None,
+            epoch: world.epoch,
+            keep_times: true,
+            root_counts: true,
+        };
+        let gathered = read_tar(&mut BufReader::with_capacity(1 << 18, &tar), &rules, None)
+            .map_err(|bad| Fault::build("packages/capture", format!("cannot take in what dpkg changed: {bad}")))?;
+        Ok(Configured { root, stack, gathered, tar })
+    }
+
+    /// The files of packages that dpkg has to unpack itself.
+    fn shown(&self, world: &World, job: &Job<'_>) -> Result<Vec<Shown>, Fault> {
+        let mut shown = Vec::new();
+        for number in &self.work.debs {
+            let (Some(layer), Some(package)) = (self.debs.get(*number), self.packages.get(*number)) else { continue };
+            let Some((deb, mirrors)) = self.files.get(&layer.step) else { continue };
+            let host = world.fetcher.deb(deb, mirrors, job.cancel, &|_| {})?;
+            let name = format!("{}/{}_{}.deb", Work::FOLDER, package.name(), package.control.text("Architecture"));
+            shown.push(Shown { host, at: path(&name) });
+        }
+        Ok(shown)
+    }
+}
+
+/// What configuring left above its root.
+pub(super) struct Configured {
+    /// What the programs saw.
+    pub root: Root,
+    /// The layers that it was made of.
+    pub stack: Stack,
+    /// What they changed, and where its contents are.
+    pub gathered: Gathered,
+    /// Those contents.
+    pub tar: File,
+}
+
+fn refuse_failure(run: &ImageRun, ran: &ImageRan, place: &Place, job: &Job<'_>) -> Result<(), Fault> {
+    for name in &ran.left {
+        (job.say)(&format!("`{name}` still ran in the end, and was ended"));
+    }
+    let Some(failed) = ran.failed else { return Ok(()) };
+    let call = run.commands.get(failed).map(|call| {
+        let arguments = call.arguments.iter().map(|argument| format!(" {argument}")).collect::<String>();
+        format!("{}{arguments}", call.program)
+    });
+    let message = format!("packages could not be configured: `{}` failed", call.unwrap_or_default());
+    let mut fault = Fault::build("packages/configure", message).at(place, "these packages");
+    fault.output = ran.tail.clone();
+    Err(fault.help(format!("the whole output is in `{}`", job.log.display())))
+}
+
+fn read(layer: &StackLayer) -> Result<Package, Fault> {
+    let control = Control::from_found(&layer.found).ok_or_else(|| {
+        Fault::build("deb/found", format!("nothing is known of the package of `{}`", layer.step))
+            .help("clear the cache: `imgbuild cache clear`")
+    })?;
+    Package::read(control, &layer.layer)
+}
+
+/// What is installed below, as dpkg's database there says.
+fn database_below(lower: &Stack, merged: &Merged) -> Result<dpkg::Below, Fault> {
+    let debs = lower.layers.iter().filter(|layer| layer.kind == deb::KIND);
+    let packages = debs.map(read).collect::<Result<Vec<_>, _>>()?;
+    let folder = path("var/lib/dpkg/triggers");
+    let inside = merged.nodes().map(|node| &node.entry.path).filter(|path| path.parent().as_ref() == Some(&folder));
+    let triggers: BTreeMap<String, String> = inside
+        .map(|path| {
+            let name = String::from_utf8_lossy(path.name()).into_owned();
+            (name, text_of(lower, merged, &String::from_utf8_lossy(path.as_bytes())))
+        })
+        .collect();
+    let text = |name: &str| text_of(lower, merged, &format!("var/lib/dpkg/{name}"));
+    Ok(dpkg::Below {
+        packages,
+        status: text("status"),
+        diversions: text("diversions"),
+        overrides: text("statoverride"),
+        triggers,
+    })
+}
+
+fn text_of(stack: &Stack, merged: &Merged, at: &str) -> String {
+    let node = merged.file(&path(at));
+    let bytes = node.and_then(|node| stack.layer_of(node)?.bytes(&node.entry, 64 << 20).ok());
+    String::from_utf8_lossy(&bytes.unwrap_or_default()).into_owned()
+}
+
+fn call(command: &dpkg::Command, epoch: i64) -> Call {
+    let mut arguments = command.arguments.iter().cloned();
+    Call {
+        program: arguments.next().unwrap_or_default(),
+        arguments: arguments.collect(),
+        environment: command.variables(epoch),
+        must_succeed: true,
+        ..Call::default()
+    }
+}
+
+fn removals() -> Vec<Removal> {
+    let removal = |cleaned: &dpkg::Cleaned| Removal {
+        path: path(cleaned.path),
+        what: match cleaned.clean {
+            Clean::Remove => Removed::Whole,
+            Clean::Contents => Removed::Inside,
+            Clean::Empty => Removed::Content,
+        },
+    };
+    CLEANED.iter().map(removal).collect()
+}
+
+fn given(at: &str, mode: u32, text: impl Into<String>) -> Given {
+    Given { path: path(at), mode, bytes: text.into().into_bytes() }
+}
+
+fn path(text: &str) -> EntryPath {
+    EntryPath::parse(text.trim_start_matches('/')).unwrap_or_default()
+}
