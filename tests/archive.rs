@@ -19,8 +19,9 @@ use imgbuild::deb::{self, Source};
 use imgbuild::fault::Fault;
 use imgbuild::key::Digest;
 use imgbuild::store::clock;
-use pgp::composed::KeyType;
+use pgp::composed::{KeyType, SignedPublicKey};
 use pgp::crypto::hash::HashAlgorithm;
+use pgp::ser::Serialize as _;
 
 static GO: AtomicBool = AtomicBool::new(false);
 
@@ -277,6 +278,30 @@ fn keyrings_hold_several_keys_armoured_or_not() {
 }
 
 #[test]
+fn revoked_keys_and_strange_subkeys_are_refused() {
+    let now = clock::seconds();
+    let key = Key { by_subkey: true, ..Key::new() };
+    let signed = key.clear_sign("Origin: x\n");
+    let open = |key: &SignedPublicKey| Keyring::parse(&key.to_bytes().unwrap()).unwrap().open(&signed, now);
+    let public = SignedPublicKey::from(key.secret.clone());
+    assert!(open(&public).is_ok());
+
+    let mut revoked = public.clone();
+    revoked.details.revocation_signatures.push(key.revocation());
+    assert!(open(&revoked).unwrap_err().contains("revoked"));
+
+    // The subkey of one key beside another key.
+    let mut other = SignedPublicKey::from(Key::new().secret);
+    other.public_subkeys = public.public_subkeys.clone();
+    assert!(open(&other).unwrap_err().contains("not bound"));
+
+    // A subkey that never said that it belongs there.
+    let mut silent = public;
+    silent.public_subkeys[0].signatures[0] = key.binding_without_back();
+    assert!(open(&silent).unwrap_err().contains("not made for signing"));
+}
+
+#[test]
 fn an_expired_release_file_is_refused_unless_that_is_meant() {
     let mut archive = Archive::debian("trixie", debs());
     archive.date -= 10 * 86_400;
@@ -501,6 +526,62 @@ fn a_broken_connection_is_taken_up_where_it_broke() {
         .map(|request| request.from)
         .collect();
     assert_eq!(from, [None, Some(50_000)]);
+}
+
+#[test]
+fn a_mirror_that_cannot_resume_starts_anew() {
+    let scene = Scene::new();
+    let app = scene.app();
+    let whole = scene.archive.debs[0].build();
+    let tries = AtomicUsize::new(0);
+    scene.server.hook(move |request| match (request.path.ends_with(".deb"), tries.load(Ordering::Relaxed)) {
+        (true, 0) => {
+            tries.store(1, Ordering::Relaxed);
+            Some(Reply::Broken(50_000))
+        }
+        (true, _) => Some(Reply::Unmeasured(whole.clone())),
+        _ => None,
+    });
+    let path = scene.deb(&app).unwrap();
+    assert_eq!(Digest::of(std::fs::read(path).unwrap()), app.digest);
+    assert_eq!(scene.server.requests().last().unwrap().from, Some(50_000));
+}
+
+#[test]
+fn two_builds_fetch_a_package_once() {
+    let scene = Scene::new();
+    let app = scene.app();
+    scene.server.forget();
+    scene.server.hook(|_| {
+        std::thread::sleep(Duration::from_millis(100));
+        None
+    });
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            // Each as if it were another process.
+            let other = fetcher(scene.folder.path(), false);
+            let (app, mirrors) = (&app, &scene.source.mirrors);
+            scope.spawn(move || other.deb(app, mirrors, &GO, &|_| {}).unwrap());
+        }
+    });
+    assert_eq!(scene.server.paths(), [app.path]);
+    assert!(kept(&scene).iter().all(|name| !name.ends_with(".part")), "{:?}", kept(&scene));
+}
+
+#[test]
+fn a_release_file_is_asked_for_again_after_an_hour() {
+    let scene = Scene::new();
+    scene.release().unwrap();
+    scene.server.forget();
+    scene.fetcher.release(&scene.source, false, &GO).unwrap();
+    assert_eq!(scene.server.paths(), [""; 0]);
+    let folder =
+        std::fs::read_dir(scene.folder.path().join("kept/releases")).unwrap().next().unwrap().unwrap();
+    let file = std::fs::File::options().write(true).open(folder.path().join("InRelease")).unwrap();
+    let made = file.metadata().unwrap().modified().unwrap();
+    file.set_modified(made - Duration::from_secs(3700)).unwrap();
+    scene.fetcher.release(&scene.source, false, &GO).unwrap();
+    assert_eq!(scene.server.paths(), ["dists/trixie/InRelease"]);
 }
 
 #[test]
@@ -763,8 +844,17 @@ fn the_hosts_own_mirror_is_read() {
                 Err(fault) => panic!("{fault:?}"),
             };
             assert!(release.check(source, clock::seconds()).is_ok());
+            let start = Instant::now();
+            fetcher.release(source, false, &GO).unwrap();
+            eprintln!("{}: checked again in {:?}", source.name, start.elapsed());
             indexes.extend(fetcher.packages(source, &release, "amd64", &GO).unwrap());
         }
+        let text: Vec<Vec<u8>> = indexes.iter().map(Index::trimmed).collect();
+        let start = Instant::now();
+        for text in text {
+            Index::parse(text, "x", "trimmed").unwrap();
+        }
+        eprintln!("{suite}: trimmed, read in {:?}", start.elapsed());
         let start = Instant::now();
         let universe = Universe::new(indexes, "amd64");
         let chosen = closure(&universe, &["apt", "base-files", "dash"]).unwrap();

@@ -173,6 +173,8 @@ impl Fetcher {
         let mut flights = lock(&self.inner.flights);
         if let Some(flight) = flights.get(&want.digest) {
             flight.waiting.fetch_add(1, Ordering::SeqCst);
+            // Nobody may have waited for it any more.
+            flight.stop.store(false, Ordering::Relaxed);
             return Arc::clone(flight);
         }
         let flight = Arc::new(Flight { waiting: AtomicUsize::new(1), ..Flight::default() });
@@ -181,7 +183,12 @@ impl Fetcher {
         let (fetcher, path, own, wanted) =
             (self.clone(), self.path(&want.digest), Arc::clone(&flight), want.clone());
         let work = move || {
-            let end = download(&fetcher.inner.client, &wanted, &path, &own.arrived, &own.stop);
+            let fetch = || download(&fetcher.inner.client, &wanted, &path, &own.arrived, &own.stop);
+            // Whatever happens, nobody must wait for ever.
+            let end = std::panic::catch_unwind(std::panic::AssertUnwindSafe(fetch)).unwrap_or_else(|_| {
+                let message = format!("cannot fetch `{}`: the thread that fetched it broke off", wanted.name);
+                Err(Lack::Failed(Fault::build("deb/thread", message)))
+            });
             lock(&fetcher.inner.flights).remove(&wanted.digest);
             own.land(end);
         };

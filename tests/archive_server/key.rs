@@ -88,6 +88,23 @@ impl Key {
         signature.to_armored_bytes(ArmorOptions::default()).unwrap()
     }
 
+    /// Its own signature that it no longer counts.
+    pub fn revocation(&self) -> Signature {
+        let key = &self.secret.primary_key;
+        let config = self.config(SignatureType::KeyRevocation, key, Vec::new());
+        config.sign_key(key, &Password::empty(), &key.public_key()).unwrap()
+    }
+
+    /// The key's signature that its subkey belongs to it and signs, without the subkey's.
+    pub fn binding_without_back(&self) -> Signature {
+        let key = &self.secret.primary_key;
+        let mut flags = KeyFlags::default();
+        flags.set_sign(true);
+        let config = self.config(SignatureType::SubkeyBinding, key, vec![SubpacketData::KeyFlags(flags)]);
+        let subkey = self.secret.secret_subkeys[0].key.public_key();
+        config.sign_subkey_binding(key, &key.public_key(), &Password::empty(), &subkey).unwrap()
+    }
+
     fn signature(&self, kind: SignatureType, data: &[u8]) -> Signature {
         if self.by_subkey {
             self.signature_by(&self.secret.secret_subkeys[0].key, kind, data)
@@ -97,18 +114,26 @@ impl Key {
     }
 
     fn signature_by(&self, key: &impl SigningKey, kind: SignatureType, data: &[u8]) -> Signature {
-        let made = Timestamp::from_secs(u32::try_from(self.time).unwrap());
-        let mut packets = vec![
-            SubpacketData::SignatureCreationTime(made),
-            SubpacketData::IssuerFingerprint(key.fingerprint()),
-        ];
-        packets.extend(self.lasts.map(|seconds| SubpacketData::SignatureExpirationTime(duration(seconds))));
-        let mut config = SignatureConfig::v4(kind, key.algorithm(), self.hash);
-        config.hashed_subpackets =
-            packets.into_iter().map(|data| Subpacket::regular(data).unwrap()).collect();
+        let lasts = self.lasts.map(|seconds| SubpacketData::SignatureExpirationTime(duration(seconds)));
+        let mut config = self.config(kind, key, lasts.into_iter().collect());
         config.unhashed_subpackets =
             vec![Subpacket::regular(SubpacketData::IssuerKeyId(key.legacy_key_id())).unwrap()];
         config.sign(key, &Password::empty(), data).unwrap()
+    }
+
+    fn config(
+        &self,
+        kind: SignatureType,
+        key: &impl SigningKey,
+        more: Vec<SubpacketData>,
+    ) -> SignatureConfig {
+        let made = Timestamp::from_secs(u32::try_from(self.time).unwrap());
+        let packets =
+            [SubpacketData::SignatureCreationTime(made), SubpacketData::IssuerFingerprint(key.fingerprint())];
+        let mut config = SignatureConfig::v4(kind, key.algorithm(), self.hash);
+        let packets = packets.into_iter().chain(more);
+        config.hashed_subpackets = packets.map(|data| Subpacket::regular(data).unwrap()).collect();
+        config
     }
 }
 

@@ -219,9 +219,9 @@ fn header(kind: tar::EntryType, mode: u32, size: u64) -> tar::Header {
 fn ar(members: &[(String, Vec<u8>)]) -> Vec<u8> {
     let mut bytes = b"!<arch>\n".to_vec();
     for (name, content) in members {
-        write!(
+        writeln!(
             bytes,
-            "{name:<16}{:<12}{:<6}{:<6}{:<8}{:<10}`\n",
+            "{name:<16}{:<12}{:<6}{:<6}{:<8}{:<10}`",
             1_700_000_000,
             0,
             0,
