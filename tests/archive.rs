@@ -5,6 +5,7 @@
 mod archive_server;
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -58,7 +59,7 @@ impl Scene {
     }
 
     fn release(&self) -> Result<Release, Fault> {
-        self.fetcher.release(&self.source, true, &GO)
+        self.fetcher.release(&self.source, "amd64", true, &GO)
     }
 
     fn indexes(&self) -> Result<Vec<Index>, Fault> {
@@ -126,7 +127,7 @@ fn a_good_archive_is_read_and_fetched() {
     // Nothing is fetched twice.
     scene.server.forget();
     scene.deb(&app).unwrap();
-    scene.fetcher.release(&scene.source, false, &GO).unwrap();
+    scene.fetcher.release(&scene.source, "amd64", false, &GO).unwrap();
     assert_eq!(scene.server.paths(), [""; 0]);
     scene.indexes().unwrap();
     assert_eq!(scene.server.paths(), ["dists/trixie/InRelease"]);
@@ -156,7 +157,7 @@ fn release_and_its_signature_may_be_two_files() {
     assert_eq!(scene.release().unwrap().codename, "trixie");
     assert_eq!(scene.server.paths().len(), 3);
     let offline = fetcher(scene.folder.path(), true);
-    assert_eq!(offline.release(&scene.source, false, &GO).unwrap().codename, "trixie");
+    assert_eq!(offline.release(&scene.source, "amd64", false, &GO).unwrap().codename, "trixie");
 }
 
 #[test]
@@ -183,7 +184,7 @@ fn another_key_is_refused() {
     assert!(message.contains("not in the keyring"), "{message}");
     // Debian's own keys do not vouch for it either.
     let source = Source { keyring: None, ..scene.source.clone() };
-    assert_eq!(code(scene.fetcher.release(&source, true, &GO)).0, "deb/signature");
+    assert_eq!(code(scene.fetcher.release(&source, "amd64", true, &GO)).0, "deb/signature");
 }
 
 #[test]
@@ -330,7 +331,7 @@ fn another_suite_is_refused() {
     files.extend(moved);
     scene.server.serve(files);
     let source = Source { suite: "sid".into(), ..scene.source.clone() };
-    assert_eq!(code(scene.fetcher.release(&source, true, &GO)).0, "deb/suite");
+    assert_eq!(code(scene.fetcher.release(&source, "amd64", true, &GO)).0, "deb/suite");
 }
 
 impl Scene {
@@ -351,7 +352,7 @@ fn an_older_release_file_is_not_taken_for_a_newer_one() {
     assert!(message.contains(&scene.server.url), "{message}");
     // Another process knows it too.
     let other = fetcher(scene.folder.path(), false);
-    assert_eq!(code(other.release(&scene.source, true, &GO)).0, "deb/replay");
+    assert_eq!(code(other.release(&scene.source, "amd64", true, &GO)).0, "deb/replay");
     let mut newer = scene.archive.clone();
     newer.date += 60;
     scene.server.serve(newer.build(&scene.key));
@@ -498,7 +499,7 @@ fn stopping_does_not_wait_for_a_silent_mirror() {
     let start = Instant::now();
     std::thread::scope(|scope| {
         let package = scope.spawn(|| patient.deb(&app, &scene.source.mirrors, &stop, &|_| {}));
-        let release = scope.spawn(|| patient.release(&scene.source, true, &stop));
+        let release = scope.spawn(|| patient.release(&scene.source, "amd64", true, &stop));
         std::thread::sleep(Duration::from_millis(200));
         stop.store(true, Ordering::Relaxed);
         assert_eq!(package.join().unwrap().unwrap_err().code, "deb/stopped");
@@ -573,14 +574,14 @@ fn a_release_file_is_asked_for_again_after_an_hour() {
     let scene = Scene::new();
     scene.release().unwrap();
     scene.server.forget();
-    scene.fetcher.release(&scene.source, false, &GO).unwrap();
+    scene.fetcher.release(&scene.source, "amd64", false, &GO).unwrap();
     assert_eq!(scene.server.paths(), [""; 0]);
     let folder =
         std::fs::read_dir(scene.folder.path().join("kept/releases")).unwrap().next().unwrap().unwrap();
     let file = std::fs::File::options().write(true).open(folder.path().join("InRelease")).unwrap();
     let made = file.metadata().unwrap().modified().unwrap();
     file.set_modified(made - Duration::from_secs(3700)).unwrap();
-    scene.fetcher.release(&scene.source, false, &GO).unwrap();
+    scene.fetcher.release(&scene.source, "amd64", false, &GO).unwrap();
     assert_eq!(scene.server.paths(), ["dists/trixie/InRelease"]);
 }
 
@@ -657,12 +658,12 @@ fn a_package_that_is_gone_is_told_of() {
 fn offline_uses_what_is_kept_and_asks_nobody() {
     let scene = Scene::new();
     let offline = fetcher(scene.folder.path(), true);
-    assert_eq!(code(offline.release(&scene.source, false, &GO)).0, "deb/offline");
+    assert_eq!(code(offline.release(&scene.source, "amd64", false, &GO)).0, "deb/offline");
     let app = scene.app();
     assert_eq!(code(offline.deb(&app, &scene.source.mirrors, &GO, &|_| {})).0, "deb/offline");
     scene.deb(&app).unwrap();
     scene.server.forget();
-    let release = offline.release(&scene.source, true, &GO).unwrap();
+    let release = offline.release(&scene.source, "amd64", true, &GO).unwrap();
     assert_eq!(offline.packages(&scene.source, &release, "amd64", &GO).unwrap()[0].len(), 4);
     assert!(offline.deb(&app, &scene.source.mirrors, &GO, &|_| {}).is_ok());
     assert_eq!(scene.server.paths(), [""; 0]);
@@ -671,7 +672,7 @@ fn offline_uses_what_is_kept_and_asks_nobody() {
     let kept = kept.path().join("InRelease");
     let text = std::fs::read_to_string(&kept).unwrap().replace("stable", "staple");
     std::fs::write(&kept, text).unwrap();
-    assert_eq!(code(offline.release(&scene.source, false, &GO)).0, "deb/offline");
+    assert_eq!(code(offline.release(&scene.source, "amd64", false, &GO)).0, "deb/offline");
 }
 
 #[test]
@@ -690,9 +691,16 @@ fn a_flat_repository_is_read() {
 fn a_repository_without_a_key_is_refused() {
     let scene = Scene::of(Archive::flat("x", debs()), Key::new());
     let source = Source { name: "third".into(), keyring: None, ..scene.source.clone() };
-    assert_eq!(code(scene.fetcher.release(&source, true, &GO)).0, "deb/no-key");
+    assert_eq!(code(scene.fetcher.release(&source, "amd64", true, &GO)).0, "deb/no-key");
     let missing = Source { keyring: Some("/nonexistent/key.gpg".into()), ..source };
-    assert!(scene.fetcher.release(&missing, true, &GO).unwrap_err().message.contains("/nonexistent/key.gpg"));
+    assert!(
+        scene
+            .fetcher
+            .release(&missing, "amd64", true, &GO)
+            .unwrap_err()
+            .message
+            .contains("/nonexistent/key.gpg")
+    );
     assert_eq!(scene.server.paths(), [""; 0]);
 }
 
@@ -723,8 +731,8 @@ fn components_and_architectures_are_known() {
     let source = Source { components: vec!["mian".into()], ..scene.source.clone() };
     let fault = scene.fetcher.packages(&source, &release, "amd64", &GO).unwrap_err();
     assert_eq!((fault.code, fault.help.as_deref()), ("deb/component", Some("did you mean `main`?")));
-    let fault = scene.fetcher.packages(&scene.source, &release, "s390x", &GO).unwrap_err();
-    assert_eq!(fault.code, "deb/arch");
+    assert_eq!(code(scene.fetcher.packages(&scene.source, &release, "s390x", &GO)).0, "deb/arch");
+    assert_eq!(code(scene.fetcher.release(&scene.source, "s390x", false, &GO)).0, "deb/arch");
 }
 
 #[test]
@@ -737,7 +745,7 @@ fn a_folder_may_be_a_mirror() {
         std::fs::write(path, bytes).unwrap();
     }
     let source = Source { mirrors: vec![format!("file://{}", root.display())], ..scene.source.clone() };
-    let release = scene.fetcher.release(&source, true, &GO).unwrap();
+    let release = scene.fetcher.release(&source, "amd64", true, &GO).unwrap();
     let indexes = scene.fetcher.packages(&source, &release, "amd64", &GO).unwrap();
     let app = Universe::new(indexes, "amd64").newest("app").unwrap().to_deb();
     scene.fetcher.deb(&app, &source.mirrors, &GO, &|_| {}).unwrap();
@@ -750,7 +758,7 @@ fn a_proxy_is_asked_for_whole_urls() {
     let source = Source { mirrors: vec!["http://nowhere.invalid/".into()], ..scene.source.clone() };
     let proxy = scene.server.url.replace("http://", "http://me:secret@");
     let through = Fetcher::with_patience(scene.folder.path().join("through"), Some(proxy), false, PATIENCE);
-    let release = through.release(&source, true, &GO).unwrap();
+    let release = through.release(&source, "amd64", true, &GO).unwrap();
     through.packages(&source, &release, "amd64", &GO).unwrap();
     let requests = scene.server.requests();
     assert_eq!(requests[0].target, "http://nowhere.invalid/dists/trixie/InRelease");
@@ -770,12 +778,12 @@ fn messages_hold_no_passwords() {
     let scene = Scene::new();
     let mirror = scene.server.url.replace("http://", "http://me:secret@");
     let source = Source { mirrors: vec![mirror.clone()], ..scene.source.clone() };
-    scene.fetcher.release(&source, true, &GO).unwrap();
+    scene.fetcher.release(&source, "amd64", true, &GO).unwrap();
     assert!(scene.server.requests()[0].headers.contains(&"authorization: Basic bWU6c2VjcmV0".to_string()));
     let app = scene.app();
     scene.server.serve(Files::new());
     for fault in [
-        scene.fetcher.release(&source, true, &GO).unwrap_err(),
+        scene.fetcher.release(&source, "amd64", true, &GO).unwrap_err(),
         scene.fetcher.deb(&app, &[mirror], &GO, &|_| {}).unwrap_err(),
     ] {
         assert!(!format!("{fault:?}").contains("secret"), "{fault:?}");
@@ -824,6 +832,41 @@ fn a_prefetch_that_is_dropped_ends_and_leaves_the_rest_to_who_asks() {
 }
 
 #[test]
+fn what_speaks_no_tls_is_told_of() {
+    let scene = Scene::new();
+    let mirror = scene.server.url.replace("http:", "https:");
+    let source = Source { mirrors: vec![mirror], ..scene.source.clone() };
+    assert_eq!(code(scene.fetcher.release(&source, "amd64", true, &GO)).0, "deb/fetch");
+}
+
+/// The packages and signatures of these tests are such as Debian's own tools take, where there are such tools.
+#[test]
+fn debians_tools_read_what_the_tests_make() {
+    let scene = Scene::new();
+    for (number, deb) in debs().iter().enumerate() {
+        let path = scene.folder.path().join(format!("{number}.deb"));
+        std::fs::write(&path, deb.build()).unwrap();
+        let to = scene.folder.path().join(number.to_string());
+        let Ok(status) = Command::new("dpkg-deb").arg("-x").args([&path, &to]).status() else {
+            eprintln!("skipped: there is no dpkg-deb");
+            return;
+        };
+        assert!(status.success(), "{number}");
+        let info =
+            Command::new("dpkg-deb").args(["-f".as_ref(), path.as_os_str()]).arg("Package").output().unwrap();
+        assert_eq!(String::from_utf8_lossy(&info.stdout).trim(), deb.field("Package"));
+    }
+    assert!(scene.folder.path().join("0/usr/bin/app").is_file());
+    let release = scene.folder.path().join("InRelease");
+    std::fs::write(&release, &scene.server_files()["dists/trixie/InRelease"]).unwrap();
+    let keyring = scene.source.keyring.clone().unwrap();
+    match Command::new("gpgv").arg("--keyring").arg(keyring).arg(release).output() {
+        Ok(output) => assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr)),
+        Err(_) => eprintln!("skipped: there is no gpgv"),
+    }
+}
+
+#[test]
 fn the_hosts_own_mirror_is_read() {
     for suite in ["bookworm", "trixie"] {
         let sources = deb::sources::host(Path::new("/etc/apt"), "debian", suite, "amd64");
@@ -835,7 +878,7 @@ fn the_hosts_own_mirror_is_read() {
         let fetcher = Fetcher::new(folder.path().to_path_buf(), None, false);
         let mut indexes = Vec::new();
         for source in &sources {
-            let release = match fetcher.release(source, false, &GO) {
+            let release = match fetcher.release(source, "amd64", false, &GO) {
                 Ok(release) => release,
                 Err(fault) if fault.code == "deb/fetch" => {
                     eprintln!("skipped: {fault}");
@@ -845,7 +888,7 @@ fn the_hosts_own_mirror_is_read() {
             };
             assert!(release.check(source, clock::seconds()).is_ok());
             let start = Instant::now();
-            fetcher.release(source, false, &GO).unwrap();
+            fetcher.release(source, "amd64", false, &GO).unwrap();
             eprintln!("{}: checked again in {:?}", source.name, start.elapsed());
             indexes.extend(fetcher.packages(source, &release, "amd64", &GO).unwrap());
         }

@@ -6,13 +6,14 @@
 pub mod control;
 mod download;
 pub mod fetch;
+mod fetch_index;
+mod fetch_release;
 pub mod http;
 pub mod index;
 pub mod openpgp;
 mod proxy;
 pub mod release;
 pub mod sources;
-mod trust;
 pub mod universe;
 pub mod version;
 
