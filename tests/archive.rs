@@ -27,7 +27,7 @@ use pgp::ser::Serialize as _;
 static GO: AtomicBool = AtomicBool::new(false);
 
 const PATIENCE: Patience = Patience {
-    connect: Duration::from_millis(2000),
+    connect: Duration::from_millis(1000),
     silence: Duration::from_millis(300),
     pause: Duration::from_millis(5),
     slow: Duration::from_secs(60),
@@ -217,6 +217,30 @@ fn nothing_may_stand_around_what_is_signed() {
         });
         assert_eq!(code(scene.release()).0, "deb/signature");
     }
+}
+
+#[test]
+fn no_byte_can_be_changed_unseen() {
+    let key = Key::new();
+    let text = "Origin: Debian\nSuite: stable\n\n- x\nDate: now\nSHA256:\n 12 1 a\n 34 2 b";
+    let signed = key.clear_sign(text);
+    let keyring = Keyring::parse(&key.public()).unwrap();
+    let now = clock::seconds();
+    let good = keyring.open(&signed, now).unwrap().text;
+    assert_eq!(good, text);
+    let mut refused = 0;
+    for at in 0..signed.len() {
+        for new in [signed[at] ^ 1, b'\n', b'\r', b' ', b'-', 0] {
+            let mut changed = signed.clone();
+            changed[at] = new;
+            match keyring.open(&changed, now) {
+                // A carriage return ends a line for the signature; a Release file may not hold one.
+                Ok(found) => assert_eq!(found.text.replace('\r', "\n"), good, "byte {at} as {new}"),
+                Err(_) => refused += 1,
+            }
+        }
+    }
+    assert!(refused > signed.len() * 4, "{refused} of {}", signed.len() * 6);
 }
 
 #[test]
@@ -774,6 +798,20 @@ fn a_proxy_is_asked_for_whole_urls() {
 }
 
 #[test]
+fn tls_goes_through_a_proxy_unseen() {
+    let scene = Scene::new();
+    let source = Source { mirrors: vec!["https://nowhere.invalid/debian".into()], ..scene.source.clone() };
+    let proxy = Some(scene.server.url.clone());
+    let through = Fetcher::with_patience(scene.folder.path().join("through"), proxy, false, PATIENCE);
+    assert_eq!(code(through.release(&source, "amd64", true, &GO)).0, "deb/fetch");
+    let requests = scene.server.requests();
+    assert!(
+        !requests.is_empty() && requests.iter().all(|one| one.target == "nowhere.invalid:443"),
+        "{requests:?}"
+    );
+}
+
+#[test]
 fn messages_hold_no_passwords() {
     let scene = Scene::new();
     let mirror = scene.server.url.replace("http://", "http://me:secret@");
@@ -859,7 +897,7 @@ fn debians_tools_read_what_the_tests_make() {
     assert!(scene.folder.path().join("0/usr/bin/app").is_file());
     let release = scene.folder.path().join("InRelease");
     std::fs::write(&release, &scene.server_files()["dists/trixie/InRelease"]).unwrap();
-    let keyring = scene.source.keyring.clone().unwrap();
+    let keyring = scene.source.keyring.as_ref().unwrap();
     match Command::new("gpgv").arg("--keyring").arg(keyring).arg(release).output() {
         Ok(output) => assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr)),
         Err(_) => eprintln!("skipped: there is no gpgv"),
