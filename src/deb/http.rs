@@ -333,6 +333,10 @@ fn told(error: ureq::Error, proxied: bool) -> Failure {
         InvalidProxyUrl => Failure::new(Kind::Lasting, "the proxy's URL cannot be read"),
         Tls(reason) => Failure::new(Kind::Lasting, reason),
         ureq::Error::Rustls(error) => Failure::new(Kind::Lasting, format!("TLS: {error}")),
+        // So TLS tells of certificates that it does not trust.
+        Io(error) if error.kind() == io::ErrorKind::InvalidData => {
+            Failure::new(Kind::Lasting, format!("TLS: {}", told_io(&error)))
+        }
         Io(error) => Failure::new(Kind::Passing, told_io(&error)),
         other => Failure::new(Kind::Passing, crate::wording::printable(&other.to_string())),
     }
