@@ -679,6 +679,18 @@ fn a_package_that_is_gone_is_told_of() {
 }
 
 #[test]
+fn a_path_that_leads_out_of_the_archive_is_refused() {
+    let scene = Scene::new();
+    let app = scene.app();
+    scene.server.forget();
+    for path in ["../../etc/passwd", "/etc/passwd", "pool/../../x", ""] {
+        let deb = deb::Deb { path: path.into(), ..app.clone() };
+        assert_eq!(code(scene.deb(&deb)).0, "deb/path");
+    }
+    assert_eq!(scene.server.paths(), [""; 0]);
+}
+
+#[test]
 fn offline_uses_what_is_kept_and_asks_nobody() {
     let scene = Scene::new();
     let offline = fetcher(scene.folder.path(), true);

@@ -17,9 +17,11 @@ use std::time::Duration;
 
 use super::download::{self, Lack, Want, download, stopped, whole};
 use super::http::{Client, Patience, join};
+use super::release::is_inside;
 use super::{Deb, Source};
 use crate::fault::Fault;
 use crate::key::Digest;
+use crate::wording::printable;
 
 /// Fetches; one for a build. Clones share everything.
 #[derive(Clone)]
@@ -85,6 +87,12 @@ impl Fetcher {
         stop: &AtomicBool,
         progress: &dyn Fn(u64),
     ) -> Result<PathBuf, Fault> {
+        // A lock may say anything.
+        if !is_inside(&deb.path) {
+            let message =
+                format!("the path of `{}` leads out of the archive: `{}`", deb.id(), printable(&deb.path));
+            return Err(Fault::error("deb/path", message).help("renew the lock with `imgbuild update`"));
+        }
         self.obtain(&want(deb, mirrors), stop, progress).map_err(Lack::fault)
     }
 
