@@ -118,7 +118,7 @@ impl Fetcher {
             let work = move || {
                 while !stop.load(Ordering::Relaxed) {
                     let Some((deb, mirrors)) = lock(&queue).pop_front() else { return };
-                    let _ = fetcher.obtain(&want(&deb, &mirrors), &stop, &|_| {});
+                    let _ = fetcher.deb(&deb, &mirrors, &stop, &|_| {});
                     left.fetch_sub(1, Ordering::Relaxed);
                 }
             };
