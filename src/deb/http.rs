@@ -291,12 +291,13 @@ fn follow(url: &str, location: &str) -> Result<String, Failure> {
         let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
         format!("{scheme}://{authority}{folder}/{location}")
     };
-    let uri: Uri = next.parse().map_err(|_| lasting("it redirects to what is no URL"))?;
-    match (scheme, uri.scheme_str()) {
-        (_, Some("https")) | ("http", Some("http")) => Ok(next),
-        ("https", Some("http")) => Err(lasting("it redirects from `https:` to `http:`")),
-        _ => Err(lasting("it redirects to what is neither `http:` nor `https:`")),
+    match (scheme, next.split("://").next().unwrap_or_default()) {
+        (_, "https") | ("http", "http") => {}
+        ("https", "http") => return Err(lasting("it redirects from `https:` to `http:`")),
+        _ => return Err(lasting("it redirects to what is neither `http:` nor `https:`")),
     }
+    let uri = next.parse::<Uri>().map_err(|_| lasting("it redirects to what is no URL"))?;
+    if uri.host().is_some() { Ok(next) } else { Err(lasting("it redirects to what is no URL")) }
 }
 
 /// The first byte of `bytes 100-199/200`.
@@ -332,6 +333,10 @@ fn told(error: ureq::Error, proxied: bool) -> Failure {
         InvalidProxyUrl => Failure::new(Kind::Lasting, "the proxy's URL cannot be read"),
         Tls(reason) => Failure::new(Kind::Lasting, reason),
         ureq::Error::Rustls(error) => Failure::new(Kind::Lasting, format!("TLS: {error}")),
+        // So TLS tells of certificates that it does not trust.
+        Io(error) if error.kind() == io::ErrorKind::InvalidData => {
+            Failure::new(Kind::Lasting, format!("TLS: {}", told_io(&error)))
+        }
         Io(error) => Failure::new(Kind::Passing, told_io(&error)),
         other => Failure::new(Kind::Passing, crate::wording::printable(&other.to_string())),
     }

@@ -508,6 +508,26 @@ mod tests {
     }
 
     #[test]
+    fn whatever_is_changed_it_is_read_or_refused() {
+        let good = format!("{}\n{}", stanza("aa", "Depends: b,\n ü\n"), stanza("bb", ""));
+        for at in 0..good.len() {
+            for new in [0, b'\n', b' ', b':', b'/', b'.', 0xff, b'9'] {
+                let mut text = good.clone().into_bytes();
+                text[at] = new;
+                let Ok(index) = Index::parse(text, "s", "Packages") else { continue };
+                for package in index.packages() {
+                    let deb = package.to_deb();
+                    assert!(
+                        is_inside(&deb.path) && deb.size > 0 && is_name(&deb.name) && is_arch(&deb.arch),
+                        "{deb:?}"
+                    );
+                }
+                assert_eq!(Index::parse(index.trimmed(), "s", "trimmed").unwrap().len(), index.len());
+            }
+        }
+    }
+
+    #[test]
     fn a_stanza_has_an_end() {
         let text = stanza("aa", &format!("Depends: {}\n", "b, ".repeat(LARGEST_STANZA / 3)));
         assert!(parse(&text).unwrap_err().message.contains("too large"));

@@ -103,10 +103,7 @@ impl Release {
         // `debian-security` once had `stretch/updates`; it says `stretch` of itself.
         let fits =
             |name: &&str| asked == *name || asked.split_once('/').is_some_and(|(first, _)| first == *name);
-        if asked.ends_with('/')
-            || nameless
-            || named.iter().filter(|name| !name.is_empty()).any(|name| fits(&name))
-        {
+        if asked.ends_with('/') || nameless || named.iter().filter(|name| !name.is_empty()).any(fits) {
             return Ok(());
         }
         let message = format!(
@@ -149,7 +146,7 @@ fn parse_file(line: &str) -> Result<(String, (u64, Digest)), String> {
     let parse = || {
         let digest = words.next()?.parse().ok()?;
         let size = words.next()?.parse().ok()?;
-        let path = words.next()?;
+        let path = words.next()?.trim_start_matches("./");
         (words.next().is_none() && is_inside(path)).then(|| (path.to_string(), (size, digest)))
     };
     let mut parse = parse;
@@ -262,6 +259,7 @@ mod tests {
         assert!(parse_file(&line).is_err());
         assert!(parse_file(&format!("{DIGEST} -1 a")).is_err());
         assert!(parse_file("12 0 a").is_err());
+        assert_eq!(parse_file(&format!("{DIGEST} 0 ./Packages")).unwrap().0, "Packages");
         assert!(Release::parse(text("Label: \u{1b}[31m\n"), "k".into()).is_err());
     }
 

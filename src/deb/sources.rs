@@ -202,7 +202,7 @@ fn read_lines(source: &Arc<fault::Source>, entries: &mut Vec<Entry>) {
         };
         let option = |name: &str| {
             let options = options.split_whitespace().filter_map(|option| option.split_once('='));
-            options.filter(|(key, _)| *key == name).map(|(_, value)| value).last()
+            options.filter(|(key, _)| *key == name).map(|(_, value)| value).next_back()
         };
         let mut words = rest.split_whitespace();
         let (Some(uri), Some(suite)) = (words.next(), words.next()) else { continue };

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::Source;
 use super::download::Lack;
 use super::fetch::{Fetcher, Inner, aside, not_here, pause, suite_path};
+use super::fetch_index::check_arch;
 use super::http::{Failure, Kind, join, shown};
 use super::openpgp::{Keyring, Signed};
 use super::release::Release;
@@ -22,15 +23,23 @@ enum Bytes {
 }
 
 impl Fetcher {
-    /// The Release file of `source`. One that was fetched within the last hour, or at any time when offline, is used
+    /// The Release file of `source`, which must have packages for `arch`. One that was fetched within the last hour, or at any time when offline, is used
     /// again unless `refresh` is set; its signature is checked again.
     ///
     /// # Errors
     ///
     /// Where no mirror has one that is signed by a key of the source's keyring, is of the suite that is asked for, has
     /// not expired, and is not older than the one seen last; or `stop` was set.
-    pub fn release(&self, source: &Source, refresh: bool, stop: &AtomicBool) -> Result<Release, Fault> {
-        self.find_release(source, refresh, stop).map_err(|fault| match &source.place {
+    pub fn release(
+        &self,
+        source: &Source,
+        arch: &str,
+        refresh: bool,
+        stop: &AtomicBool,
+    ) -> Result<Release, Fault> {
+        let found = self.find_release(source, refresh, stop);
+        let found = found.and_then(|release| check_arch(source, &release, arch).map(|()| release));
+        found.map_err(|fault| match &source.place {
             Some(place) => fault.at(place, "of this source"),
             None => fault,
         })
