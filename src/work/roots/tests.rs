@@ -212,7 +212,7 @@ fn trees_and_specials_together_are_the_image() {
     let again = bench.root(&stack, &[0, 2]).expect("a root");
     assert_eq!(again.lowers, root.lowers);
     assert_eq!(bench.world.store.verify_trees(), (2, vec![]));
-    let mut fewer = stack.clone();
+    let mut fewer = stack;
     fewer.layers.truncate(2);
     assert_eq!(bench.root(&fewer, &[0]).expect("a root").lowers, root.lowers[..1], "shared from below");
 }
