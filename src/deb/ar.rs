@@ -74,7 +74,7 @@ fn bad(what: &str) -> io::Error {
 }
 
 #[cfg(test)]
-pub mod tests {
+pub(super) mod tests {
     use std::io::Write;
 
     use super::*;
@@ -83,7 +83,7 @@ pub mod tests {
     pub fn archive(members: &[(&str, &[u8])]) -> Vec<u8> {
         let mut bytes = b"!<arch>\n".to_vec();
         for (name, content) in members {
-            write!(bytes, "{name:<16}{:<12}{:<6}{:<6}{:<8}{:<10}`\n", 0, 0, 0, "100644", content.len())
+            writeln!(bytes, "{name:<16}{:<12}{:<6}{:<6}{:<8}{:<10}`", 0, 0, 0, "100644", content.len())
                 .expect("memory");
             bytes.extend_from_slice(content);
             if content.len() % 2 == 1 {

@@ -39,6 +39,9 @@ impl Control {
                 (false, _) => control.begin(line)?,
             }
         }
+        for (_, value) in &mut control.fields {
+            value.truncate(value.trim_end().len());
+        }
         Ok(control)
     }
 
@@ -125,7 +128,7 @@ impl Control {
         if self.field(name).is_some() {
             return Err(format!("it has the field `{name}` twice"));
         }
-        self.fields.push((name.to_string(), value.trim().to_string()));
+        self.fields.push((name.to_string(), value.trim_start().to_string()));
         Ok(())
     }
 }

@@ -467,3 +467,6 @@ impl<R: Read> Read for Limited<'_, R> {
         Ok(read)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -237,3 +237,6 @@ fn is_same(entry: &Entry, path: &EntryPath, below: &Merged) -> bool {
         && entry.owner == there.owner
         && xattrs.0 == xattrs.1
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,7 +7,8 @@ use super::{Below, Order, Package, merged_usr};
 use crate::layer::EntryPath;
 
 /// The files of dpkg's database (path below the root, content) that say that `packages` are unpacked on top of `below`;
-/// the packages that `order` leaves to dpkg are not among them. The files of one package alone are in its layer.
+/// the packages that `order` leaves to dpkg are not among them. The files of one package alone are in its layer. All
+/// are root's, 0644; directories that are missing on their way are to be made, 0755.
 pub fn database(packages: &[Package], order: &Order, below: &Below) -> BTreeMap<String, String> {
     let placed: Vec<&Package> = order.layers.iter().filter_map(|number| packages.get(*number)).collect();
     let mut files = BTreeMap::new();

@@ -163,7 +163,8 @@ impl Planner<'_> {
         let needed = needed.filter(|need| *need != number && !self.is_settled(*need));
         needed
             .filter(|need| {
-                self.names.closure(self.packages, [*need]).iter().any(|one| self.does_something(*one))
+                let mut closure = self.names.closure(self.packages, [*need]).into_iter();
+                closure.any(|one| one != number && self.does_something(one))
             })
             .collect()
     }
