@@ -8,11 +8,13 @@
 //! that `/etc/subuid` gives; the tar is the same.
 
 mod capture;
+mod console;
 mod programs;
 mod remove;
 mod root;
 mod stage;
 pub(super) mod text;
+mod talk;
 mod top;
 mod within;
 
@@ -29,6 +31,7 @@ use super::tar_script::real;
 use super::wire::{Exit, RootKind, Talk};
 use crate::fault::Fault;
 use crate::layer::EntryPath;
+pub use console::Console;
 pub(super) use stage::inner_stage;
 
 /// Bytes of what programs print that are kept.
