@@ -14,7 +14,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use super::output::Output;
-use super::wire::{Exit, HostRoot, Order, Refusal, RootKind, Word};
+use super::wire::{Exit, Order, Refusal, RootKind, Word};
 use super::{Asked, STAGE, refusal};
 use crate::fault::Fault;
 use crate::wording;
@@ -51,7 +51,7 @@ impl Launcher {
     /// Whether sandboxes can be made here. Makes one and leaves it, which takes a few milliseconds.
     pub fn available(&self) -> Result<(), Fault> {
         let never = AtomicBool::new(false);
-        self.run(RootKind::Host(HostRoot::default()), Watch::probe(&never, &mut |_| {})).map(|_| ())
+        self.run(RootKind::Host(Box::default()), Watch::probe(&never, &mut |_| {})).map(|_| ())
     }
 
     /// Runs what `order` says. Root tries without a user namespace where there is none to be had.
@@ -60,8 +60,8 @@ impl Launcher {
     }
 
     fn run_once(&self, order: &Order, watch: &mut Watch<'_>) -> Result<Ended, Fault> {
-        let output =
-            Output::new(watch.log, watch.log_limit, watch.line).map_err(|error| Fault::io("write", watch.log, &error))?;
+        let output = Output::new(watch.log, watch.log_limit, watch.line)
+            .map_err(|error| Fault::io("write", watch.log, &error))?;
         let end = watch.timeout.and_then(|time| Instant::now().checked_add(time));
         let started = self.start(order, false)?;
         let mut run = Run { started, output, words: Words::default() };

@@ -125,7 +125,8 @@ impl<'a> Exchange<'a> {
             socket.set_nonblocking(true)?;
         }
         let mut piece = vec![0; 16 * 1024];
-        while self.started.socket.is_some() || self.started.reader.is_some() || self.started.errors.is_some() {
+        while self.started.socket.is_some() || self.started.reader.is_some() || self.started.errors.is_some()
+        {
             if stop.load(Ordering::Relaxed) {
                 return Ok(true);
             }
@@ -155,7 +156,8 @@ impl<'a> Exchange<'a> {
             let out = if self.unsaid.is_empty() { PollFlags::empty() } else { PollFlags::OUT };
             descriptors.push((Source::Socket, PollFd::new(socket, PollFlags::IN | out)));
             if self.typing && self.unsaid.is_empty() {
-                descriptors.push((Source::Typed, PollFd::from_borrowed_fd(self.console.input, PollFlags::IN)));
+                descriptors
+                    .push((Source::Typed, PollFd::from_borrowed_fd(self.console.input, PollFlags::IN)));
             }
         }
         descriptors.extend(reader.as_ref().map(|pipe| (Source::Output, PollFd::new(pipe, PollFlags::IN))));
@@ -214,7 +216,9 @@ impl<'a> Exchange<'a> {
                 self.unsaid.drain(..length);
                 Ok(())
             }
-            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => Ok(()),
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
+                Ok(())
+            }
             // It has ended, and says so on its own.
             Err(_) => {
                 self.unsaid.clear();

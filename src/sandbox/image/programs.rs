@@ -225,7 +225,8 @@ fn end_others() -> Vec<String> {
     if nobody_left() {
         return Vec::new();
     }
-    let mut names: Vec<String> = fs::read_dir("/proc").into_iter().flatten().flatten().filter_map(name).collect();
+    let mut names: Vec<String> =
+        fs::read_dir("/proc").into_iter().flatten().flatten().filter_map(name).collect();
     names.sort();
     names.dedup();
     names.truncate(100);

@@ -13,9 +13,9 @@ use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
 
 use super::super::init::ROUND;
+use super::super::kernel;
 use super::super::namespaces::Ear;
 use super::super::wire::{Said, Talk};
-use super::super::kernel;
 use super::programs::Stopped;
 
 /// Bytes that may wait for the program to read them, before no more are taken.
@@ -70,7 +70,8 @@ impl<'a> Line<'a> {
             PollFd::new(ended, PollFlags::IN),
             PollFd::new(self.socket, if listening { PollFlags::IN } else { none }),
         ];
-        descriptors.extend(self.end.as_ref().filter(|_| !wanted.is_empty()).map(|end| PollFd::new(end, wanted)));
+        descriptors
+            .extend(self.end.as_ref().filter(|_| !wanted.is_empty()).map(|end| PollFd::new(end, wanted)));
         match poll(&mut descriptors, Some(&ROUND)) {
             Ok(_) | Err(Errno::INTR) => {}
             Err(_) => return Err(Stopped),
@@ -176,7 +177,8 @@ fn open_terminal(rows: u16, columns: u16) -> io::Result<(File, OwnedFd)> {
     let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
     let end = openat(CWD, "/dev/pts/ptmx", flags, Mode::empty())?;
     unlockpt(&end)?;
-    let inner = ioctl_tiocgptpeer(end.as_fd(), OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)?;
+    let inner =
+        ioctl_tiocgptpeer(end.as_fd(), OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)?;
     tcsetwinsize(&end, window(rows, columns))?;
     Ok((File::from(end), inner))
 }

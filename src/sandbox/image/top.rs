@@ -81,9 +81,7 @@ fn things(run: &ImageRun) -> Result<BTreeMap<EntryPath, Thing<'_>>, Refusal> {
     let mut things = BTreeMap::new();
     things.extend(run.specials.iter().map(|special| (special.path.clone(), Thing::Special(special))));
     for given in &run.passing {
-        let folder = |thing: &Thing<'_>| {
-            matches!(thing, Thing::Special(special) if special.kind == SpecialKind::Directory)
-        };
+        let folder = |thing: &Thing<'_>| matches!(thing, Thing::Special(special) if special.kind == SpecialKind::Directory);
         if things.get(&given.path).is_some_and(folder) {
             return Err(Refusal::asked(format!("show `/{}`", given.path), "the image has a directory there"));
         }
@@ -209,9 +207,8 @@ impl Maker<'_> {
     /// From the innermost outwards, although the order does not matter: a time is no change of what is around.
     fn set_times(self) -> Result<(), Refusal> {
         for (path, times) in self.times.iter().rev() {
-            let set = within::open(self.top, path.as_bytes(), within::FOLDER).and_then(|folder| {
-                Ok(utimensat(&folder, ".", times, AtFlags::SYMLINK_NOFOLLOW)?)
-            });
+            let set = within::open(self.top, path.as_bytes(), within::FOLDER)
+                .and_then(|folder| Ok(utimensat(&folder, ".", times, AtFlags::SYMLINK_NOFOLLOW)?));
             refused(path, set)?;
         }
         Ok(())
