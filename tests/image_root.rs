@@ -269,10 +269,8 @@ fn what_plain_folders_cannot_hold_is_there() {
     let file = |offset, size| SpecialKind::File { file: image.path("spool"), offset, size };
     let mut ping = special("usr/bin/ping", file(19, 4), 0o755, (0, 0));
     let capability = [1, 0, 0, 2, 0, 0x20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0].to_vec();
-    ping.xattrs = vec![
-        (b"security.capability".to_vec(), capability),
-        (b"user.note".to_vec(), b"\0\xffx".to_vec()),
-    ];
+    ping.xattrs =
+        vec![(b"security.capability".to_vec(), capability), (b"user.note".to_vec(), b"\0\xffx".to_vec())];
     image.run.specials = vec![
         ping,
         special("usr/bin/su", file(4, 11), 0o4755, (0, 0)),
@@ -608,9 +606,9 @@ fn with_the_network_comes_nothing_else_of_the_host() {
     use std::os::linux::net::SocketAddrExt;
     use std::os::unix::net::{SocketAddr, UnixListener};
     let name = format!("imgbuild-test-{}", std::process::id());
-    let perl = "use Socket; socket(my $s, PF_UNIX, SOCK_STREAM, 0); exit !connect($s, sockaddr_un(qq(\\0$ENV{NAME})))";
-    let script =
-        format!("/usr/bin/perl -e 1; ! /usr/bin/perl -e '{perl}'; /bin/busybox nc -w 5 127.0.0.1 $PORT");
+    let perl = "use Socket; socket(my $s, PF_UNIX, SOCK_STREAM, 0);
+        connect($s, sockaddr_un(qq(\\0$ENV{NAME}))) and exit 2; exit($! == 1 ? 0 : 3)";
+    let script = format!("/usr/bin/perl -e '{perl}'; /bin/busybox nc -w 5 127.0.0.1 $PORT");
     let Some(mut image) = Image::new(&script) else { return };
     if !Path::new("/usr/bin/perl").exists() || !landlock_can() {
         return skip("this machine lacks perl, or Linux 6.12 with Landlock").unwrap_or_default();

@@ -41,8 +41,12 @@ pub(super) fn open_files(run: &ImageRun) -> Result<Files, Refusal> {
 pub(super) fn fill(run: &ImageRun, top: &OwnedFd, lowers: &[OwnedFd], files: &Files) -> Result<(), Refusal> {
     let mut maker = Maker { run, top, lowers, files, times: Vec::new(), buffer: vec![0; 256 * 1024] };
     let things = things(run)?;
+    let is_link =
+        |thing: &Thing<'_>| matches!(thing, Thing::Special(Special { kind: SpecialKind::Hardlink(_), .. }));
     let mut parent: Option<(EntryPath, OwnedFd)> = None;
-    for (path, thing) in &things {
+    // Other names last, whatever the order of the paths.
+    let (links, others): (Vec<_>, Vec<_>) = things.iter().partition(|(_, thing)| is_link(thing));
+    for (path, thing) in others.into_iter().chain(links) {
         let Some(outer) = path.parent() else { continue };
         let folder = match parent.take() {
             Some((known, folder)) if known == outer => folder,
@@ -222,6 +226,8 @@ fn create(folder: &OwnedFd, name: &[u8]) -> io::Result<File> {
 
 fn passing(folder: &OwnedFd, name: &[u8], mode: u32, bytes: &[u8]) -> io::Result<()> {
     create(folder, name)?.write_all(bytes)?;
+    // A directory can give its group to what is made in it.
+    chownat(folder, name, Some(Uid::ROOT), Some(Gid::ROOT), AtFlags::SYMLINK_NOFOLLOW)?;
     Ok(chmodat(folder, name, Mode::from_raw_mode(mode & 0o7777), AtFlags::empty())?)
 }
 
