@@ -1,11 +1,13 @@
 //! The calls to the kernel that have no safe wrapper.
 //!
-//! Knows nothing of sandboxes. All but [`seal`] are only right in a process with a single thread, which the stages of
+//! Knows nothing of sandboxes. All but [`seal`] and [`own_terminal`] are only right in a process with a single thread, which the stages of
 //! a sandbox are: they begin in `main`, before any thread is made.
 
 use std::ffi::c_int;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
 
 use rustix::mount::MountAttrFlags;
 use rustix::process::Pid;
@@ -56,6 +58,43 @@ pub(super) fn leave_keyring() -> io::Result<()> {
 pub(super) fn kill_all_others() -> io::Result<()> {
     // SAFETY: two numbers; nothing of this process is touched.
     let done = unsafe { libc::kill(-1, libc::SIGKILL) };
+    if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Has a program start in a session of its own, whose terminal is its standard input.
+pub(super) fn own_terminal(command: &mut Command) {
+    let take = || {
+        rustix::process::setsid()?;
+        rustix::process::ioctl_tiocsctty(rustix::stdio::stdin())?;
+        Ok(())
+    };
+    // SAFETY: what runs between fork and exec are two calls to the kernel, which take no lock and no memory.
+    unsafe { command.pre_exec(take) };
+}
+
+/// Keeps this process and all that it starts from sockets with abstract names (unix(7)) that others have made: these
+/// belong to the network namespace and not to any root. See landlock(7), `LANDLOCK_SCOPE_ABSTRACT_UNIX_SOCKET`.
+pub(super) fn forbid_abstract_sockets() -> io::Result<()> {
+    /// `struct landlock_ruleset_attr`, as of version 6.
+    #[repr(C)]
+    struct Rules {
+        files: u64,
+        network: u64,
+        scoped: u64,
+    }
+    let rules = Rules { files: 0, network: 0, scoped: 1 };
+    // SAFETY: the rules are as long as we say and outlive the call, which gives a new descriptor.
+    let made = unsafe {
+        libc::syscall(libc::SYS_landlock_create_ruleset, &raw const rules, size_of::<Rules>(), 0 as c_int)
+    };
+    let Ok(made) = c_int::try_from(made) else { return Err(io::ErrorKind::InvalidData.into()) };
+    if made < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: nobody else has the descriptor.
+    let made = unsafe { OwnedFd::from_raw_fd(made) };
+    // SAFETY: two numbers.
+    let done = unsafe { libc::syscall(libc::SYS_landlock_restrict_self, made.as_raw_fd(), 0 as c_int) };
     if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 

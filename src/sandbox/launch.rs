@@ -14,13 +14,13 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use super::output::Output;
-use super::wire::{Exit, HostRoot, Order, Refusal, RootKind, Word};
+use super::wire::{Exit, Order, Refusal, RootKind, Word};
 use super::{Asked, STAGE, refusal};
 use crate::fault::Fault;
 use crate::wording;
 
 /// How soon an interruption is noticed.
-const ROUND: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
+pub(super) const ROUND: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
 /// How long a sandbox may take to end after it was told to, before it is killed from outside.
 const GRACE: Timespec = Timespec { tv_sec: 5, tv_nsec: 0 };
 /// How long a sandbox with nothing in it may take.
@@ -51,40 +51,36 @@ impl Launcher {
     /// Whether sandboxes can be made here. Makes one and leaves it, which takes a few milliseconds.
     pub fn available(&self) -> Result<(), Fault> {
         let never = AtomicBool::new(false);
-        self.run(RootKind::Host(HostRoot::default()), Watch::probe(&never, &mut |_| {})).map(|_| ())
+        self.run(RootKind::Host(Box::default()), Watch::probe(&never, &mut |_| {})).map(|_| ())
     }
 
     /// Runs what `order` says. Root tries without a user namespace where there is none to be had.
     pub(super) fn run(&self, root: RootKind, mut watch: Watch<'_>) -> Result<Ended, Fault> {
-        let mut order = Order { own_users: true, root };
-        let first = self.run_once(&order, &mut watch)?;
-        let Some(refused) = first.refused else { return Ok(first) };
-        if refused.asked || !rustix::process::geteuid().is_root() {
-            return Err(refusal::fault(&refused));
-        }
-        order.own_users = false;
-        let second = self.run_once(&order, &mut watch)?;
-        match second.refused {
-            None => Ok(second),
-            Some(second) if second.asked => Err(refusal::fault(&second)),
-            Some(_) => Err(refusal::fault(&refused)),
-        }
+        with_or_without_users(root, |order| self.run_once(order, &mut watch))
     }
 
     fn run_once(&self, order: &Order, watch: &mut Watch<'_>) -> Result<Ended, Fault> {
-        let output =
-            Output::new(watch.log, watch.log_limit, watch.line).map_err(|error| Fault::io("write", watch.log, &error))?;
+        let output = Output::new(watch.log, watch.log_limit, watch.line)
+            .map_err(|error| Fault::io("write", watch.log, &error))?;
         let end = watch.timeout.and_then(|time| Instant::now().checked_add(time));
-        let started = self.start(order).map_err(|error| cannot_start(&error))?;
-        let mut run =
-            Run { started, output, words: Vec::new(), seen: HashSet::new(), ended: Ended::default() };
+        let started = self.start(order, false)?;
+        let mut run = Run { started, output, words: Words::default() };
         let stopped = run.listen(watch.stop, end).map_err(|error| lost(&error));
         run.finish(stopped?, watch.log, watch.timeout)
     }
 
-    fn start(&self, order: &Order) -> io::Result<Started> {
+    /// Starts the outer stage; what programs say on standard error comes with the rest, or `apart`.
+    pub(super) fn start(&self, order: &Order, apart: bool) -> Result<Started, Fault> {
+        self.spawn(order, apart).map_err(|error| cannot_start(&error))
+    }
+
+    fn spawn(&self, order: &Order, apart: bool) -> io::Result<Started> {
         let (socket, inner) = UnixStream::pair()?;
         let (reader, writer) = io::pipe()?;
+        let (errors, errors_writer) = match apart {
+            true => io::pipe().map(|(errors, writer)| (Some(errors), writer))?,
+            false => (None, writer.try_clone()?),
+        };
         let child = Command::new(&self.program)
             .arg0("imgbuild")
             .arg(STAGE)
@@ -93,13 +89,33 @@ impl Launcher {
             // An interrupt from the terminal is for imgbuild, which ends its sandboxes in order.
             .process_group(0)
             .stdin(OwnedFd::from(inner))
-            .stdout(writer.try_clone()?)
-            .stderr(writer)
+            .stdout(writer)
+            .stderr(errors_writer)
             .spawn()?;
-        let mut started = Started { child, socket: Some(socket), reader: Some(reader) };
+        let mut started = Started { child, socket: Some(socket), reader: Some(reader), errors };
         // A stage that has ended has said why, which is better than that it did not listen.
         let _ = started.order(order);
         Ok(started)
+    }
+}
+
+/// Does `once` with a user namespace, and for root, where there is none to be had, without.
+pub(super) fn with_or_without_users(
+    root: RootKind,
+    mut once: impl FnMut(&Order) -> Result<Ended, Fault>,
+) -> Result<Ended, Fault> {
+    let mut order = Order { own_users: true, root };
+    let first = once(&order)?;
+    let Some(refused) = first.refused else { return Ok(first) };
+    if refused.asked || !rustix::process::geteuid().is_root() {
+        return Err(refusal::fault(&refused));
+    }
+    order.own_users = false;
+    let second = once(&order)?;
+    match second.refused {
+        None => Ok(second),
+        Some(second) if second.asked => Err(refusal::fault(&second)),
+        Some(_) => Err(refusal::fault(&refused)),
     }
 }
 
@@ -146,6 +162,58 @@ pub(super) struct Ended {
     refused: Option<Refusal>,
 }
 
+impl Ended {
+    /// Whether the sandbox said how it ended; otherwise something killed it.
+    pub fn is_told(&self) -> bool {
+        self.exit.is_some() || self.not_started.is_some() || self.refused.is_some()
+    }
+}
+
+/// What was heard from a sandbox so far.
+#[derive(Default)]
+pub(super) struct Words {
+    bytes: Vec<u8>,
+    seen: HashSet<Word>,
+    /// What it amounts to.
+    pub ended: Ended,
+}
+
+impl Words {
+    /// Hears the next piece of what is said on the socket; false if nothing more will be.
+    pub fn hear(&mut self, mut socket: &UnixStream, piece: &mut [u8]) -> io::Result<bool> {
+        match socket.read(piece) {
+            Ok(0) => return Ok(false),
+            Ok(length) => self.bytes.extend_from_slice(piece.get(..length).unwrap_or_default()),
+            Err(error) if matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::WouldBlock) => {}
+            // The outer stage ended without reading its order.
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => return Ok(false),
+            Err(error) => return Err(error),
+        }
+        while let Some(end) = self.bytes.iter().position(|byte| *byte == b'\n') {
+            let line: Vec<u8> = self.bytes.drain(..=end).collect();
+            self.note(serde_json::from_slice(&line)?);
+        }
+        Ok(true)
+    }
+
+    fn note(&mut self, word: Word) {
+        if !self.seen.insert(word.clone()) {
+            return;
+        }
+        let ended = &mut self.ended;
+        match word {
+            Word::Refused(refused) => ended.refused = Some(refused),
+            Word::NotStarted { reason } => ended.not_started = Some(reason),
+            Word::Ended(exit) => ended.exit = Some(exit),
+            Word::Called(_, exit) => ended.exits.push(exit),
+            Word::Left(names) => ended.left = names,
+            Word::Unfit(what) => ended.unfit = Some(what),
+            Word::Asked(asked) => ended.asked.push(asked),
+            Word::Missing(what) => ended.missing.push(what),
+        }
+    }
+}
+
 /// Says a word (or an order) on a socket.
 pub(super) fn say(mut socket: &UnixStream, word: &impl serde::Serialize) -> io::Result<()> {
     let mut line = serde_json::to_vec(word)?;
@@ -154,10 +222,14 @@ pub(super) fn say(mut socket: &UnixStream, word: &impl serde::Serialize) -> io::
 }
 
 /// The outer stage, with the ends of what connects us; an end that was closed from inside is gone.
-struct Started {
+pub(super) struct Started {
     child: Child,
-    socket: Option<UnixStream>,
-    reader: Option<PipeReader>,
+    /// Where we speak and hear [`Word`]s.
+    pub socket: Option<UnixStream>,
+    /// What programs print.
+    pub reader: Option<PipeReader>,
+    /// What they print on standard error, where that is apart.
+    pub errors: Option<PipeReader>,
 }
 
 impl Started {
@@ -194,9 +266,7 @@ enum Stopped {
 struct Run<'a> {
     started: Started,
     output: Output<'a>,
-    words: Vec<u8>,
-    seen: HashSet<Word>,
-    ended: Ended,
+    words: Words,
 }
 
 impl Run<'_> {
@@ -248,55 +318,27 @@ impl Run<'_> {
     }
 
     fn hear(&mut self, piece: &mut [u8]) -> io::Result<()> {
-        let Some(socket) = &mut self.started.socket else { return Ok(()) };
-        match socket.read(piece) {
-            Ok(0) => self.started.socket = None,
-            Ok(length) => self.words.extend_from_slice(piece.get(..length).unwrap_or_default()),
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            // The outer stage ended without reading its order.
-            Err(error) if error.kind() == ErrorKind::ConnectionReset => self.started.socket = None,
-            Err(error) => return Err(error),
-        }
-        while let Some(end) = self.words.iter().position(|byte| *byte == b'\n') {
-            let line: Vec<u8> = self.words.drain(..=end).collect();
-            self.note(serde_json::from_slice(&line)?);
+        let Some(socket) = &self.started.socket else { return Ok(()) };
+        if !self.words.hear(socket, piece)? {
+            self.started.socket = None;
         }
         Ok(())
     }
 
-    fn note(&mut self, word: Word) {
-        if !self.seen.insert(word.clone()) {
-            return;
-        }
-        let ended = &mut self.ended;
-        match word {
-            Word::Refused(refused) => ended.refused = Some(refused),
-            Word::NotStarted { reason } => ended.not_started = Some(reason),
-            Word::Ended(exit) => ended.exit = Some(exit),
-            Word::Called(_, exit) => ended.exits.push(exit),
-            Word::Left(names) => ended.left = names,
-            Word::Unfit(what) => ended.unfit = Some(what),
-            Word::Asked(asked) => ended.asked.push(asked),
-            Word::Missing(what) => ended.missing.push(what),
-        }
-    }
-
     fn finish(self, stopped: Option<Stopped>, log: &Path, limit: Option<Duration>) -> Result<Ended, Fault> {
-        let Run { started, output, mut ended, .. } = self;
+        let Run { started, output, words } = self;
         drop(started);
+        let mut ended = words.ended;
         ended.tail = output.finish().map_err(|error| Fault::io("write", log, &error))?;
         let fault = match stopped {
-            Some(Stopped::Interrupted) => Fault::build("sandbox/interrupted", "interrupted"),
+            Some(Stopped::Interrupted) => interrupted(),
             Some(Stopped::TimeOut) => {
                 let limit = limit.unwrap_or_default();
                 let message = format!("it took longer than {}", wording::duration(limit.as_secs_f64()));
                 Fault::build("sandbox/timeout", message).help("allow it more time, or see what it waits for")
             }
-            None if ended.exit.is_some() || ended.not_started.is_some() || ended.refused.is_some() => {
-                return Ok(ended);
-            }
-            None => Fault::machine("sandbox/died", "the sandbox was killed from outside")
-                .help("see whether this machine ran out of memory (`dmesg`)"),
+            None if ended.is_told() => return Ok(ended),
+            None => died(),
         };
         Err(Fault { output: ended.tail, ..fault })
     }
@@ -308,7 +350,19 @@ fn cannot_start(error: &io::Error) -> Fault {
         .help("see the limits of this user (`ulimit -a`) and the memory that is left")
 }
 
-fn lost(error: &io::Error) -> Fault {
+/// Somebody set `stop`.
+pub(super) fn interrupted() -> Fault {
+    Fault::build("sandbox/interrupted", "interrupted")
+}
+
+/// The sandbox ended without a word.
+pub(super) fn died() -> Fault {
+    Fault::machine("sandbox/died", "the sandbox was killed from outside")
+        .help("see whether this machine ran out of memory (`dmesg`)")
+}
+
+/// The sandbox cannot be listened to.
+pub(super) fn lost(error: &io::Error) -> Fault {
     let message = format!("cannot follow what runs in a sandbox: {}", crate::fault::reason(error));
     Fault::machine("sandbox/lost", message).help("see whether there is space for the log")
 }

@@ -91,7 +91,8 @@ pub(super) fn clone_sealed(folder: impl AsFd, path: impl Arg) -> io::Result<Owne
     Ok(clone)
 }
 
-pub(super) const HARMLESS: MountAttrFlags = MountAttrFlags::MOUNT_ATTR_NOSUID.union(MountAttrFlags::MOUNT_ATTR_NODEV);
+pub(super) const HARMLESS: MountAttrFlags =
+    MountAttrFlags::MOUNT_ATTR_NOSUID.union(MountAttrFlags::MOUNT_ATTR_NODEV);
 pub(super) const READ_ONLY: MountAttrFlags = HARMLESS.union(MountAttrFlags::MOUNT_ATTR_RDONLY);
 
 pub(super) fn clone_tree(folder: impl AsFd, path: impl Arg) -> io::Result<OwnedFd> {

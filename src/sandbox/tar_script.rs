@@ -67,9 +67,8 @@ impl Launcher {
         line: &mut dyn FnMut(&str),
     ) -> Result<TarRun, Fault> {
         let order = order(script)?;
-        let watch =
-            Watch { log: &script.log, log_limit: MOST_LOG, timeout: script.timeout, stop, line };
-        let run = self.run(RootKind::Host(order), watch).and_then(|ended| judge(script, ended));
+        let watch = Watch { log: &script.log, log_limit: MOST_LOG, timeout: script.timeout, stop, line };
+        let run = self.run(RootKind::Host(Box::new(order)), watch).and_then(|ended| judge(script, ended));
         let kept = run.is_ok().then_some(TAR);
         let emptied =
             clear::empty(&script.stage, kept).map_err(|error| Fault::io("empty", &script.stage, &error));

@@ -28,7 +28,7 @@ pub(super) struct Order {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum RootKind {
     /// One of the host's programs.
-    Host(HostRoot),
+    Host(Box<HostRoot>),
     /// An image's own.
     Image(Box<ImageRun>, Talk),
 }

@@ -19,9 +19,9 @@ use super::{ImageRun, within};
 use crate::key::Digest;
 use crate::lang::Owner;
 use crate::lang::value::Id;
+use crate::layer::EntryPath;
 use crate::layer::entry::{Entry, Kind};
 use crate::layer::header::{END, header, padding};
-use crate::layer::EntryPath;
 
 /// Bytes that files may seem to have more than they take.
 const MOST_HOLES: u64 = 4 << 30;
@@ -46,7 +46,9 @@ pub(super) fn capture(run: &ImageRun, upper: &OwnedFd, file: File) -> Result<(),
     let folder = writer.open_folder(upper, b".").map_err(|error| told(&EntryPath::root(), &error))?;
     writer.root(run, &folder)?;
     writer.folder(&folder, &EntryPath::root(), 0)?;
-    writer.finish().map_err(|error| format!("cannot write what was changed: {}", crate::fault::reason(&error)))
+    writer
+        .finish()
+        .map_err(|error| format!("cannot write what was changed: {}", crate::fault::reason(&error)))
 }
 
 fn told(path: &EntryPath, error: &io::Error) -> String {
@@ -72,11 +74,8 @@ impl Writer {
     /// The image's root is told of where programs changed it.
     fn root(&mut self, run: &ImageRun, folder: &OwnedFd) -> Result<(), String> {
         let root = EntryPath::root();
-        let take = || -> io::Result<(Stat, Vec<(Vec<u8>, Vec<u8>)>)> {
-            fchdir(folder)?;
-            Ok((fstat(folder)?, Vec::new()))
-        };
-        let (found, _) = take().map_err(|error| told(&root, &error))?;
+        let found = fstat(folder).map_err(|error| told(&root, &error.into()))?;
+        fchdir(folder).map_err(|error| told(&root, &error.into()))?;
         let xattrs = self.xattrs(b".").map_err(|error| told(&root, &error))?;
         let entry = self.entry(root.clone(), Kind::Directory, &found, xattrs.kept);
         let special = run.specials.iter().rfind(|special| special.path.is_root());
@@ -188,7 +187,15 @@ impl Writer {
     fn entry(&self, path: EntryPath, kind: Kind, found: &Stat, xattrs: Vec<(Vec<u8>, Vec<u8>)>) -> Entry {
         let owner = Owner { user: Id::Number(found.st_uid), group: Id::Number(found.st_gid) };
         let mode = found.st_mode & 0o7777;
-        Entry { path, kind, mode, owner, mtime: found.st_mtime.clamp(0, self.epoch.max(0)), xattrs, weak: false }
+        Entry {
+            path,
+            kind,
+            mode,
+            owner,
+            mtime: found.st_mtime.clamp(0, self.epoch.max(0)),
+            xattrs,
+            weak: false,
+        }
     }
 
     fn content(&mut self, from: OwnedFd, size: u64) -> io::Result<()> {

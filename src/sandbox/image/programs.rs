@@ -26,6 +26,7 @@ use super::super::kernel;
 use super::super::launch::say;
 use super::super::namespaces::Ear;
 use super::super::wire::{Exit, Refusal, Talk, Word};
+use super::talk::Line;
 use super::{Call, ImageRun};
 
 /// imgbuild wants no more, or is gone.
@@ -70,6 +71,10 @@ impl<'a> Programs<'a> {
         ear: Ear,
     ) -> Result<Programs<'a>, Refusal> {
         Refusal::of("give up privileges", give_up_privileges(own_users))?;
+        if run.network {
+            // A kernel without this (before 6.12) shows what the host's programs offer under such names.
+            let _ = kernel::forbid_abstract_sockets();
+        }
         Ok(Programs { run, talk, socket, ear })
     }
 
@@ -77,7 +82,7 @@ impl<'a> Programs<'a> {
     pub fn run_all(&mut self) -> Result<bool, Stopped> {
         let mut well = true;
         for (number, call) in self.run.commands.iter().enumerate() {
-            let exit = self.run_one(call)?;
+            let exit = self.run_one(call, number + 1 == self.run.commands.len())?;
             say(self.socket, &Word::Called(number, exit)).map_err(|_| Stopped)?;
             if call.must_succeed && exit != Exit::Code(0) {
                 well = false;
@@ -93,9 +98,11 @@ impl<'a> Programs<'a> {
         Ok(well)
     }
 
-    fn run_one(&mut self, call: &Call) -> Result<Exit, Stopped> {
-        match self.start(call) {
-            Ok(started) => self.wait_for(started),
+    fn run_one(&mut self, call: &Call, last: bool) -> Result<Exit, Stopped> {
+        let talk = if last { self.talk } else { Talk::No };
+        match self.start(call, talk) {
+            Ok((started, None)) => self.wait_for(started),
+            Ok((started, Some(line))) => talk_with(started, line),
             Err(error) => {
                 // Where what the programs say goes, in place of what this one would have said.
                 let _ = writeln!(
@@ -109,7 +116,7 @@ impl<'a> Programs<'a> {
         }
     }
 
-    fn start(&self, call: &Call) -> io::Result<Pid> {
+    fn start(&self, call: &Call, talk: Talk) -> io::Result<(Pid, Option<Line<'a>>)> {
         let mut environment: BTreeMap<&String, &String> = self.run.environment.iter().collect();
         environment.extend(&call.environment);
         let stdin = match &call.stdin {
@@ -117,27 +124,28 @@ impl<'a> Programs<'a> {
             None => Stdio::null(),
         };
         let folder = if call.folder.is_empty() { "/" } else { &call.folder };
-        let child = Command::new(&call.program)
-            .args(&call.arguments)
-            .env_clear()
-            .envs(environment)
-            .current_dir(folder)
-            .process_group(0)
-            .stdin(stdin)
-            .spawn()?;
-        Ok(Pid::from_child(&child))
+        let mut command = Command::new(&call.program);
+        command.args(&call.arguments).env_clear().envs(environment).current_dir(folder).stdin(stdin);
+        let line = match talk {
+            Talk::No => None,
+            _ => Some(Line::connect(talk, &mut command, self.socket, &self.ear)?),
+        };
+        if !matches!(talk, Talk::Terminal(..)) {
+            command.process_group(0);
+        }
+        Ok((Pid::from_child(&command.spawn()?), line))
     }
 
     /// Waits for one, and collects all others that end meanwhile.
     fn wait_for(&mut self, pid: Pid) -> Result<Exit, Stopped> {
         let ended = pidfd_open(pid, PidfdFlags::empty()).map_err(|_| Stopped)?;
         loop {
-            while let Ok(Some((ended, status))) = wait(WaitOptions::NOHANG) {
-                if let (true, Some(exit)) = (ended == pid, how(status)) {
-                    return Ok(exit);
-                }
+            if let Some(exit) = collect(pid) {
+                return Ok(exit);
             }
-            let mut descriptors = [PollFd::new(self.socket, PollFlags::IN), PollFd::new(&ended, PollFlags::IN)];
+            // What may be typed meanwhile is for the last program; only the end of the socket counts.
+            let mut descriptors =
+                [PollFd::new(self.socket, PollFlags::empty()), PollFd::new(&ended, PollFlags::IN)];
             match poll(&mut descriptors, Some(&ROUND)) {
                 Ok(_) | Err(Errno::INTR) => {}
                 Err(_) => return Err(Stopped),
@@ -147,6 +155,27 @@ impl<'a> Programs<'a> {
             }
         }
     }
+}
+
+fn talk_with(pid: Pid, mut line: Line<'_>) -> Result<Exit, Stopped> {
+    let ended = pidfd_open(pid, PidfdFlags::empty()).map_err(|_| Stopped)?;
+    loop {
+        if let Some(exit) = collect(pid) {
+            line.finish()?;
+            return Ok(exit);
+        }
+        line.carry(&ended)?;
+    }
+}
+
+/// Collects all that ended; says how `pid` did, if it is among them.
+fn collect(pid: Pid) -> Option<Exit> {
+    while let Ok(Some((ended, status))) = wait(WaitOptions::NOHANG) {
+        if let (true, Some(exit)) = (ended == pid, how(status)) {
+            return Some(exit);
+        }
+    }
+    None
 }
 
 /// A nameless file that holds `bytes`.
@@ -196,7 +225,8 @@ fn end_others() -> Vec<String> {
     if nobody_left() {
         return Vec::new();
     }
-    let mut names: Vec<String> = fs::read_dir("/proc").into_iter().flatten().flatten().filter_map(name).collect();
+    let mut names: Vec<String> =
+        fs::read_dir("/proc").into_iter().flatten().flatten().filter_map(name).collect();
     names.sort();
     names.dedup();
     names.truncate(100);

@@ -17,7 +17,9 @@ const DEPTH: usize = 2048;
 pub(super) fn remove(root: &OwnedFd, removal: &Removal) -> io::Result<()> {
     let Some(parent) = removal.path.parent() else { return Err(Errno::INVAL.into()) };
     let folder = match within::open_as_root(root, parent.as_bytes(), FOLDER) {
-        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => return Ok(()),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            return Ok(());
+        }
         opened => opened?,
     };
     let pattern = removal.path.name();
@@ -84,7 +86,14 @@ mod tests {
 
     #[test]
     fn a_star_is_any_bytes() {
-        let yes = [("a.log", "a.log"), ("*.log", "a.log"), ("*", "x"), ("a*b*c", "aXbYbc"), ("a*", "a"), ("**b", "ab")];
+        let yes = [
+            ("a.log", "a.log"),
+            ("*.log", "a.log"),
+            ("*", "x"),
+            ("a*b*c", "aXbYbc"),
+            ("a*", "a"),
+            ("**b", "ab"),
+        ];
         let no = [("a.log", "a.logs"), ("*.log", "a.log.1"), ("a*b*c", "acb"), ("ab*ba", "aba")];
         assert!(yes.iter().all(|(pattern, name)| matches(pattern.as_bytes(), name.as_bytes())));
         assert!(no.iter().all(|(pattern, name)| !matches(pattern.as_bytes(), name.as_bytes())));

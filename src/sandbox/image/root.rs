@@ -14,7 +14,8 @@ use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, fstat, mkdirat, openat, s
 use rustix::io::Errno;
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MountPropagationFlags, MoveMountFlags,
-    fsconfig_create, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, mount, mount_change, move_mount,
+    fsconfig_create, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, mount, mount_change,
+    move_mount,
 };
 use rustix::process::chdir;
 
@@ -90,7 +91,8 @@ impl Parts {
             Refusal::of(format!("open `{}`", path.display()), opened)
         };
         let shown = |shown: &super::Shown| {
-            let clone = Refusal::of(format!("show `{}`", shown.host.display()), clone_sealed(CWD, &shown.host));
+            let clone =
+                Refusal::of(format!("show `{}`", shown.host.display()), clone_sealed(CWD, &shown.host));
             Ok((shown.at.clone(), clone?))
         };
         let capture = |path: &std::path::PathBuf| {
@@ -319,7 +321,9 @@ fn no_place(error: &io::Error) -> String {
 fn attach_bytes(merged: &OwnedFd, path: &[u8], clone: impl AsFd) -> io::Result<()> {
     let target = within::open(merged, path, OFlags::PATH)?;
     let folder = |fd: &OwnedFd| Ok::<_, Errno>(FileType::from_raw_mode(fstat(fd)?.st_mode));
-    if folder(&target)? != FileType::from_raw_mode(fstat(&clone)?.st_mode) && folder(&target)? == FileType::Symlink {
+    if folder(&target)? != FileType::from_raw_mode(fstat(&clone)?.st_mode)
+        && folder(&target)? == FileType::Symlink
+    {
         return Err(Errno::LOOP.into());
     }
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;

@@ -7,7 +7,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, fchmod, openat, unlinkat};
+use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Uid, fchmod, fchown, openat, unlinkat};
 use rustix::io::Errno;
 use rustix::net::netlink::SocketAddrNetlink;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, sendto, socket_with};
@@ -80,6 +80,8 @@ fn write_file(merged: &OwnedFd, given: &Given) -> io::Result<()> {
     let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
     let mut file = File::from(openat(&folder, name, flags, Mode::RUSR | Mode::WUSR)?);
     file.write_all(&given.bytes)?;
+    // A directory can give its group to what is made in it.
+    fchown(&file, Some(Uid::ROOT), Some(Gid::ROOT))?;
     Ok(fchmod(&file, Mode::from_raw_mode(given.mode & 0o7777))?)
 }
 

@@ -44,12 +44,14 @@ pub(in crate::sandbox) mod path {
 pub(in crate::sandbox) mod pairs {
     use super::*;
 
+    type Pairs = Vec<(Vec<u8>, Vec<u8>)>;
+
     pub fn serialize<S: Serializer>(pairs: &[(Vec<u8>, Vec<u8>)], to: S) -> Result<S::Ok, S::Error> {
         let pairs: Vec<_> = pairs.iter().map(|(name, value)| (to_text(name), to_text(value))).collect();
         pairs.serialize(to)
     }
 
-    pub fn deserialize<'a, D: Deserializer<'a>>(from: D) -> Result<Vec<(Vec<u8>, Vec<u8>)>, D::Error> {
+    pub fn deserialize<'a, D: Deserializer<'a>>(from: D) -> Result<Pairs, D::Error> {
         let pairs = Vec::<(String, String)>::deserialize(from)?;
         pairs.iter().map(|(name, value)| Ok((to_bytes(name)?, to_bytes(value)?))).collect()
     }

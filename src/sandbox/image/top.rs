@@ -41,8 +41,12 @@ pub(super) fn open_files(run: &ImageRun) -> Result<Files, Refusal> {
 pub(super) fn fill(run: &ImageRun, top: &OwnedFd, lowers: &[OwnedFd], files: &Files) -> Result<(), Refusal> {
     let mut maker = Maker { run, top, lowers, files, times: Vec::new(), buffer: vec![0; 256 * 1024] };
     let things = things(run)?;
+    let is_link =
+        |thing: &Thing<'_>| matches!(thing, Thing::Special(Special { kind: SpecialKind::Hardlink(_), .. }));
     let mut parent: Option<(EntryPath, OwnedFd)> = None;
-    for (path, thing) in &things {
+    // Other names last, whatever the order of the paths.
+    let (links, others): (Vec<_>, Vec<_>) = things.iter().partition(|(_, thing)| is_link(thing));
+    for (path, thing) in others.into_iter().chain(links) {
         let Some(outer) = path.parent() else { continue };
         let folder = match parent.take() {
             Some((known, folder)) if known == outer => folder,
@@ -81,9 +85,7 @@ fn things(run: &ImageRun) -> Result<BTreeMap<EntryPath, Thing<'_>>, Refusal> {
     let mut things = BTreeMap::new();
     things.extend(run.specials.iter().map(|special| (special.path.clone(), Thing::Special(special))));
     for given in &run.passing {
-        let folder = |thing: &Thing<'_>| {
-            matches!(thing, Thing::Special(special) if special.kind == SpecialKind::Directory)
-        };
+        let folder = |thing: &Thing<'_>| matches!(thing, Thing::Special(special) if special.kind == SpecialKind::Directory);
         if things.get(&given.path).is_some_and(folder) {
             return Err(Refusal::asked(format!("show `/{}`", given.path), "the image has a directory there"));
         }
@@ -209,9 +211,8 @@ impl Maker<'_> {
     /// From the innermost outwards, although the order does not matter: a time is no change of what is around.
     fn set_times(self) -> Result<(), Refusal> {
         for (path, times) in self.times.iter().rev() {
-            let set = within::open(self.top, path.as_bytes(), within::FOLDER).and_then(|folder| {
-                Ok(utimensat(&folder, ".", times, AtFlags::SYMLINK_NOFOLLOW)?)
-            });
+            let set = within::open(self.top, path.as_bytes(), within::FOLDER)
+                .and_then(|folder| Ok(utimensat(&folder, ".", times, AtFlags::SYMLINK_NOFOLLOW)?));
             refused(path, set)?;
         }
         Ok(())
@@ -225,6 +226,8 @@ fn create(folder: &OwnedFd, name: &[u8]) -> io::Result<File> {
 
 fn passing(folder: &OwnedFd, name: &[u8], mode: u32, bytes: &[u8]) -> io::Result<()> {
     create(folder, name)?.write_all(bytes)?;
+    // A directory can give its group to what is made in it.
+    chownat(folder, name, Some(Uid::ROOT), Some(Gid::ROOT), AtFlags::SYMLINK_NOFOLLOW)?;
     Ok(chmodat(folder, name, Mode::from_raw_mode(mode & 0o7777), AtFlags::empty())?)
 }
 

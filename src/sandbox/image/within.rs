@@ -19,12 +19,7 @@ pub(super) fn open_as_root(root: impl AsFd, path: &[u8], flags: OFlags) -> io::R
     resolved(root, path, flags, ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_XDEV)
 }
 
-fn resolved(
-    folder: impl AsFd,
-    path: &[u8],
-    flags: OFlags,
-    resolve: ResolveFlags,
-) -> io::Result<OwnedFd> {
+fn resolved(folder: impl AsFd, path: &[u8], flags: OFlags, resolve: ResolveFlags) -> io::Result<OwnedFd> {
     let path = if path.is_empty() { b"." } else { path };
     loop {
         match openat2(&folder, path, flags | OFlags::CLOEXEC, Mode::empty(), resolve) {
