@@ -9,6 +9,7 @@ use super::messages::{self, Format};
 use super::terminal::Terminal;
 use crate::fault::{Fault, Faults, Severity};
 use crate::lang::Scope;
+use crate::lock::Lock;
 use crate::manifest::{self, Manifest, Said, Texts};
 use crate::plan::{self, Graph, Plan};
 use crate::store::{Access, Journal, Store};
@@ -213,7 +214,7 @@ impl Session {
         let hidden = [Some(project), said.folders.home, Some(store.root().to_path_buf())];
         let world = World {
             project: manifest.project.clone(),
-            manifest_files: manifest.files.clone(),
+            manifest_files: manifest.files.iter().cloned().chain([Lock::path(&self.manifest())]).collect(),
             kept: folder.clone(),
             memory: Memory::new(&folder, access != Access::Look),
             store,

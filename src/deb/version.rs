@@ -30,7 +30,7 @@ pub fn is_valid(text: &str) -> bool {
     const LONGEST: usize = 256;
     let parts = Parts::of(text);
     text.len() <= LONGEST
-        && (parts.epoch.is_empty() == !text.contains(':'))
+        && (parts.epoch.is_empty() != text.contains(':'))
         && parts.epoch.bytes().all(|byte| byte.is_ascii_digit())
         && parts.epoch.len() <= 10
         && !parts.upstream.is_empty()

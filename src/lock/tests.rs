@@ -217,3 +217,18 @@ fn changes_are_told_by_name() {
     assert_eq!(changes.summary(|_| true), "nothing to fetch");
     assert!(super::changes(&old, &old).is_empty());
 }
+
+#[test]
+fn what_imgbuild_wrote_is_read_without_the_language() {
+    let mut plain = lock();
+    plain.solutions[0].request.pop();
+    let text = plain.to_text();
+    assert_eq!(read::as_written(&text), Some(sorted(plain)));
+    // Anything else goes the long way, which knows what to say of it.
+    for (from, to) in
+        [("curl\"", "../curl\""), ("size=3145728", "size=03145728"), ("\n}", "\n\n}"), (" arch", "  arch")]
+    {
+        assert_eq!(read::as_written(&text.replacen(from, to, 1)), None, "{from} {to}");
+    }
+    assert_eq!(read::as_written(&lock().to_text()), None, "an escape");
+}

@@ -116,8 +116,7 @@ impl Lists {
                 }
             }
         }
-        let of_lists = merge(&[], of_lists, faults);
-        asked.wishes = merge::over(of_lists, merge(&[], own, faults));
+        asked.wishes = merge::lists_and_own(of_lists, own, faults);
         asked.recommends = recommends.map(|(said, _)| said);
         asked
     }
