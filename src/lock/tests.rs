@@ -232,3 +232,11 @@ fn what_imgbuild_wrote_is_read_without_the_language() {
     }
     assert_eq!(read::as_written(&lock().to_text()), None, "an escape");
 }
+
+#[test]
+fn every_example_is_read() {
+    for word in [&words::LOCK, &words::SOLUTION, &words::REQUEST, &words::RELEASE, &words::PACKAGE] {
+        let version = if std::ptr::eq(word, &words::LOCK) { "" } else { "lock version=1\n" };
+        assert_eq!(read(&format!("{version}{}", word.example)).err(), None, "{}", word.name);
+    }
+}

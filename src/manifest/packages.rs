@@ -213,3 +213,6 @@ fn contrary(name: &Spanned<String>, stated: &Place) -> Fault {
         .at(stated, "this")
         .help("remove the `!`, or what is said beside it")
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,6 +11,10 @@ pub fn merge(below: &[Wish], more: Vec<Wish>, faults: &mut Faults) -> Vec<Wish> 
     let mut merged: Vec<Wish> = Vec::new();
     for wish in more {
         if let Some(first) = below.iter().find(|first| first.name.value == wish.name.value) {
+            // What an image says itself is stronger than a list, here as there.
+            if wish.list.is_some() && first.list.is_none() {
+                continue;
+            }
             let help =
                 "what a hypervisor asks for goes on top of the image's packages, and leaves them as they are";
             faults.extend(contradiction(first, &wish).map(|fault| fault.help(help)));
