@@ -2,7 +2,6 @@ use std::path::Path;
 
 use super::*;
 use crate::fault::Source;
-use crate::lock;
 use crate::manifest::{Manifest, Said, Texts, read};
 
 const MANIFEST: &str = r#"
@@ -66,32 +65,6 @@ fn an_image_and_its_hypervisors_ask_for_each_package_once() {
     assert_eq!((told(&qemu.packages), qemu.recommends), (vec!["grub-efi-arm64:arm64 - - -".into()], false));
     assert_eq!((told(&lxc.packages), lxc.recommends), (Vec::new(), true));
     assert_eq!(manifest.files, [folder.path().join("lists/file").canonicalize().expect("a file")]);
-}
-
-#[test]
-fn a_request_is_what_decides_and_nothing_else() {
-    let folder = tempfile::tempdir().expect("folder");
-    let manifest = manifest(folder.path(), Said::default());
-    let image = &manifest.images[0];
-    let spec = image.debian.as_ref().expect("a base");
-    assert_eq!(lock::base_id(spec), "base debian trixie arm64 minbase");
-    assert_eq!(
-        lock::request(spec, &image.packages, image.recommends),
-        [
-            "distribution debian",
-            "suite trixie",
-            "arch arm64",
-            "variant minbase",
-            "components main contrib",
-            "repository node ./",
-            "recommends",
-            "package curl version=8.*",
-            "package linux-image-cloud-arm64",
-            "package vim version=9.*",
-            "package wget suite=sid",
-            "without nano",
-        ]
-    );
 }
 
 #[test]
