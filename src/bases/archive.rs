@@ -10,7 +10,7 @@ use crate::lang::{Field, Form, Node, Spanned, Word};
 use crate::layer::EntryPath;
 use crate::layer::read::Rules;
 use crate::steps::archive::take_in;
-use crate::work::{Facts, Folders, Job, Made, Step, World};
+use crate::work::{Facts, Folders, Job, Made, Stack, Step, World};
 
 pub(super) const KIND: Kind = Kind { word: &WORD, decode };
 
@@ -59,7 +59,7 @@ impl Step for TarBase {
         Ok(facts)
     }
 
-    fn make(&self, world: &World, job: &Job<'_>) -> Result<Made, Fault> {
+    fn make(&self, world: &World, _below: &Stack, job: &Job<'_>) -> Result<Made, Fault> {
         let rules = Rules {
             to: EntryPath::root(),
             owner: None,

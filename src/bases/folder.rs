@@ -13,7 +13,7 @@ use crate::lang::{Field, Form, Node, Spanned, Word};
 use crate::layer::{Entry, EntryPath, Kind as EntryKind};
 use crate::steps::folder::{Times, take_in};
 use crate::tree::{Detail, Filter};
-use crate::work::{Facts, Folders, Job, Made, Step, World};
+use crate::work::{Facts, Folders, Job, Made, Stack, Step, World};
 
 pub(super) const KIND: Kind = Kind { word: &WORD, decode };
 
@@ -67,7 +67,7 @@ impl Step for FolderBase {
         Ok(facts)
     }
 
-    fn make(&self, world: &World, job: &Job<'_>) -> Result<Made, Fault> {
+    fn make(&self, world: &World, _below: &Stack, job: &Job<'_>) -> Result<Made, Fault> {
         let tree = world.memory.tree(&self.path, &Filter::all(), Detail::Whole, false)?;
         let times = Times { epoch: world.epoch, keep: true };
         let root = self.root(world)?;

@@ -99,9 +99,10 @@ fn unknown<'a>(name: &str, known: impl Iterator<Item = &'a str> + Clone) -> Faul
 fn verify(session: &Session) -> Result<Exit, Faults> {
     let store = session.store(Access::Use)?;
     let (count, damaged) = store.verify();
+    let (_, trees) = store.verify_trees();
     let mut text = String::new();
-    for id in &damaged {
-        let _ = writeln!(text, "{} was damaged and is removed; the next build makes it again", id.0.short());
+    for id in damaged.iter().map(|id| &id.0).chain(&trees) {
+        let _ = writeln!(text, "{} was damaged and is removed; the next build makes it again", id.short());
     }
     let _ = match (count, damaged.len()) {
         (0, _) => writeln!(text, "the cache is empty"),
@@ -110,15 +111,16 @@ fn verify(session: &Session) -> Result<Exit, Faults> {
         (count, bad) => writeln!(text, "{bad} of {} damaged", wording::count(count, "layer")),
     };
     session.terminal.answer(&text);
-    Ok(if damaged.is_empty() { Exit::Done } else { Exit::Failed })
+    Ok(if damaged.is_empty() && trees.is_empty() { Exit::Done } else { Exit::Failed })
 }
 
 fn tell_removed(session: &Session, removed: Removed, nothing: &str) {
-    let text = match removed.layers {
-        0 => format!("{nothing}\n"),
-        layers => {
-            format!("removed {} ({})\n", wording::count(layers, "layer"), wording::size(removed.bytes))
-        }
+    let counts = [(removed.layers, "layer"), (removed.trees, "unpacked tree")];
+    let counts = counts.into_iter().filter(|(count, _)| *count > 0);
+    let counts: Vec<String> = counts.map(|(count, what)| wording::count(count, what)).collect();
+    let text = match counts.as_slice() {
+        [] => format!("{nothing}\n"),
+        counts => format!("removed {} ({})\n", counts.join(" and "), wording::size(removed.bytes)),
     };
     session.terminal.tell(&text);
 }

@@ -9,7 +9,7 @@ use super::exit::Exit;
 use super::session::{Project, Session};
 use super::terminal::Terminal;
 use crate::fault::Faults;
-use crate::plan::{Judged, Plan, State, StepId, Work};
+use crate::plan::{Judged, Plan, State, StepId};
 use crate::sandbox::Launcher;
 use crate::store::Access;
 use crate::wording;
@@ -36,7 +36,7 @@ pub fn run(session: &Session, asked: &arguments::Plan) -> Result<Exit, Faults> {
 /// What this machine cannot do of the plan.
 fn impossible(plan: &Plan, project: &Project) -> Option<Faults> {
     let runs_scripts = plan.steps.iter().any(|(step, judged)| {
-        let script = matches!(&plan.graph.task(*step).work, Work::Layer(work) if work.finds());
+        let script = plan.graph.layer(*step).is_some_and(|layer| layer.finds());
         script && judged.state == State::Run
     });
     if !runs_scripts {

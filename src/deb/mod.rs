@@ -3,7 +3,23 @@
 //! Nothing of it is taken on trust: an index counts because a key that is known signed its digest, and a package because
 //! the index, or the lock, has its digest. Where it came from does not matter.
 
+pub mod solve;
+pub mod stanza;
+mod download;
+pub mod fetch;
+pub mod http;
+pub mod index;
+pub mod openpgp;
+mod proxy;
+pub mod release;
+pub mod sources;
+mod trust;
+pub mod universe;
 pub mod version;
+pub mod ar;
+pub mod control;
+pub mod dpkg;
+pub mod unpack;
 
 use crate::fault::Place;
 use crate::key::Digest;

@@ -14,11 +14,11 @@ use crate::codec::{Block, Earlier};
 use crate::fault::{Blame, Fault};
 use crate::key::{Digest, Key};
 use crate::layer::LayerId;
-use crate::plan::judge::missing_output;
-use crate::plan::{Judged, Plan, StepId, Work};
+use crate::plan::judge::{below_of, known_result, missing_output, state_layers};
+use crate::plan::{Judged, Plan, State, StepId, Work};
 use crate::store::{Journal, Layer, Past, PastOutput, Record, clock};
 use crate::tree::{Detail, Filter};
-use crate::work::{Facts, Job, Made, Output, Reuse, Stack, StackLayer, Step, World, layer_facts};
+use crate::work::{Below, Facts, Job, Made, Output, Reuse, Stack, StackLayer, Step, World, layer_facts};
 
 /// Where steps are done.
 pub(super) struct Bench<'a> {
@@ -28,7 +28,14 @@ pub(super) struct Bench<'a> {
     cancel: &'a AtomicBool,
     events: &'a Sender<Event>,
     /// What each layer step has made; locked while it is being made again.
-    made: BTreeMap<StepId, Mutex<Option<LayerId>>>,
+    made: BTreeMap<StepId, Mutex<Option<Known>>>,
+}
+
+/// A layer, and what its step found out.
+#[derive(Clone, Debug)]
+struct Known {
+    layer: LayerId,
+    found: Vec<String>,
 }
 
 impl<'a> Bench<'a> {
@@ -39,19 +46,18 @@ impl<'a> Bench<'a> {
         cancel: &'a AtomicBool,
         events: &'a Sender<Event>,
     ) -> Bench<'a> {
-        let first = |judged: &Judged| judged.layers.as_ref().and_then(|layers| layers.first().copied());
-        let made = plan.steps.iter().map(|(step, judged)| (*step, Mutex::new(first(judged)))).collect();
+        let known = |judged: &Judged| {
+            let layer = judged.layers.as_ref().and_then(|layers| layers.first().copied());
+            layer.map(|layer| Known { layer, found: judged.found.clone() })
+        };
+        let made = plan.steps.iter().map(|(step, judged)| (*step, Mutex::new(known(judged)))).collect();
         Bench { plan, world, journal, cancel, events, made }
     }
 
-    /// Does the step, unless it is a layer that is there (`known`).
-    pub(super) fn step(&self, step: StepId, known: bool) -> Outcome {
+    /// Does the step, unless there is nothing to do.
+    pub(super) fn step(&self, step: StepId) -> Outcome {
         let done = match &self.plan.graph.task(step).work {
-            Work::Layer(_) if known => {
-                self.adopt(step);
-                Ok(Outcome::Fresh)
-            }
-            Work::Layer(work) => self.layer(step, work.as_ref()),
+            Work::Layer { step: work, .. } => self.layer(step, work.as_ref()),
             Work::Output { output, path, stack } => self.output(step, output.as_ref(), path, stack),
         };
         done.unwrap_or_else(|fault| Outcome::Failed(Box::new(fault.while_building())))
@@ -85,29 +91,62 @@ impl<'a> Bench<'a> {
         Ok((made, start.elapsed().as_secs_f64()))
     }
 
+    fn layer(&self, step: StepId, work: &dyn Step) -> Result<Outcome, Fault> {
+        let judged = self.judged(step).ok_or_else(|| internal(self.id(step)))?;
+        if let (Some(layers), true) = (&judged.layers, judged.state != State::Run) {
+            let known = layers.first().map(|layer| Known { layer: *layer, found: judged.found.clone() });
+            self.adopt(step, judged.key.as_ref(), known.as_ref());
+            return Ok(Outcome::Fresh);
+        }
+        let mut slot = self.slot(step).ok_or_else(|| internal(self.id(step)))?;
+        if let Some((key, known)) = self.made_before(step, judged) {
+            self.adopt(step, Some(&key), Some(&known));
+            *slot = Some(known);
+            return Ok(Outcome::Fresh);
+        }
+        let (layer, found, seconds) = self.make(step, work)?;
+        let before = self.journal.past(self.id(step)).and_then(|past| past.layers.first().cloned());
+        *slot = Some(Known { layer: layer.id, found });
+        Ok(Outcome::Ran { seconds, changed: before != Some(layer.id.to_string()), wrote: None })
+    }
+
+    /// Of a step whose layers below were not known when it was judged: whether it has run with these before.
+    fn made_before(&self, step: StepId, judged: &Judged) -> Option<(Key, Known)> {
+        if judged.key.is_some() {
+            return None;
+        }
+        let mut key = judged.facts.key.clone();
+        state_layers(&self.plan.graph.task(step).work, &self.known_below(step), &mut key);
+        let (layers, found) = known_result(&key, self.journal.past(self.id(step)), self.world)?;
+        let layer = layers.first().copied().filter(|layer| self.world.store.has_layer(*layer))?;
+        Some((key, Known { layer, found }))
+    }
+
     /// A layer that another project, or another version of this one, made: from now on this project's too.
-    fn adopt(&self, step: StepId) {
-        let Some(judged) = self.judged(step) else { return };
-        judged.layers.iter().flatten().for_each(|layer| self.world.store.touch(*layer));
+    fn adopt(&self, step: StepId, key: Option<&Key>, known: Option<&Known>) {
+        known.iter().for_each(|known| self.world.store.touch(known.layer));
         let past = self.journal.past(self.id(step));
-        let key = judged.key.as_ref().map(|key| key.text().to_string()).unwrap_or_default();
+        let key = key.map(|key| key.text().to_string()).unwrap_or_default();
         if past.is_some_and(|past| past.key == key) {
             return;
         }
-        let found = match self.plan.graph.task(step).work {
-            Work::Layer(ref work) if work.finds() => self.found(work.as_ref()),
-            _ => Vec::new(),
+        let found = match self.plan.graph.layer(step) {
+            Some(work) if work.finds() => self.found(work),
+            _ => known.map(|known| known.found.clone()).unwrap_or_default(),
         };
         // Only costs a look into the records next time if it fails.
         let _ = self.journal.add(&Past {
             step: self.id(step).to_string(),
             key,
-            layers: judged.layers.iter().flatten().map(LayerId::to_string).collect(),
+            layers: known.iter().map(|known| known.layer.to_string()).collect(),
             seconds: past.map_or(0.0, |past| past.seconds),
             found,
+            stack: self.ids_below(step),
             output: None,
         });
-        self.keep_listings(judged);
+        if let Some(judged) = self.judged(step) {
+            self.keep_listings(judged);
+        }
     }
 
     fn found(&self, work: &dyn Step) -> Vec<String> {
@@ -115,26 +154,26 @@ impl<'a> Bench<'a> {
         key.ok().and_then(|key| self.world.store.record(key)).map(|record| record.found).unwrap_or_default()
     }
 
-    fn layer(&self, step: StepId, work: &dyn Step) -> Result<Outcome, Fault> {
-        let mut slot = self.slot(step).ok_or_else(|| internal(self.id(step)))?;
-        let (layer, seconds) = self.make(step, work)?;
-        let before = self.journal.past(self.id(step)).and_then(|past| past.layers.first().cloned());
-        *slot = Some(layer.id);
-        Ok(Outcome::Ran { seconds, changed: before != Some(layer.id.to_string()), wrote: None })
+    fn ids_below(&self, step: StepId) -> Vec<String> {
+        self.plan.graph.needs(step).iter().map(|below| self.id(*below).to_string()).collect()
     }
 
-    fn slot(&self, step: StepId) -> Option<std::sync::MutexGuard<'_, Option<LayerId>>> {
+    fn slot(&self, step: StepId) -> Option<std::sync::MutexGuard<'_, Option<Known>>> {
         self.made.get(&step).map(|slot| slot.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Makes the layer and remembers it under the key that it has turned out to have.
-    fn make(&self, step: StepId, work: &dyn Step) -> Result<(Layer, f64), Fault> {
-        let (made, seconds, stated, facts) = self.undisturbed(step, work)?;
+    fn make(&self, step: StepId, work: &dyn Step) -> Result<(Layer, Vec<String>, f64), Fault> {
+        let stack = self.stack(self.plan.graph.needs(step))?;
+        let (made, seconds, stated, mut facts) = self.undisturbed(step, work, &stack)?;
         let store = &self.world.store;
         if work.finds() {
             // Under what is known beforehand stands what to look at next time.
             let record = Record { layers: Vec::new(), seconds, found: made.found.clone() };
             store.keep_record(&stated, &record)?;
+        }
+        if !stack.layers.is_empty() {
+            work.below_facts(&stack.below(), &mut facts.key);
         }
         let record = Record { layers: vec![made.layer.id], seconds, found: made.found.clone() };
         store.keep_record(&facts.key, &record)?;
@@ -146,21 +185,27 @@ impl<'a> Bench<'a> {
             key: facts.key.text().to_string(),
             layers: vec![made.layer.id.to_string()],
             seconds,
-            found: made.found,
+            found: made.found.clone(),
+            stack: self.ids_below(step),
             output: None,
         })?;
-        Ok((made.layer, seconds))
+        Ok((made.layer, made.found, seconds))
     }
 
     /// Makes the layer while nothing changes that it depends on: its facts are the same afterwards, or it is made
     /// again. Gives the key of what was stated beforehand, and all facts.
-    fn undisturbed(&self, step: StepId, work: &dyn Step) -> Result<(Made, f64, Key, Facts), Fault> {
+    fn undisturbed(
+        &self,
+        step: StepId,
+        work: &dyn Step,
+        stack: &Stack,
+    ) -> Result<(Made, f64, Key, Facts), Fault> {
         const TRIES: usize = 3;
         for _ in 0..TRIES {
             self.look_again(work);
             let before = work.facts(self.world, false)?;
             let began = clock::now();
-            let (made, seconds) = self.running(step, |job| work.make(self.world, job))?;
+            let (made, seconds) = self.running(step, |job| work.make(self.world, stack, job))?;
             self.look_again(work);
             let mut facts = work.facts(self.world, false)?;
             let stated = facts.key.clone();
@@ -205,9 +250,8 @@ impl<'a> Bench<'a> {
     ) -> Result<Outcome, Fault> {
         let judged = self.judged(step).ok_or_else(|| internal(self.id(step)))?;
         let past = self.journal.past(self.id(step));
-        let layers = self.known_layers(below);
         let mut key = judged.facts.key.clone();
-        layer_facts(&mut key, &layers, output.names_layers());
+        layer_facts(&mut key, &self.known_below(step), output.names_layers());
         if past.is_some_and(|past| past.key == key.text())
             && missing_output(path, past, output.is_folder(), self.world).is_none()
         {
@@ -215,10 +259,8 @@ impl<'a> Bench<'a> {
         }
         let stack = self.stack(below)?;
         // A layer that was gone and came out different when it was made again has changed the key.
-        let layers: Vec<(String, LayerId)> =
-            stack.layers.iter().map(|layer| (layer.name.clone(), layer.layer.id)).collect();
         let mut key = judged.facts.key.clone();
-        layer_facts(&mut key, &layers, output.names_layers());
+        layer_facts(&mut key, &stack.below(), output.names_layers());
         let ((aside, written), seconds) = self.running(step, |job| {
             let aside = Aside::beside(path)?;
             let reuse = Reuse { earlier: self.earlier(step, path) };
@@ -237,11 +279,11 @@ impl<'a> Bench<'a> {
             layers: Vec::new(),
             seconds,
             found: Vec::new(),
+            stack: self.ids_below(step),
             output: Some(PastOutput {
                 path: path.to_path_buf(),
                 stamp,
                 tree: self.folder_digest(output, path)?,
-                stack: below.iter().map(|below| self.id(*below).to_string()).collect(),
             }),
         })?;
         Ok(Outcome::Ran { seconds, changed: true, wrote: Some((path.to_path_buf(), stamp.size)) })
@@ -273,13 +315,14 @@ impl<'a> Bench<'a> {
         Ok(Some(tree.digest.to_string()))
     }
 
-    /// The names and layers below an output.
-    fn known_layers(&self, below: &[StepId]) -> Vec<(String, LayerId)> {
-        let named = |step: &StepId| match &self.plan.graph.task(*step).work {
-            Work::Layer(work) => Some((work.name(), (*self.slot(*step)?)?)),
-            Work::Output { .. } => None,
-        };
-        below.iter().filter_map(named).collect()
+    /// What is below a step, as far as it has been made.
+    fn known_below(&self, step: StepId) -> Vec<Below> {
+        let graph = &self.plan.graph;
+        let below = graph.needs(step).iter().filter_map(|below| {
+            let Known { layer, found } = self.slot(*below)?.clone()?;
+            Some(below_of(graph.layer(*below)?, layer, found))
+        });
+        below.collect()
     }
 
     /// The layers themselves; one that has gone missing, or was damaged, is made again.
@@ -287,24 +330,23 @@ impl<'a> Bench<'a> {
         let mut stack = Stack::default();
         for step in below {
             let task = self.plan.graph.task(*step);
-            let Work::Layer(work) = &task.work else { continue };
+            let Work::Layer { step: work, .. } = &task.work else { continue };
+            // Held while it is made again, with those below it: locks are only ever taken downwards.
             let mut slot = self.slot(*step).ok_or_else(|| internal(&task.id))?;
-            let layer = match slot.and_then(|id| self.world.store.layer(id)) {
-                Some(layer) => layer,
+            let there =
+                slot.clone().and_then(|known| Some((self.world.store.layer(known.layer)?, known.found)));
+            let (layer, found) = match there {
+                Some(there) => there,
                 None => {
-                    let (layer, seconds) = self.make(*step, work.as_ref())?;
-                    let outcome = Outcome::Ran { seconds, changed: *slot != Some(layer.id), wrote: None };
+                    let (layer, found, seconds) = self.make(*step, work.as_ref())?;
+                    let changed = slot.as_ref().is_none_or(|known| known.layer != layer.id);
+                    let outcome = Outcome::Ran { seconds, changed, wrote: None };
                     let _ = self.events.send(Event::Ended(*step, outcome));
-                    layer
+                    (layer, found)
                 }
             };
-            *slot = Some(layer.id);
-            stack.layers.push(StackLayer {
-                name: work.name(),
-                step: task.id.clone(),
-                place: task.place.clone(),
-                layer,
-            });
+            *slot = Some(Known { layer: layer.id, found: found.clone() });
+            stack.layers.push(StackLayer::of(work.as_ref(), &task.place, layer, found));
         }
         Ok(stack)
     }

@@ -43,7 +43,7 @@ pub fn build(
 ) {
     place::sweep(plan.steps.keys().filter_map(|step| match &plan.graph.task(*step).work {
         Work::Output { path, .. } => Some(path.as_path()),
-        Work::Layer(_) => None,
+        Work::Layer { .. } => None,
     }));
     schedule::Schedule::new(plan, world, journal, options, cancel, events).run();
 }

@@ -96,17 +96,12 @@ impl<'a> Schedule<'a> {
             let stop = queue.failed && !self.options.keep_going;
             stop || queue.doomed.contains_key(&step) || self.cancel.load(Ordering::Relaxed)
         };
-        let outcome = if skip { Outcome::Skipped } else { self.do_step(step) };
+        let outcome = if skip { Outcome::Skipped } else { self.bench.step(step) };
         let bad = matches!(outcome, Outcome::Failed(_) | Outcome::Skipped);
         let failed = matches!(outcome, Outcome::Failed(_));
         // Nobody listens any more only when the process is about to end.
         let _ = self.events.send(Event::Ended(step, outcome));
         self.release(step, bad, failed)
-    }
-
-    fn do_step(&self, step: StepId) -> Outcome {
-        let fresh_layer = self.plan.steps.get(&step).is_some_and(|judged| judged.state != State::Run);
-        self.bench.step(step, fresh_layer)
     }
 
     fn release(&self, step: StepId, bad: bool, failed: bool) -> usize {

@@ -14,6 +14,7 @@ pub mod index;
 pub mod header;
 pub mod write;
 pub mod read;
+pub mod copy;
 pub mod merge;
 pub mod accounts;
 pub mod diff;

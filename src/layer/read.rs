@@ -83,9 +83,15 @@ pub struct Gathered {
     merged: Merged,
     /// Markers about what is below, which the merge of one layer would use up.
     whiteouts: BTreeMap<EntryPath, Kind>,
+    names: Vec<EntryPath>,
 }
 
 impl Gathered {
+    /// The paths as the tar has them, in its order, before links on their way are followed.
+    pub fn names(&self) -> &[EntryPath] {
+        &self.names
+    }
+
     /// Leaves out every path that `keep` refuses; other names of a file that goes keep its content.
     pub fn retain(&mut self, keep: impl Fn(&EntryPath) -> bool) {
         self.merged.retain(&keep);
@@ -432,6 +438,7 @@ impl TarReader<'_> {
     }
 
     fn gather(&mut self, entry: Entry) -> Result<(), BadMerge> {
+        self.gathered.names.push(entry.path.clone());
         if let (Kind::File { .. }, Some((path, kind))) = (&entry.kind, Entry::marker(&entry.path)) {
             self.gathered.whiteouts.insert(path, kind);
             return Ok(());

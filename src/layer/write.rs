@@ -57,6 +57,34 @@ impl<W: Write> LayerWriter<W> {
         Ok(())
     }
 
+    /// Adds a file whose content is read and has that digest, for which whoever calls answers.
+    ///
+    /// # Errors
+    ///
+    /// Of reading or writing; `UnexpectedEof` where the content is shorter than `size`.
+    pub fn known_content(
+        &mut self,
+        mut entry: Entry,
+        size: u64,
+        digest: Digest,
+        content: &mut dyn Read,
+    ) -> io::Result<()> {
+        entry.kind = Kind::File { size, digest, offset: 0 };
+        self.begin(&entry)?;
+        entry.kind = Kind::File { size, digest, offset: self.at };
+        let mut left = size;
+        while left > 0 {
+            let room = usize::try_from(left).unwrap_or(usize::MAX).min(self.buffer.len());
+            content.read_exact(&mut self.buffer[..room])?;
+            self.out.write_all(&self.buffer[..room])?;
+            left -= room as u64;
+        }
+        self.out.write_all(&END[..padding(size)])?;
+        self.at += size + padding(size) as u64;
+        self.index.entries.push(entry);
+        Ok(())
+    }
+
     /// Ends the tar.
     pub fn finish(mut self) -> io::Result<(W, Index)> {
         self.put(&END)?;

@@ -1,6 +1,7 @@
 //! `output "iso"`: the overlay CD-ROM, one tar a layer, as xcluster's machines unpack it when they boot.
 
 use std::fs::File;
+use std::io::BufWriter;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,7 +11,8 @@ use super::{Kind, Stated, Target};
 use crate::fault::{Fault, Faults, Place};
 use crate::key::Key;
 use crate::lang::{Field, Form, Node, Spanned, Word};
-use crate::layer::Kind as EntryKind;
+use crate::layer::{Entry, Kind as EntryKind, LayerWriter};
+use crate::store::Layer;
 use crate::tree::{Detail, Filter, Tree, What};
 use crate::work::{Facts, Folders, Job, Output, Reuse, Stack, StackLayer, World, Written};
 
@@ -140,7 +142,7 @@ impl Output for IsoOutput {
         let mut nodes = Vec::new();
         let names = tar_names(stack.layers.iter().map(|layer| layer.name.as_str()));
         for (name, layer) in names.into_iter().zip(&stack.layers) {
-            let content = Content::File { path: layer.layer.path.clone(), size: layer.layer.index.tar_size };
+            let content = tar_of(&layer.layer, world, job)?;
             nodes.push(file(name, content, 0o644, world.epoch));
         }
         if let Some((tree, root)) = self.cidata_tree(world, false)? {
@@ -171,6 +173,30 @@ impl Output for IsoOutput {
 fn tar_names<'a>(names: impl ExactSizeIterator<Item = &'a str>) -> Vec<String> {
     let digits = (names.len().saturating_sub(1)).to_string().len().max(2);
     names.enumerate().map(|(number, name)| format!("{number:0digits$}{name}.tar")).collect()
+}
+
+/// The layer's own tar, or one of it without times behind the epoch.
+fn tar_of(layer: &Layer, world: &World, job: &Job<'_>) -> Result<Content, Fault> {
+    if layer.index.entries.iter().all(|entry| entry.mtime <= world.epoch) {
+        return Ok(Content::File { path: layer.path.clone(), size: layer.index.tar_size });
+    }
+    job.go_on()?;
+    let path = world.store.stage()?.path("clamped.tar");
+    let write = || -> std::io::Result<u64> {
+        let mut writer = LayerWriter::new(BufWriter::with_capacity(1 << 20, File::create_new(&path)?));
+        for entry in &layer.index.entries {
+            let clamped = Entry { mtime: entry.mtime.min(world.epoch), ..entry.clone() };
+            match entry.kind {
+                EntryKind::File { size, digest, .. } => {
+                    writer.known_content(clamped, size, digest, &mut layer.content(entry))?;
+                }
+                _ => writer.entry(clamped)?,
+            }
+        }
+        Ok(writer.finish()?.1.tar_size)
+    };
+    let size = write().map_err(|error| Fault::io("write", &path, &error))?;
+    Ok(Content::File { path, size })
 }
 
 /// Unpacking a tar adds; what a layer removes would stay, and its markers would be there as files.

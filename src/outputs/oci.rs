@@ -404,7 +404,10 @@ impl OciOutput {
         let image = stack.image(world.epoch)?;
         let mut below = Merged::default();
         for (number, layer) in stack.layers.iter().enumerate() {
-            let nodes = own_nodes(&mut below, number, &layer.layer.index.entries, &image);
+            let mut nodes = own_nodes(&mut below, number, &layer.layer.index.entries, &image);
+            for node in &mut nodes {
+                node.entry.mtime = node.entry.mtime.min(world.epoch);
+            }
             let nodes: Vec<&TreeNode> = nodes.iter().collect();
             layers.push(self.layer(&nodes, &layer.step, world, job, stack, blobs)?);
         }

@@ -1,7 +1,7 @@
 //! Causes: why a step runs. The root causes, with what was and what is; what merely follows names the step it follows
 //! from.
 
-use super::graph::{StepId, Work};
+use super::graph::StepId;
 use super::judge::Plan;
 use crate::key::{self, Key};
 use crate::store::Past;
@@ -107,17 +107,18 @@ fn short(value: &str) -> String {
     }
 }
 
-/// What tells an output's key from the last one: its own facts, and the layers below it. `made` are the steps that
-/// have to make theirs first.
-pub fn of_output(
+/// What tells the key of a step that stands on layers from the last one: its own facts, and these layers. `made` are
+/// the steps that have to make theirs first.
+pub fn of_stacked(
     plan: &Plan,
+    step: StepId,
     past: Option<&Past>,
     key: &Key,
-    facts: &Facts,
-    stack: &[StepId],
     made: &[StepId],
     world: &World,
 ) -> Vec<Cause> {
+    let Some(facts) = plan.steps.get(&step).map(|judged| &judged.facts) else { return Vec::new() };
+    let stack = plan.graph.needs(step);
     let Some(past) = past else {
         return vec![Cause::of("step", None, None, "it has not been built yet")];
     };
@@ -133,11 +134,14 @@ pub fn of_output(
         causes.push(Cause::follows(id, format!("follows from {id}")));
     }
     let names: Vec<&str> = stack.iter().map(|below| plan.graph.task(*below).id.as_str()).collect();
-    let was = past.output.as_ref().map(|output| output.stack.as_slice()).unwrap_or_default();
+    let was = past.stack.as_slice();
     if was.iter().map(String::as_str).ne(names.iter().copied()) {
         causes.extend(of_stack(was, &names));
     } else if made.is_empty() {
         causes.extend(of_layers(plan, &old, key, stack));
+    }
+    if causes.is_empty() && made.is_empty() && plan.graph.layer(step).is_some() {
+        causes.push(Cause::of("record", None, None, "its result is no longer in the cache"));
     }
     causes
 }
@@ -163,10 +167,10 @@ fn of_layers(plan: &Plan, old: &Key, new: &Key, stack: &[StepId]) -> Vec<Cause> 
         key.facts().filter(|(name, _)| *name == "layer").map(|(_, value)| value.to_string()).collect()
     };
     let (was, now) = (layers(old), layers(new));
-    if was.len() != now.len() {
+    let steps: Vec<&StepId> = stack.iter().filter(|below| plan.graph.layer(**below).is_some()).collect();
+    if was.len() != now.len() || now.len() != steps.len() {
         return Vec::new();
     }
-    let steps = stack.iter().filter(|below| matches!(plan.graph.task(**below).work, Work::Layer(_)));
     let changed = was.iter().zip(&now).zip(steps).filter(|((was, now), _)| was != now);
     changed
         .map(|((was, now), below)| {

@@ -58,7 +58,12 @@ pub struct Task {
 #[derive(Clone, Debug)]
 pub enum Work {
     /// Makes a layer.
-    Layer(Arc<dyn Step>),
+    Layer {
+        /// The step.
+        step: Arc<dyn Step>,
+        /// The steps whose layers it stands on, lowest first.
+        below: Vec<StepId>,
+    },
     /// Writes a file or a folder.
     Output {
         /// The output.
@@ -109,13 +114,33 @@ impl Graph {
     pub fn needs(&self, step: StepId) -> &[StepId] {
         match &self.task(step).work {
             Work::Output { stack, .. } => stack,
-            Work::Layer(_) => &[],
+            Work::Layer { below, .. } => below,
+        }
+    }
+
+    /// The step that makes a layer; none for an output.
+    pub fn layer(&self, step: StepId) -> Option<&dyn Step> {
+        match &self.task(step).work {
+            Work::Layer { step, .. } => Some(step.as_ref()),
+            Work::Output { .. } => None,
         }
     }
 
     /// The steps that stand on it.
     pub fn needed_by(&self, step: StepId) -> Vec<StepId> {
         self.steps.neighbors_directed(step, Direction::Outgoing).collect()
+    }
+
+    /// The steps, and all that they stand on.
+    pub fn closure(&self, steps: impl IntoIterator<Item = StepId>) -> BTreeSet<StepId> {
+        let mut closed = BTreeSet::new();
+        let mut todo: Vec<StepId> = steps.into_iter().collect();
+        while let Some(step) = todo.pop() {
+            if closed.insert(step) {
+                todo.extend(self.needs(step));
+            }
+        }
+        closed
     }
 
     /// The step of that id.
@@ -141,8 +166,11 @@ impl Builder {
     ) {
         let number = self.graph.targets.len();
         let name = hypervisor.map_or(image.to_string(), |hypervisor| format!("{image}:{hypervisor}"));
-        let stack: Vec<StepId> =
-            steps.iter().copied().flatten().map(|used| self.layer(used, number)).collect();
+        let mut stack: Vec<StepId> = Vec::new();
+        for used in steps.iter().copied().flatten() {
+            let step = self.layer(&used.step, &stack, number);
+            stack.push(step);
+        }
         let names: Vec<String> = steps.iter().copied().flatten().map(|used| used.step.name()).collect();
         let file = hypervisor.map_or(image.to_string(), |hypervisor| format!("{image}-{hypervisor}"));
         let mut written = Vec::new();
@@ -163,19 +191,30 @@ impl Builder {
         });
     }
 
-    fn layer(&mut self, used: &Use, target: usize) -> StepId {
-        let id = used.step.id();
-        let step = *self.by_id.entry(id.clone()).or_insert_with(|| {
-            self.graph.steps.add_node(Task {
-                id,
-                kind: used.step.kind(),
-                place: used.step.place().clone(),
-                targets: BTreeSet::new(),
-                work: Work::Layer(Arc::clone(&used.step)),
-            })
+    fn layer(&mut self, step: &Arc<dyn Step>, stack: &[StepId], target: usize) -> StepId {
+        let id = step.id();
+        if let Some(known) = self.by_id.get(&id) {
+            self.graph.steps[*known].targets.insert(target);
+            return *known;
+        }
+        let stands = |other: &&StepId| self.graph.layer(**other).is_some_and(|other| step.stands_on(other));
+        let below: Vec<StepId> = stack.iter().filter(stands).copied().collect();
+        let node = self.graph.steps.add_node(Task {
+            id: id.clone(),
+            kind: step.kind(),
+            place: step.place().clone(),
+            targets: BTreeSet::from([target]),
+            work: Work::Layer { step: Arc::clone(step), below: below.clone() },
         });
-        self.graph.steps[step].targets.insert(target);
-        step
+        self.by_id.insert(id, node);
+        self.stand(node, &below);
+        node
+    }
+
+    fn stand(&mut self, step: StepId, below: &[StepId]) {
+        for below in below {
+            self.graph.steps.update_edge(*below, step, ());
+        }
     }
 
     fn output(
@@ -195,9 +234,7 @@ impl Builder {
             work: Work::Output { output: Arc::clone(output), path, stack: stack.to_vec() },
         });
         self.by_id.insert(id, step);
-        for below in stack {
-            self.graph.steps.update_edge(*below, step, ());
-        }
+        self.stand(step, stack);
         step
     }
 
@@ -215,7 +252,7 @@ impl Builder {
             .node_weights()
             .filter_map(|task| match &task.work {
                 Work::Output { path, .. } => Some((path, task)),
-                Work::Layer(_) => None,
+                Work::Layer { .. } => None,
             })
             .collect();
         outputs.sort_by(|left, right| left.0.cmp(right.0));

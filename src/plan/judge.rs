@@ -1,8 +1,8 @@
 //! Judging: which steps would run.
 //!
-//! A layer's key is known from the project's files alone. An output's key names the layers that it stands on; when one
-//! of them has to be made first, the key is not known yet, and the output *may* run: if the layer comes out as it was,
-//! it will not.
+//! The key of a step that stands on nothing is known at once. That of an output, or of a step that stands on layers,
+//! names these; when one of them has to be made first, the key is not known yet, and the step *may* run: if the layer
+//! comes out as it was, it will not.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,7 +16,7 @@ use crate::key::Key;
 use crate::layer::LayerId;
 use crate::store::{Journal, Past, Stamp};
 use crate::tree::{Detail, Filter};
-use crate::work::{Facts, Step, World, layer_facts};
+use crate::work::{Below, Facts, Step, World, layer_facts};
 
 /// What a step would do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -47,10 +47,12 @@ pub struct Judged {
     pub state: State,
     /// Its key, if it is known.
     pub key: Option<Key>,
-    /// Its facts: for an output, those besides its layers.
+    /// Its facts besides the layers that it stands on.
     pub facts: Facts,
     /// The layers that it has made, if that is known.
     pub layers: Option<Vec<LayerId>>,
+    /// What it found out when it made them.
+    pub found: Vec<String>,
     /// Why it would run.
     pub why: Vec<Cause>,
     /// How long it took when it last ran.
@@ -67,6 +69,11 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// Whether the layers of that step are known.
+    fn is_made(&self, step: StepId) -> bool {
+        self.steps.get(&step).is_some_and(|judged| judged.layers.is_some())
+    }
+
     /// How many steps are in that state.
     pub fn count(&self, state: State) -> usize {
         self.steps.values().filter(|judged| judged.state == state).count()
@@ -106,118 +113,142 @@ pub fn judge(
     if overlaps.has_errors() {
         return Err(overlaps);
     }
-    judge_outputs(&mut plan, world, journal);
+    for step in wanted {
+        judge_above(&mut plan, *step, world, journal);
+    }
     demand_layers(&mut plan, world);
     Ok(plan)
 }
 
-/// The facts of a step; for a layer, also whether it is there.
+/// The facts of a step; for one that stands on nothing, also whether its layer is there.
 fn state_facts(graph: &Graph, step: StepId, world: &World, journal: &Journal) -> Result<Judged, Fault> {
     let task = graph.task(step);
     let past = journal.past(&task.id);
-    match &task.work {
-        Work::Layer(work) => layer(work.as_ref(), past, world).map_err(|fault| fault.while_building()),
-        Work::Output { output, .. } => Ok(Judged {
-            state: State::Maybe,
-            key: None,
-            facts: output.facts(world)?,
-            layers: None,
-            why: Vec::new(),
-            seconds: past.map(|past| past.seconds),
-        }),
-    }
-}
-
-fn layer(step: &dyn Step, past: Option<&Past>, world: &World) -> Result<Judged, Fault> {
-    let mut facts = step.facts(world, true)?;
-    let mut known = true;
-    if step.finds() {
-        // What it found out when it last ran with these facts, here or in another project.
-        let record = world.store.record(facts.key.digest());
-        match record.map(|record| record.found).or_else(|| past.map(|past| past.found.clone())) {
-            Some(found) => step.found_facts(world, &found, &mut facts)?,
-            None => known = false,
-        }
-    }
-    let layers = if known { known_layers(&facts.key, past, world) } else { None };
-    let why = if layers.is_some() { Vec::new() } else { cause::of_key(&facts, past, world) };
-    Ok(Judged {
-        state: if layers.is_some() { State::Fresh } else { State::Run },
-        key: Some(facts.key.clone()),
-        facts,
-        layers,
-        why,
+    let mut judged = Judged {
+        state: State::Maybe,
+        key: None,
+        facts: Facts::default(),
+        layers: None,
+        found: Vec::new(),
+        why: Vec::new(),
         seconds: past.map(|past| past.seconds),
-    })
-}
-
-/// The layers that a step with that key made, here or in another project.
-fn known_layers(key: &Key, past: Option<&Past>, world: &World) -> Option<Vec<LayerId>> {
-    if let Some(past) = past.filter(|past| past.key == key.text()) {
-        return past.layers.iter().map(|layer| layer.parse().ok().map(LayerId)).collect();
-    }
-    world.store.record(key.digest()).map(|record| record.layers)
-}
-
-fn judge_outputs(plan: &mut Plan, world: &World, journal: &Journal) {
-    let outputs: Vec<StepId> = plan
-        .steps
-        .keys()
-        .copied()
-        .filter(|step| matches!(plan.graph.task(*step).work, Work::Output { .. }))
-        .collect();
-    let judged: Vec<(StepId, State, Option<Key>, Vec<Cause>)> =
-        outputs.into_iter().map(|step| judge_output(plan, step, world, journal)).collect();
-    for (step, state, key, why) in judged {
-        if let Some(judged) = plan.steps.get_mut(&step) {
-            (judged.state, judged.key, judged.why) = (state, key, why);
-        }
-    }
-}
-
-fn judge_output(
-    plan: &Plan,
-    step: StepId,
-    world: &World,
-    journal: &Journal,
-) -> (StepId, State, Option<Key>, Vec<Cause>) {
-    let task = plan.graph.task(step);
-    let Work::Output { output, path, stack } = &task.work else {
-        return (step, State::Fresh, None, Vec::new());
     };
-    let past = journal.past(&task.id);
-    let facts = &plan.steps[&step].facts;
-    let below: Option<Vec<(String, LayerId)>> = stack_layers(plan, stack);
-    let mut key = facts.key.clone();
-    if let Some(layers) = &below {
-        layer_facts(&mut key, layers, output.names_layers());
-    }
-    let missing = missing_output(path, past, output.is_folder(), world);
-    let made: Vec<StepId> =
-        stack.iter().copied().filter(|below| plan.steps[below].layers.is_none()).collect();
-    let mut why = cause::of_output(plan, past, &key, facts, stack, &made, world);
-    why.extend(missing.clone());
-    let only_layers = why.iter().all(|cause| cause.follows.is_some());
-    match (below, past) {
-        (Some(_), Some(past)) if past.key == key.text() && missing.is_none() => {
-            (step, State::Fresh, Some(key), Vec::new())
+    match &task.work {
+        Work::Layer { step, below } => {
+            let known;
+            (judged.facts, known) =
+                layer_facts_now(step.as_ref(), past, world).map_err(|fault| fault.while_building())?;
+            if below.is_empty() {
+                settle_layer(&mut judged, known, past, world);
+            }
         }
-        (Some(_), _) => (step, State::Run, Some(key), why),
-        (None, Some(_)) if missing.is_none() && only_layers => (step, State::Maybe, None, why),
-        (None, _) => (step, State::Run, None, why),
+        Work::Output { output, .. } => judged.facts = output.facts(world)?,
+    }
+    Ok(judged)
+}
+
+/// A layer step's facts, and whether that is all of them: what it finds out while it runs may not be known yet.
+fn layer_facts_now(step: &dyn Step, past: Option<&Past>, world: &World) -> Result<(Facts, bool), Fault> {
+    let mut facts = step.facts(world, true)?;
+    if !step.finds() {
+        return Ok((facts, true));
+    }
+    // What it found out when it last ran with these facts, here or in another project.
+    let record = world.store.record(facts.key.digest());
+    match record.map(|record| record.found).or_else(|| past.map(|past| past.found.clone())) {
+        Some(found) => step.found_facts(world, &found, &mut facts).map(|()| (facts, true)),
+        None => Ok((facts, false)),
     }
 }
 
-/// The names and layers of a stack, if all are known.
-pub fn stack_layers(plan: &Plan, stack: &[StepId]) -> Option<Vec<(String, LayerId)>> {
-    let mut layers = Vec::new();
-    for below in stack {
-        let Work::Layer(work) = &plan.graph.task(*below).work else { continue };
-        for layer in plan.steps.get(below)?.layers.as_ref()? {
-            layers.push((work.name(), *layer));
+/// With all its facts stated: whether it has made its layer already.
+fn settle_layer(judged: &mut Judged, known: bool, past: Option<&Past>, world: &World) {
+    let made = if known { known_result(&judged.facts.key, past, world) } else { None };
+    judged.state = if made.is_some() { State::Fresh } else { State::Run };
+    if made.is_none() {
+        judged.why = cause::of_key(&judged.facts, past, world);
+    }
+    judged.key = Some(judged.facts.key.clone());
+    (judged.layers, judged.found) = made.map_or((None, Vec::new()), |(layers, found)| (Some(layers), found));
+}
+
+/// The layers that a step with that key made, here or in another project, and what it found out.
+pub fn known_result(key: &Key, past: Option<&Past>, world: &World) -> Option<(Vec<LayerId>, Vec<String>)> {
+    if let Some(past) = past.filter(|past| past.key == key.text()) {
+        let layers = past.layers.iter().map(|layer| layer.parse().ok().map(LayerId));
+        return Some((layers.collect::<Option<_>>()?, past.found.clone()));
+    }
+    world.store.record(key.digest()).map(|record| (record.layers, record.found))
+}
+
+/// Judges a step that stands on others, all of which have been judged.
+fn judge_above(plan: &mut Plan, step: StepId, world: &World, journal: &Journal) {
+    let task = plan.graph.task(step);
+    let stack = plan.graph.needs(step);
+    let is_layer = matches!(task.work, Work::Layer { .. });
+    if is_layer && stack.is_empty() {
+        return;
+    }
+    let past = journal.past(&task.id);
+    let Some(facts) = plan.steps.get(&step).map(|judged| &judged.facts) else { return };
+    let below = layers_below(plan, stack);
+    let mut key = facts.key.clone();
+    if let Some(below) = &below {
+        state_layers(&task.work, below, &mut key);
+    }
+    let missing = match &task.work {
+        Work::Output { output, path, .. } => missing_output(path, past, output.is_folder(), world),
+        Work::Layer { .. } => None,
+    };
+    let made: Vec<StepId> = stack.iter().copied().filter(|below| !plan.is_made(*below)).collect();
+    let result = if is_layer && below.is_some() { known_result(&key, past, world) } else { None };
+    let is_there = match past {
+        _ if is_layer => result.is_some(),
+        Some(past) => past.key == key.text() && missing.is_none(),
+        None => false,
+    };
+    let mut why = Vec::new();
+    if below.is_none() || !is_there {
+        why = cause::of_stacked(plan, step, past, &key, &made, world);
+        why.extend(missing.clone());
+    }
+    let only_layers = why.iter().all(|cause| cause.follows.is_some());
+    let state = match &below {
+        Some(_) if is_there => State::Fresh,
+        None if past.is_some() && missing.is_none() && only_layers => State::Maybe,
+        _ => State::Run,
+    };
+    let Some(judged) = plan.steps.get_mut(&step) else { return };
+    judged.key = below.is_some().then_some(key);
+    (judged.state, judged.why) = (state, why);
+    (judged.layers, judged.found) =
+        result.map_or((None, Vec::new()), |(layers, found)| (Some(layers), found));
+}
+
+/// What is below a step, if all of it is known.
+pub fn layers_below(plan: &Plan, stack: &[StepId]) -> Option<Vec<Below>> {
+    let mut below = Vec::with_capacity(stack.len());
+    for id in stack {
+        let Some(step) = plan.graph.layer(*id) else { continue };
+        let judged = plan.steps.get(id)?;
+        for layer in judged.layers.as_ref()? {
+            below.push(below_of(step, *layer, judged.found.clone()));
         }
     }
-    Some(layers)
+    Some(below)
+}
+
+/// A layer of `step` as what stands on it sees it.
+pub fn below_of(step: &dyn Step, layer: LayerId, found: Vec<String>) -> Below {
+    Below { step: step.id(), kind: step.kind(), name: step.name(), layer, found, joins: step.joins() }
+}
+
+/// Adds the layers below to the key of a step that stands on them.
+pub fn state_layers(work: &Work, below: &[Below], key: &mut Key) {
+    match work {
+        Work::Layer { step, .. } => step.below_facts(below, key),
+        Work::Output { output, .. } => layer_facts(key, below, output.names_layers()),
+    }
 }
 
 /// Why the output's file is not the one that was written last, if it is not.
@@ -264,23 +295,18 @@ fn is_same(one: &std::path::Path, other: &std::path::Path) -> bool {
 
 /// A layer that has been made and is no longer there has to be made again, but only if somebody needs its content.
 fn demand_layers(plan: &mut Plan, world: &World) {
-    let mut needed: BTreeMap<StepId, State> = BTreeMap::new();
-    for (step, judged) in &plan.steps {
-        if judged.state == State::Fresh {
+    let steps: Vec<StepId> = plan.steps.keys().rev().copied().collect();
+    // From above: what has to be made again needs in turn what it stands on.
+    for step in steps {
+        let above = plan.graph.needed_by(step);
+        let states = above.iter().filter_map(|above| plan.steps.get(above)).map(|above| above.state);
+        let needed = states.max().unwrap_or(State::Fresh);
+        let Some(judged) = plan.steps.get_mut(&step) else { continue };
+        if needed == State::Fresh || judged.state != State::Fresh {
             continue;
         }
-        for below in plan.graph.needs(*step) {
-            let state = needed.entry(*below).or_insert(State::Fresh);
-            *state = (*state).max(judged.state);
-        }
-    }
-    for (step, state) in needed {
-        let Some(judged) = plan.steps.get_mut(&step).filter(|judged| judged.state == State::Fresh) else {
-            continue;
-        };
-        let there = judged.layers.iter().flatten().all(|layer| world.store.has_layer(*layer));
-        if !there {
-            judged.state = state;
+        if !judged.layers.iter().flatten().all(|layer| world.store.has_layer(*layer)) {
+            judged.state = needed;
             judged.why = vec![Cause::of("layer", None, None, "its layer is no longer in the cache")];
         }
     }

@@ -24,7 +24,7 @@ use rustix::thread::{
 use super::launch::say;
 use super::root::{self, Root};
 use super::search::Search;
-use super::wire::{Answer, Exit, Order, PACKET, Program, Refusal, Request, Word};
+use super::wire::{Answer, Exit, HostRoot, PACKET, Program, Refusal, Request, Word};
 use super::{Asked, kernel, namespaces};
 
 /// Bytes of requests after which a script is not answered any more.
@@ -34,24 +34,16 @@ const REQUEST: usize = 1 << 10;
 /// Connections that wait for their request; a script that opens more loses the first.
 const CONNECTIONS: usize = 64;
 /// How often orphans are collected when nothing else happens.
-const ROUND: Timespec = Timespec { tv_sec: 0, tv_nsec: 500_000_000 };
+pub(super) const ROUND: Timespec = Timespec { tv_sec: 0, tv_nsec: 500_000_000 };
 
 /// Runs the inner stage.
 pub(super) fn inner_stage(
-    order: &Order,
+    order: &HostRoot,
+    own_users: bool,
     own_program: &Path,
     socket: &UnixStream,
 ) -> Result<ExitCode, Refusal> {
-    namespaces::die_with_parent()?;
-    umask(Mode::from_raw_mode(0o022));
-    // Without a session of its own the program could reach the caller's terminal.
-    Refusal::of("make a session", setsid())?;
-    Refusal::of("set the host name", rustix::system::sethostname(b"imgbuild"))?;
-    if order.own_users {
-        forbid_user_namespaces();
-    }
-    // A kernel without keys has none to leave, and where asking is forbidden, the program cannot ask either.
-    let _ = kernel::leave_keyring();
+    part_from_host(own_users, b"imgbuild")?;
     let root = root::enter(order, own_program)?;
     Refusal::of("give up privileges", give_up_privileges())?;
     let last = match &order.program {
@@ -67,6 +59,21 @@ pub(super) fn inner_stage(
     // If this is not heard, imgbuild is gone.
     let _ = say(socket, &last);
     Ok(ExitCode::SUCCESS)
+}
+
+/// Leaves what of the caller's is still at hand in new namespaces: terminal, host name, keys, umask.
+pub(super) fn part_from_host(own_users: bool, host_name: &[u8]) -> Result<(), Refusal> {
+    namespaces::die_with_parent()?;
+    umask(Mode::from_raw_mode(0o022));
+    // Without a session of its own the program could reach the caller's terminal.
+    Refusal::of("make a session", setsid())?;
+    Refusal::of("set the host name", rustix::system::sethostname(host_name))?;
+    if own_users {
+        forbid_user_namespaces();
+    }
+    // A kernel without keys has none to leave, and where asking is forbidden, the program cannot ask either.
+    let _ = kernel::leave_keyring();
+    Ok(())
 }
 
 /// A program that makes a user namespace has all power in it, and much of the kernel to try that on. Only a second
@@ -117,7 +124,7 @@ fn start(program: &Program) -> io::Result<Started> {
 
 /// All that goes on inside.
 struct Inside<'a> {
-    order: &'a Order,
+    order: &'a HostRoot,
     socket: &'a UnixStream,
     search: Search,
     listener: OwnedFd,
@@ -127,7 +134,7 @@ struct Inside<'a> {
 }
 
 impl<'a> Inside<'a> {
-    fn new(order: &'a Order, socket: &'a UnixStream, root: Root, started: Started) -> Inside<'a> {
+    fn new(order: &'a HostRoot, socket: &'a UnixStream, root: Root, started: Started) -> Inside<'a> {
         let Root { search, listener } = root;
         Inside { order, socket, search, listener, connections: Vec::new(), requests: 0, started }
     }
@@ -233,6 +240,6 @@ struct Ready {
     connections: Vec<usize>,
 }
 
-fn how(status: WaitStatus) -> Option<Exit> {
+pub(super) fn how(status: WaitStatus) -> Option<Exit> {
     status.exit_status().map(Exit::Code).or_else(|| status.terminating_signal().map(Exit::Signal))
 }

@@ -52,6 +52,13 @@ pub(super) fn leave_keyring() -> io::Result<()> {
     if keyring >= 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// Kills every process that this one may signal, but itself: for the first process of a pid namespace, all others in it.
+pub(super) fn kill_all_others() -> io::Result<()> {
+    // SAFETY: two numbers; nothing of this process is touched.
+    let done = unsafe { libc::kill(-1, libc::SIGKILL) };
+    if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
 /// How far [`seal`] reaches.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Reach {

@@ -14,7 +14,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use super::output::Output;
-use super::wire::{Exit, Order, Refusal, Word};
+use super::wire::{Exit, HostRoot, Order, Refusal, RootKind, Word};
 use super::{Asked, STAGE, refusal};
 use crate::fault::Fault;
 use crate::wording;
@@ -51,31 +51,29 @@ impl Launcher {
     /// Whether sandboxes can be made here. Makes one and leaves it, which takes a few milliseconds.
     pub fn available(&self) -> Result<(), Fault> {
         let never = AtomicBool::new(false);
-        let mut quiet = |_: &str| {};
-        let watch =
-            Watch { log: Path::new("/dev/null"), timeout: Some(PROBE), stop: &never, line: &mut quiet };
-        self.run(Order::default(), watch).map(|_| ())
+        self.run(RootKind::Host(HostRoot::default()), Watch::probe(&never, &mut |_| {})).map(|_| ())
     }
 
     /// Runs what `order` says. Root tries without a user namespace where there is none to be had.
-    pub(super) fn run(&self, mut order: Order, mut watch: Watch<'_>) -> Result<Ended, Fault> {
-        order.own_users = true;
+    pub(super) fn run(&self, root: RootKind, mut watch: Watch<'_>) -> Result<Ended, Fault> {
+        let mut order = Order { own_users: true, root };
         let first = self.run_once(&order, &mut watch)?;
         let Some(refused) = first.refused else { return Ok(first) };
-        if !rustix::process::geteuid().is_root() {
+        if refused.asked || !rustix::process::geteuid().is_root() {
             return Err(refusal::fault(&refused));
         }
         order.own_users = false;
         let second = self.run_once(&order, &mut watch)?;
         match second.refused {
             None => Ok(second),
+            Some(second) if second.asked => Err(refusal::fault(&second)),
             Some(_) => Err(refusal::fault(&refused)),
         }
     }
 
     fn run_once(&self, order: &Order, watch: &mut Watch<'_>) -> Result<Ended, Fault> {
         let output =
-            Output::new(watch.log, watch.line).map_err(|error| Fault::io("write", watch.log, &error))?;
+            Output::new(watch.log, watch.log_limit, watch.line).map_err(|error| Fault::io("write", watch.log, &error))?;
         let end = watch.timeout.and_then(|time| Instant::now().checked_add(time));
         let started = self.start(order).map_err(|error| cannot_start(&error))?;
         let mut run =
@@ -109,12 +107,21 @@ impl Launcher {
 pub(super) struct Watch<'a> {
     /// Where all that it prints goes.
     pub log: &'a Path,
+    /// Bytes of the log that are kept; the middle of more is left out.
+    pub log_limit: u64,
     /// How long it may take.
     pub timeout: Option<Duration>,
     /// Set to interrupt it.
     pub stop: &'a AtomicBool,
     /// Told every line.
     pub line: &'a mut dyn FnMut(&str),
+}
+
+impl<'a> Watch<'a> {
+    /// What a sandbox with nothing in it is watched with.
+    pub fn probe(stop: &'a AtomicBool, line: &'a mut dyn FnMut(&str)) -> Watch<'a> {
+        Watch { log: Path::new("/dev/null"), log_limit: 0, timeout: Some(PROBE), stop, line }
+    }
 }
 
 /// How a run ended.
@@ -128,6 +135,12 @@ pub(super) struct Ended {
     pub asked: Vec<Asked>,
     /// What it asked for that is not there.
     pub missing: Vec<String>,
+    /// How each of an image's programs ended.
+    pub exits: Vec<Exit>,
+    /// What an image's programs left running.
+    pub left: Vec<String>,
+    /// Why what an image's programs left cannot be taken.
+    pub unfit: Option<String>,
     /// Its last lines.
     pub tail: Vec<String>,
     refused: Option<Refusal>,
@@ -149,7 +162,9 @@ struct Started {
 
 impl Started {
     fn order(&mut self, order: &Order) -> io::Result<()> {
-        self.socket.as_ref().map_or(Ok(()), |socket| say(socket, order))
+        let Some(mut socket) = self.socket.as_ref() else { return Ok(()) };
+        say(socket, order)?;
+        order.bytes().into_iter().try_for_each(|bytes| socket.write_all(bytes))
     }
 
     /// Whether the outer stage ends by itself, as it does when the inner one finds its socket closed.
@@ -258,6 +273,9 @@ impl Run<'_> {
             Word::Refused(refused) => ended.refused = Some(refused),
             Word::NotStarted { reason } => ended.not_started = Some(reason),
             Word::Ended(exit) => ended.exit = Some(exit),
+            Word::Called(_, exit) => ended.exits.push(exit),
+            Word::Left(names) => ended.left = names,
+            Word::Unfit(what) => ended.unfit = Some(what),
             Word::Asked(asked) => ended.asked.push(asked),
             Word::Missing(what) => ended.missing.push(what),
         }

@@ -11,13 +11,17 @@
 //! - the inner stage (`init`), first of the new pid namespace, makes the root (`root`), starts the program, and
 //!   answers it.
 //!
-//! Root is no different from anyone: a program gets a user namespace with one user in it, and no capability at all.
+//! Root is no different from anyone: every sandbox has a user namespace.
 //!
-//! A kind of program is a page that says what an order for it is: an overlay's script (`tar_script`)
-//! sees the host's system folders, and asks by `xcluster` for more.
+//! There are two kinds of root. The host's programs (`root`) get one with one user in it, and no capability at all;
+//! a kind of program is a page that says what an order for it is: an overlay's script (`tar_script`)
+//! sees the host's system folders, and asks by `xcluster` for more. An image's own programs ([`image`]) get the image's
+//! file system and all its users.
 
 mod clear;
 mod host_programs;
+mod ids;
+pub mod image;
 mod init;
 mod kernel;
 mod launch;
@@ -40,6 +44,7 @@ pub use host_programs::{PATH, resolve_program};
 pub use launch::Launcher;
 pub use search::find_overlay;
 pub use tar_script::{TarRun, TarScript};
+pub use wire::Exit;
 
 /// The first argument that makes this program a stage of a sandbox.
 const STAGE: &str = "__sandbox";

@@ -2,8 +2,9 @@
 
 use std::collections::VecDeque;
 use std::fs::File;
-use std::io::{self, Write};
-use std::path::Path;
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
 
 use crate::wording;
 
@@ -13,8 +14,6 @@ const TAIL: usize = 20;
 const WIDTH: usize = 500;
 /// Lines of one piece that are looked at; who prints faster is not read by anyone, and the log has the rest.
 const TOLD_AT_ONCE: usize = 100;
-/// Bytes of the log that are kept from its start, and as many from its end.
-const LOG_HALF: usize = 1 << 20;
 
 /// Takes what a program prints.
 pub(super) struct Output<'a> {
@@ -25,9 +24,9 @@ pub(super) struct Output<'a> {
 }
 
 impl<'a> Output<'a> {
-    /// Nothing said yet; every line will be told to `tell` and the log stand at `log`.
-    pub fn new(log: &Path, tell: &'a mut dyn FnMut(&str)) -> io::Result<Output<'a>> {
-        let log = Log::new(File::create(log)?);
+    /// Nothing said yet; every line will be told to `tell` and the log, `limit` bytes of it, stand at `log`.
+    pub fn new(log: &Path, limit: u64, tell: &'a mut dyn FnMut(&str)) -> io::Result<Output<'a>> {
+        let log = Log::new(log, limit)?;
         Ok(Output { line: Vec::new(), tail: VecDeque::new(), log, tell })
     }
 
@@ -95,50 +94,87 @@ fn readable(line: &[u8]) -> String {
     }
 }
 
-/// The first and the last mebibyte of what was said.
+/// The start and the end of what was said. What does not fit the first half goes round and round in a nameless file
+/// beside the log, so that neither costs memory.
 struct Log {
     file: File,
-    written: usize,
-    end: VecDeque<u8>,
-    dropped: u64,
+    path: PathBuf,
+    half: u64,
+    written: u64,
+    ring: Option<File>,
+    /// Bytes that went to the ring, of which the last half's worth is left.
+    turned: u64,
 }
 
 impl Log {
-    fn new(file: File) -> Log {
-        Log { file, written: 0, end: VecDeque::new(), dropped: 0 }
+    fn new(path: &Path, limit: u64) -> io::Result<Log> {
+        let file = File::create(path)?;
+        Ok(Log { file, path: path.to_path_buf(), half: limit / 2, written: 0, ring: None, turned: 0 })
     }
 
     fn take(&mut self, piece: &[u8]) -> io::Result<()> {
-        let (start, rest) = piece.split_at(piece.len().min(LOG_HALF - self.written));
+        let room = usize::try_from(self.half - self.written).unwrap_or(usize::MAX);
+        let (start, mut rest) = piece.split_at(piece.len().min(room));
         self.file.write_all(start)?;
-        self.written += start.len();
-        self.end.extend(rest);
-        let over = self.end.len().saturating_sub(LOG_HALF);
-        self.end.drain(..over);
-        self.dropped += over as u64;
+        self.written += start.len() as u64;
+        if self.half == 0 || rest.is_empty() {
+            return Ok(());
+        }
+        let ring = match self.ring.take() {
+            Some(ring) => ring,
+            None => nameless(&self.path)?,
+        };
+        while !rest.is_empty() {
+            let at = self.turned % self.half;
+            let room = usize::try_from(self.half - at).unwrap_or(usize::MAX);
+            let (now, later) = rest.split_at(rest.len().min(room));
+            ring.write_all_at(now, at)?;
+            self.turned += now.len() as u64;
+            rest = later;
+        }
+        self.ring = Some(ring);
         Ok(())
     }
 
     fn finish(mut self) -> io::Result<()> {
-        if self.dropped > 0 {
-            writeln!(self.file, "\n[imgbuild left out {} here]", wording::size(self.dropped))?;
+        let Some(ring) = self.ring.take() else { return Ok(()) };
+        let dropped = self.turned.saturating_sub(self.half);
+        if dropped == 0 {
+            return self.copy(&ring, 0, self.turned);
         }
-        let (one, two) = self.end.as_slices();
-        self.file.write_all(one)?;
-        self.file.write_all(two)
+        writeln!(self.file, "\n[imgbuild left out {} here]", wording::size(dropped))?;
+        let oldest = self.turned % self.half;
+        self.copy(&ring, oldest, self.half)?;
+        self.copy(&ring, 0, oldest)
     }
+
+    fn copy(&mut self, mut ring: &File, from: u64, to: u64) -> io::Result<()> {
+        ring.seek(SeekFrom::Start(from))?;
+        io::copy(&mut ring.take(to.saturating_sub(from)), &mut self.file).map(drop)
+    }
+}
+
+/// A new file without a name in the folder of `path`.
+fn nameless(path: &Path) -> io::Result<File> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".end");
+    let file = File::options().read(true).write(true).create(true).truncate(true).open(&name)?;
+    std::fs::remove_file(name)?;
+    Ok(file)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const LIMIT: usize = 2 << 20;
+
     fn said(pieces: &[&[u8]]) -> (Vec<String>, Vec<String>, Vec<u8>) {
         let folder = tempfile::tempdir().unwrap();
         let log = folder.path().join("log");
         let mut told = Vec::new();
         let mut tell = |line: &str| told.push(line.to_string());
-        let mut output = Output::new(&log, &mut tell).unwrap();
+        let mut output = Output::new(&log, LIMIT as u64, &mut tell).unwrap();
         pieces.iter().for_each(|piece| output.take(piece).unwrap());
         let tail = output.finish().unwrap();
         (told, tail, std::fs::read(log).unwrap())
@@ -161,7 +197,7 @@ mod tests {
         assert_eq!(tail.len(), TAIL);
         assert_eq!(tail[0], "399981");
         assert_eq!(tail[TAIL - 1].chars().count(), WIDTH + 1);
-        assert!(log.len() < 2 * LOG_HALF + 100);
+        assert!(log.len() < LIMIT + 100);
         assert!(log.starts_with(b"0\n1\n") && log.ends_with("ää".as_bytes()));
         assert!(String::from_utf8_lossy(&log).contains("\n[imgbuild left out 773 KiB here]\n"));
     }

@@ -8,9 +8,15 @@ use crate::fault::Fault;
 
 /// The fault for a step that the kernel refused, with the way out that fits this machine.
 pub(super) fn fault(refused: &Refusal) -> Fault {
+    if refused.asked {
+        let message = format!("cannot {}: {}", refused.step, refused.reason);
+        return Fault::build("sandbox/image", message).maybe_help(refused.way_out.clone());
+    }
     let message =
         format!("this machine refuses to make a sandbox: cannot {}: {}", refused.step, refused.reason);
-    Fault::machine("sandbox/refused", message).help(way_out(&setting, &|path| Path::new(path).exists()))
+    let way_out =
+        refused.way_out.clone().unwrap_or_else(|| way_out(&setting, &|path| Path::new(path).exists()));
+    Fault::machine("sandbox/refused", message).help(way_out)
 }
 
 fn setting(path: &str) -> Option<String> {

@@ -27,7 +27,7 @@ use rustix::thread::UnshareFlags;
 
 use super::kernel::{self, Reach, seal};
 use super::search::{Cover, Folder, Search};
-use super::wire::{Order, Refusal};
+use super::wire::{HostRoot, Refusal};
 use super::{NOTHING, OUT, PATH, SOCKET, XCLUSTER};
 
 /// Where programs, their libraries and their settings live; what the host does not have is left out.
@@ -47,7 +47,7 @@ const SECRETS: [&str; 8] = [
 ];
 
 /// The devices; all of them harmless.
-const DEVICES: [&str; 5] = ["/dev/full", "/dev/null", "/dev/random", "/dev/urandom", "/dev/zero"];
+pub(super) const DEVICES: [&str; 5] = ["/dev/full", "/dev/null", "/dev/random", "/dev/urandom", "/dev/zero"];
 
 /// Writable folders, all on one tmpfs so that one limit holds for them together: where, its name there, its mode.
 const SCRATCH: [(&str, &str, u32); 5] = [
@@ -71,7 +71,7 @@ pub(super) struct Root {
 }
 
 /// Makes the root that `order` describes and makes it this process's; `xcluster` is imgbuild's own program.
-pub(super) fn enter(order: &Order, xcluster: &Path) -> Result<Root, Refusal> {
+pub(super) fn enter(order: &HostRoot, xcluster: &Path) -> Result<Root, Refusal> {
     let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
     Refusal::of("part from the host's mounts", mount_change("/", private))?;
     let host_side = Refusal::of("hold the mount namespace", own_namespace())?;
@@ -91,10 +91,10 @@ pub(super) fn clone_sealed(folder: impl AsFd, path: impl Arg) -> io::Result<Owne
     Ok(clone)
 }
 
-const HARMLESS: MountAttrFlags = MountAttrFlags::MOUNT_ATTR_NOSUID.union(MountAttrFlags::MOUNT_ATTR_NODEV);
-const READ_ONLY: MountAttrFlags = HARMLESS.union(MountAttrFlags::MOUNT_ATTR_RDONLY);
+pub(super) const HARMLESS: MountAttrFlags = MountAttrFlags::MOUNT_ATTR_NOSUID.union(MountAttrFlags::MOUNT_ATTR_NODEV);
+pub(super) const READ_ONLY: MountAttrFlags = HARMLESS.union(MountAttrFlags::MOUNT_ATTR_RDONLY);
 
-fn clone_tree(folder: impl AsFd, path: impl Arg) -> io::Result<OwnedFd> {
+pub(super) fn clone_tree(folder: impl AsFd, path: impl Arg) -> io::Result<OwnedFd> {
     let flags =
         OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_RECURSIVE;
     Ok(open_tree(folder, path, flags)?)
@@ -128,7 +128,7 @@ struct Parts {
 }
 
 impl Parts {
-    fn take(order: &Order, xcluster: &Path) -> Result<Parts, Refusal> {
+    fn take(order: &HostRoot, xcluster: &Path) -> Result<Parts, Refusal> {
         let mut parts = BTreeMap::new();
         let links = take_system(&mut parts)?;
         for path in &order.visible {
@@ -231,19 +231,17 @@ fn open_search(search: &[PathBuf]) -> Result<Vec<(PathBuf, OwnedFd)>, Refusal> {
 }
 
 fn take_devices() -> Result<Vec<(&'static str, OwnedFd)>, Refusal> {
+    DEVICES.map(|path| Ok((path, take_device(path)?))).into_iter().collect()
+}
+
+/// A device of the host, which can be used and not changed.
+pub(super) fn take_device(path: &str) -> Result<OwnedFd, Refusal> {
     // A device on a read-only mount is written to as ever, but its mode and owner stay: they are the host's.
     let quiet = MountAttrFlags::MOUNT_ATTR_NOSUID
         | MountAttrFlags::MOUNT_ATTR_NOEXEC
         | MountAttrFlags::MOUNT_ATTR_RDONLY;
-    let take = |path| {
-        let clone = clone_tree(CWD, path)?;
-        seal(&clone, quiet, Reach::Tree)?;
-        Ok((path, clone))
-    };
-    DEVICES
-        .map(|path| Refusal::of(format!("show `{path}`"), take(path) as io::Result<_>))
-        .into_iter()
-        .collect()
+    let taken = clone_tree(CWD, path).and_then(|clone| seal(&clone, quiet, Reach::Tree).map(|()| clone));
+    Refusal::of(format!("show `{path}`"), taken)
 }
 
 fn take_own_program(path: &Path) -> Result<OwnedFd, Refusal> {
@@ -261,7 +259,7 @@ fn begin_root() -> io::Result<()> {
     Ok(chdir("/tmp")?)
 }
 
-fn mount_tmpfs(at: impl Arg, options: &std::ffi::CStr) -> io::Result<()> {
+pub(super) fn mount_tmpfs(at: impl Arg, options: &std::ffi::CStr) -> io::Result<()> {
     Ok(mount("tmpfs", at, "tmpfs", MountFlags::NOSUID | MountFlags::NODEV, options)?)
 }
 
@@ -380,7 +378,7 @@ fn open_listener() -> io::Result<OwnedFd> {
 }
 
 /// Makes the working folder the root, and lets the host's go: `pivot_root(2)`, "pivot_root(".", ".")".
-fn change_root() -> Result<(), Errno> {
+pub(super) fn change_root() -> Result<(), Errno> {
     pivot_root(".", ".")?;
     unmount(".", UnmountFlags::DETACH)?;
     chdir("/")

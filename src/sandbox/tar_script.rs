@@ -14,13 +14,15 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use super::launch::{Ended, Launcher, Watch};
-use super::wire::{Exit, Order, Program};
+use super::wire::{Exit, HostRoot, Program, RootKind};
 use super::{Asked, OUT, PATH, XCLUSTER, clear, root};
 use crate::fault::Fault;
 use crate::wording;
 
 /// The name of the tar in the stage.
 const TAR: &str = "overlay.tar";
+/// Bytes of what a script prints that are kept.
+const MOST_LOG: u64 = 2 << 20;
 
 /// A run of an overlay's `tar`.
 #[derive(Clone, Debug)]
@@ -65,8 +67,9 @@ impl Launcher {
         line: &mut dyn FnMut(&str),
     ) -> Result<TarRun, Fault> {
         let order = order(script)?;
-        let watch = Watch { log: &script.log, timeout: script.timeout, stop, line };
-        let run = self.run(order, watch).and_then(|ended| judge(script, ended));
+        let watch =
+            Watch { log: &script.log, log_limit: MOST_LOG, timeout: script.timeout, stop, line };
+        let run = self.run(RootKind::Host(order), watch).and_then(|ended| judge(script, ended));
         let kept = run.is_ok().then_some(TAR);
         let emptied =
             clear::empty(&script.stage, kept).map_err(|error| Fault::io("empty", &script.stage, &error));
@@ -74,7 +77,7 @@ impl Launcher {
     }
 }
 
-fn order(script: &TarScript) -> Result<Order, Fault> {
+fn order(script: &TarScript) -> Result<HostRoot, Fault> {
     let overlay = real(&script.overlay)?;
     let program = overlay.join("tar");
     if let Err(error) = fs::metadata(&program) {
@@ -85,8 +88,7 @@ fn order(script: &TarScript) -> Result<Order, Fault> {
         visible.push(real(input)?);
     }
     visible.iter().try_for_each(|path| refuse_own(path))?;
-    Ok(Order {
-        own_users: true,
+    Ok(HostRoot {
         visible,
         hidden: real_ones(&script.hidden)?,
         search: real_ones(&script.search)?,
@@ -102,7 +104,7 @@ fn order(script: &TarScript) -> Result<Order, Fault> {
 }
 
 /// The real, absolute path.
-fn real(path: &Path) -> Result<PathBuf, Fault> {
+pub(super) fn real(path: &Path) -> Result<PathBuf, Fault> {
     let real = path.canonicalize().map_err(|error| Fault::io("read", path, &error))?;
     match real.to_str() {
         Some(_) => Ok(real),

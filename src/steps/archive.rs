@@ -10,7 +10,7 @@ use crate::fault::{Fault, Place};
 use crate::key::Key;
 use crate::layer::read::{BadTar, Gathered, Rules, read_tar, write_from_spool};
 use crate::store::{Layer, Stamp};
-use crate::work::{Facts, Job, Made, Step, World};
+use crate::work::{Facts, Job, Made, Stack, Step, World};
 
 /// An overlay that is a tar file.
 #[derive(Debug)]
@@ -44,7 +44,7 @@ impl Step for ArchiveOverlay {
         Ok(facts)
     }
 
-    fn make(&self, world: &World, job: &Job<'_>) -> Result<Made, Fault> {
+    fn make(&self, world: &World, _below: &Stack, job: &Job<'_>) -> Result<Made, Fault> {
         let rules = self.overlay.rules(world);
         let layer = take_in(&self.path, &rules, |gathered| self.overlay.select(gathered), world, job)
             .map_err(|fault| fault.at(self.place(), "this overlay"))?;

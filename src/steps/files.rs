@@ -9,7 +9,7 @@ use crate::key::{Digest, Key};
 use crate::lang::{Child, Field, Form, Node, Owner, Spanned, Word};
 use crate::layer::merge::Merged;
 use crate::layer::{Entry, EntryPath, Kind, LayerWriter};
-use crate::work::{Facts, Folders, Job, Made, Step, World};
+use crate::work::{Facts, Folders, Job, Made, Stack, Step, World};
 
 /// `files { … }`
 pub static WORD: Word = Word {
@@ -201,7 +201,7 @@ impl Step for Files {
         Ok(facts)
     }
 
-    fn make(&self, world: &World, job: &Job<'_>) -> Result<Made, Fault> {
+    fn make(&self, world: &World, _below: &Stack, job: &Job<'_>) -> Result<Made, Fault> {
         job.go_on()?;
         let mut gathered = Merged::default();
         let mut removed = Vec::new();

@@ -17,7 +17,7 @@ use crate::lang::value::Id;
 use crate::layer::{Entry, EntryPath, Index, Kind, LayerWriter};
 use crate::store::Layer;
 use crate::tree::{Detail, Item, Tree, What};
-use crate::work::{Facts, Job, Made, Step, World};
+use crate::work::{Facts, Job, Made, Stack, Step, World};
 
 /// An overlay that is a folder of files.
 #[derive(Debug)]
@@ -56,7 +56,7 @@ impl Step for FolderOverlay {
         Ok(facts)
     }
 
-    fn make(&self, world: &World, job: &Job<'_>) -> Result<Made, Fault> {
+    fn make(&self, world: &World, _below: &Stack, job: &Job<'_>) -> Result<Made, Fault> {
         let tree = self.tree(world, false)?;
         let change = |entries: &mut Vec<Entry>| self.overlay.adapt(entries);
         let times = Times { epoch: world.epoch, keep: false };

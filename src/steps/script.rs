@@ -16,7 +16,7 @@ use crate::lang::Spanned;
 use crate::layer::index::escape;
 use crate::sandbox::{Asked, Launcher, PATH, TarScript, find_overlay, resolve_program};
 use crate::tree::{Detail, Filter};
-use crate::work::{Facts, Job, Made, Step, World};
+use crate::work::{Facts, Job, Made, Stack, Step, World};
 
 /// An overlay that is a folder with an executable `tar`.
 #[derive(Debug)]
@@ -107,7 +107,7 @@ impl Step for ScriptOverlay {
         Ok(())
     }
 
-    fn make(&self, world: &World, job: &Job<'_>) -> Result<Made, Fault> {
+    fn make(&self, world: &World, _below: &Stack, job: &Job<'_>) -> Result<Made, Fault> {
         let here = |fault: Fault| fault.at(self.place(), "this overlay");
         let stage = world.store.stage()?.path("script");
         std::fs::create_dir(&stage).map_err(|error| Fault::io("make", &stage, &error))?;

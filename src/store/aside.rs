@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::fs::FlockOperation;
 
+use super::remove_tree;
 use crate::fault::Fault;
 
 static NEXT: AtomicU64 = AtomicU64::new(0);
@@ -42,7 +43,7 @@ impl Stage {
 impl Drop for Stage {
     fn drop(&mut self) {
         // What cannot be removed now is swept by the next process.
-        let _ = fs::remove_dir_all(&self.folder);
+        let _ = remove_tree(&self.folder);
     }
 }
 
@@ -70,7 +71,7 @@ pub(super) fn sweep(tmp: &Path) {
             Err(_) => entry.metadata().is_ok_and(|metadata| is_old(&metadata)),
         };
         if owner_is_gone {
-            let _ = fs::remove_dir_all(&folder);
+            let _ = remove_tree(&folder);
         }
     }
 }

@@ -32,6 +32,9 @@ pub struct Past {
     /// What it found out while it ran (see [`super::Record::found`]).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub found: Vec<String>,
+    /// The steps that it stood on, lowest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stack: Vec<String>,
     /// For an output: what it wrote.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output: Option<PastOutput>,
@@ -47,8 +50,6 @@ pub struct PastOutput {
     /// For a folder, the digest of what is in it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tree: Option<String>,
-    /// The steps under it, lowest first.
-    pub stack: Vec<String>,
 }
 
 /// The last results of a project's steps.

@@ -171,7 +171,7 @@ impl Seal {
 }
 
 /// The kernel's name for the time since it started.
-fn boot() -> String {
+pub(super) fn boot() -> String {
     static BOOT: std::sync::OnceLock<String> = std::sync::OnceLock::new();
     BOOT.get_or_init(|| {
         let text = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();

@@ -6,6 +6,8 @@
 //!   layers/ab/ID.tar          a layer's tar
 //!   layers/ab/ID.index        its index (see layer/index.rs)
 //!   layers/ab/ID.seal         what both looked like when they were last known to be whole
+//!   trees/ab/KEY/             a folder that programs see as a part of their root; KEY.seal beside it
+//!   trees/turn                locked by whoever puts a tree into its place
 //!   records/ab/KEY            what the step with that key made; the key's text beside it
 //!   listings/ab/DIGEST        what a folder held, so that a later difference can be told
 //!   parsed/ab/DIGEST          a manifest's text, parsed
@@ -27,6 +29,7 @@
 mod aside;
 mod layers;
 mod records;
+mod trees;
 mod journal;
 mod upkeep;
 pub mod clock;
@@ -44,6 +47,7 @@ pub use journal::{Journal, Past, PastOutput};
 pub use layers::Layer;
 pub use records::Record;
 pub use stamp::Stamp;
+pub use trees::{Held, Holdings, KeptTree, remove_tree};
 pub use upkeep::{Kept, Removed};
 
 use crate::fault::{Fault, reason};

@@ -4,8 +4,9 @@ use std::collections::{BTreeSet, HashMap};
 use std::fs;
 use std::path::Path;
 
-use super::{Journal, Store, clock};
+use super::{Journal, KeptTree, Store, clock, remove_tree};
 use crate::fault::Fault;
+use crate::key::Digest;
 use crate::layer::LayerId;
 
 /// A layer that is kept.
@@ -26,6 +27,8 @@ pub struct Kept {
 pub struct Removed {
     /// How many layers.
     pub layers: usize,
+    /// How many trees.
+    pub trees: usize,
     /// Bytes.
     pub bytes: u64,
 }
@@ -55,23 +58,23 @@ impl Store {
 
     /// Notes that a build used the layer now.
     pub fn touch(&self, id: LayerId) {
+        self.touch_file(&self.index_path(id));
+    }
+
+    /// Notes that a build used what the file stands for now.
+    pub(super) fn touch_file(&self, path: &Path) {
         if self.writable() {
             let now = rustix::fs::Timestamps {
                 last_access: rustix::fs::Timespec { tv_sec: 0, tv_nsec: rustix::fs::UTIME_NOW },
                 last_modification: rustix::fs::Timespec { tv_sec: 0, tv_nsec: rustix::fs::UTIME_NOW },
             };
             // An age that is too high costs at worst a build anew.
-            let _ = rustix::fs::utimensat(
-                rustix::fs::CWD,
-                self.index_path(id),
-                &now,
-                rustix::fs::AtFlags::empty(),
-            );
+            let _ = rustix::fs::utimensat(rustix::fs::CWD, path, &now, rustix::fs::AtFlags::empty());
         }
     }
 
-    /// Removes layers that no project's last build uses and that are older than `seconds`; then, if more than `bytes`
-    /// are left, others, the ones used longest ago first.
+    /// Removes layers that no project's last build uses, and trees, that are older than `seconds`; then, if more than
+    /// `bytes` are left, others, the ones used longest ago first, trees before layers.
     pub fn collect(&self, seconds: i64, bytes: Option<u64>) -> Removed {
         let mut removed = Removed::default();
         let mut left = Vec::new();
@@ -82,8 +85,17 @@ impl Store {
                 left.push(kept);
             }
         }
+        let (old, mut trees): (Vec<KeptTree>, Vec<KeptTree>) =
+            self.trees().into_iter().partition(|tree| tree.age >= seconds);
+        old.iter().for_each(|tree| self.drop_tree(tree, &mut removed));
         let mut total: u64 = left.iter().map(|kept| kept.size).sum();
+        total += trees.iter().map(|tree| tree.size).sum::<u64>();
         if let Some(most) = bytes {
+            while total > most {
+                let Some(tree) = trees.pop() else { break };
+                total -= tree.size;
+                self.drop_tree(&tree, &mut removed);
+            }
             while total > most {
                 let Some(kept) = left.pop() else { break };
                 total -= kept.size;
@@ -99,14 +111,23 @@ impl Store {
     /// Removes everything.
     pub fn clear(&self) -> Result<Removed, Fault> {
         let layers = self.layers();
-        let removed = Removed { layers: layers.len(), bytes: layers.iter().map(|kept| kept.size).sum() };
-        for room in ["layers", "records", "listings", "parsed", "projects", "tmp"] {
+        let trees = self.trees();
+        let bytes = layers.iter().map(|kept| kept.size).chain(trees.iter().map(|tree| tree.size)).sum();
+        let removed = Removed { layers: layers.len(), trees: trees.len(), bytes };
+        for room in ["layers", "trees", "records", "listings", "parsed", "projects", "tmp"] {
             let path = self.root().join(room);
             if path.exists() {
-                fs::remove_dir_all(&path).map_err(|error| Fault::io("remove", &path, &error))?;
+                remove_tree(&path).map_err(|error| Fault::io("remove", &path, &error))?;
             }
         }
         Ok(removed)
+    }
+
+    /// Reads every tree in full; gives how many there are and those that were not whole, which are removed.
+    pub fn verify_trees(&self) -> (usize, Vec<Digest>) {
+        let keys = self.tree_keys();
+        let damaged: Vec<Digest> = keys.iter().copied().filter(|key| !self.verify_tree(*key)).collect();
+        (keys.len(), damaged)
     }
 
     /// Reads every layer in full; gives how many there are and those that were not whole, which are removed.
@@ -120,6 +141,12 @@ impl Store {
         self.forget(kept.id);
         removed.layers += 1;
         removed.bytes += kept.size;
+    }
+
+    fn drop_tree(&self, tree: &KeptTree, removed: &mut Removed) {
+        self.forget_tree(tree.key);
+        removed.trees += 1;
+        removed.bytes += tree.size;
     }
 
     /// Every layer that has any of its files.
@@ -167,7 +194,7 @@ impl Store {
 }
 
 /// The files in the folders of `room`.
-fn shards(room: &Path) -> Vec<std::path::PathBuf> {
+pub(super) fn shards(room: &Path) -> Vec<std::path::PathBuf> {
     let read = |folder: &Path| fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
     read(room).flat_map(|folder| read(&folder).collect::<Vec<_>>()).collect()
 }

@@ -1,17 +1,21 @@
 //! Work: what every step is, whatever it makes.
 //!
 //! A step states its key without doing anything ([`Step::facts`], [`Output::facts`]); whether it runs, when, and where
-//! its result goes is for others to say. A [`Step`] makes a layer out of the project's files alone; an [`Output`]
-//! writes a file out of a stack of layers. Neither knows the graph that it stands in.
+//! its result goes is for others to say. A [`Step`] makes a layer; an [`Output`] writes a file out of a stack of layers.
+//! Neither knows the graph that it stands in.
 
+mod roots;
 mod stack;
+mod upper;
 
 use std::fmt::Debug;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+pub use roots::{Root, Special, root};
 pub use stack::{Stack, StackLayer};
+pub use upper::upper_layer;
 
 use crate::codec::{Block, Earlier};
 use crate::fault::{Fault, Place};
@@ -53,7 +57,7 @@ impl World {
 }
 
 /// A step's key so far, and where its facts come from.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Facts {
     /// The key.
     pub key: Key,
@@ -101,7 +105,24 @@ impl Facts {
     }
 }
 
-/// Makes a layer out of the project's files.
+/// A layer below a step, before anybody opens it.
+#[derive(Clone, Debug)]
+pub struct Below {
+    /// The step that made it.
+    pub step: String,
+    /// What kind of step that is.
+    pub kind: &'static str,
+    /// What the layer is called.
+    pub name: String,
+    /// The layer.
+    pub layer: LayerId,
+    /// What the step found out while it ran.
+    pub found: Vec<String>,
+    /// Whether it is part of the layer above it (see [`Step::joins`]).
+    pub joins: bool,
+}
+
+/// Makes a layer: out of the project's files, or of what the network has, or of the layers below it.
 pub trait Step: Send + Sync + Debug {
     /// `KIND:NAME`, the same from run to run.
     fn id(&self) -> String;
@@ -112,7 +133,12 @@ pub trait Step: Send + Sync + Debug {
     /// Where the manifest asks for it.
     fn place(&self) -> &Place;
 
-    /// States everything that its layer depends on. `parallel` must be false inside a job.
+    /// Whether its layer is only a part of the one above it: where layers are shown or kept apart, the two are one.
+    fn joins(&self) -> bool {
+        false
+    }
+
+    /// States everything that its layer depends on but the layers below. `parallel` must be false inside a job.
     fn facts(&self, world: &World, parallel: bool) -> Result<Facts, Fault>;
 
     /// Whether it finds out while it runs what else it depends on (see [`Step::found_facts`]).
@@ -125,8 +151,18 @@ pub trait Step: Send + Sync + Debug {
         Ok(())
     }
 
-    /// Makes the layer.
-    fn make(&self, world: &World, job: &Job<'_>) -> Result<Made, Fault>;
+    /// Whether it stands on what `other` made, which is below it in an image: then it waits for that.
+    fn stands_on(&self, _other: &dyn Step) -> bool {
+        false
+    }
+
+    /// States what it depends on of the layers that it stands on, lowest first.
+    fn below_facts(&self, below: &[Below], key: &mut Key) {
+        layer_facts(key, below, false);
+    }
+
+    /// Makes the layer; `below` holds the layers that it stands on.
+    fn make(&self, world: &World, below: &Stack, job: &Job<'_>) -> Result<Made, Fault>;
 }
 
 /// What a step made.
@@ -150,7 +186,7 @@ pub trait Output: Send + Sync + Debug {
     fn path(&self) -> Option<&crate::lang::Spanned<String>>;
     /// States everything but the layers that it depends on.
     fn facts(&self, world: &World) -> Result<Facts, Fault>;
-    /// Whether names of the layers show in it.
+    /// Whether the layers show in it one by one, with their names.
     fn names_layers(&self) -> bool {
         false
     }
@@ -207,13 +243,14 @@ impl Job<'_> {
     }
 }
 
-/// The layers that a stack is made of, as an output's key states them.
-pub fn layer_facts(key: &mut Key, layers: &[(String, LayerId)], names: bool) {
-    for (name, layer) in layers {
-        if names {
-            key.fact("layer", format_args!("{layer} {name}"));
-        } else {
-            key.fact("layer", layer);
+/// The layers that a stack is made of, as a key states them.
+pub fn layer_facts(key: &mut Key, layers: &[Below], names: bool) {
+    for Below { layer, name, joins, .. } in layers {
+        match (names, joins) {
+            (false, _) => key.fact("layer", layer),
+            // A part goes by the name of the whole, which ends it.
+            (true, true) => key.fact("layer", format_args!("{layer} +")),
+            (true, false) => key.fact("layer", format_args!("{layer} {name}")),
         }
     }
 }

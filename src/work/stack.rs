@@ -1,5 +1,6 @@
 //! Stacks: the layers under an output, and what they look like from above.
 
+use super::{Below, Step};
 use crate::fault::{Fault, Place};
 use crate::lang::Owner;
 use crate::layer::accounts::Accounts;
@@ -15,10 +16,24 @@ pub struct StackLayer {
     pub name: String,
     /// The step that made it.
     pub step: String,
+    /// What kind of step that is.
+    pub kind: &'static str,
     /// Where the manifest asks for it.
     pub place: Place,
     /// The layer.
     pub layer: Layer,
+    /// What the step found out while it ran.
+    pub found: Vec<String>,
+    /// Whether it is part of the layer above it (see [`super::Step::joins`]).
+    pub joins: bool,
+}
+
+impl StackLayer {
+    /// A layer of `step`.
+    pub fn of(step: &dyn Step, place: &Place, layer: Layer, found: Vec<String>) -> StackLayer {
+        let (name, id, joins) = (step.name(), step.id(), step.joins());
+        StackLayer { name, step: id, kind: step.kind(), place: place.clone(), layer, found, joins }
+    }
 }
 
 /// Layers, lowest first.
@@ -29,6 +44,19 @@ pub struct Stack {
 }
 
 impl Stack {
+    /// The layers as a key sees them.
+    pub fn below(&self) -> Vec<Below> {
+        let below = |layer: &StackLayer| Below {
+            step: layer.step.clone(),
+            kind: layer.kind,
+            name: layer.name.clone(),
+            layer: layer.layer.id,
+            found: layer.found.clone(),
+            joins: layer.joins,
+        };
+        self.layers.iter().map(below).collect()
+    }
+
     /// The layers seen from above, owners as they were stated.
     pub fn merged(&self) -> Result<Merged, Fault> {
         let mut merged = Merged::default();
@@ -41,9 +69,14 @@ impl Stack {
         Ok(merged)
     }
 
-    /// The layers seen from above as an image: with a root, and a number for every owner.
+    /// The layers seen from above as an image: with a root, a number for every owner, and no time behind `epoch`
+    /// (seconds since 1970).
     pub fn image(&self, epoch: i64) -> Result<Merged, Fault> {
-        let mut merged = self.merged()?;
+        self.as_image(self.merged()?, epoch)
+    }
+
+    /// What [`Stack::image`] makes of `merged`, which is [`Stack::merged`].
+    pub(super) fn as_image(&self, mut merged: Merged, epoch: i64) -> Result<Merged, Fault> {
         if merged.get(&EntryPath::root()).is_none() {
             // The root of an empty stack cannot fail to be added.
             let _ = merged.add(0, Entry::passage(EntryPath::root(), epoch));
@@ -64,6 +97,9 @@ impl Stack {
             );
             self.at(Fault::build("owner/unknown", message).help(help), node.map(|node| node.layer))
         })?;
+        for node in merged.nodes_mut() {
+            node.entry.mtime = node.entry.mtime.min(epoch);
+        }
         Ok(merged)
     }
 
@@ -88,7 +124,7 @@ impl Stack {
         Accounts::read(&read("etc/passwd").unwrap_or_default(), &read("etc/group").unwrap_or_default())
     }
 
-    fn bad_merge(&self, layer: usize, bad: &BadMerge) -> Fault {
+    pub(super) fn bad_merge(&self, layer: usize, bad: &BadMerge) -> Fault {
         self.at(Fault::build("layer/merge", format!("these layers cannot be stacked: {bad}")), Some(layer))
     }
 

@@ -37,7 +37,17 @@ pub fn tar(path: &Path, contents: Contents) -> Result<Stack, Fault> {
         Layer { id: index.id(), index: Arc::new(index), tar: Arc::new(contents), path: path.to_path_buf() };
     let name = path.display().to_string();
     let place = Place::new(&Source::new(name.clone(), ""), 0..0);
-    Ok(Stack { layers: vec![StackLayer { step: name.clone(), name, place, layer }] })
+    Ok(Stack {
+        layers: vec![StackLayer {
+            step: name.clone(),
+            kind: "file",
+            name,
+            place,
+            layer,
+            found: vec![],
+            joins: false,
+        }],
+    })
 }
 
 /// What is in the folder at `path`, as the system has it.

@@ -6,7 +6,7 @@ use crate::cli::build::{cancelled_by_signals, carry_out};
 use crate::cli::session::{Project, Session};
 use crate::exec::{Event, Options, Outcome};
 use crate::fault::{Fault, Faults};
-use crate::plan::{self, Graph, Plan, State, StepId, Work};
+use crate::plan::{self, Graph, Plan, State, StepId};
 use crate::work::{Stack, StackLayer};
 
 /// The layers of the steps `wanted` of `graph`, lowest first. What is out of date is built.
@@ -20,7 +20,7 @@ pub fn build_layers(
     graph: Graph,
     wanted: &[StepId],
 ) -> Result<Stack, Faults> {
-    let steps = wanted.iter().copied().collect();
+    let steps = graph.closure(wanted.iter().copied());
     let mut plan = plan::judge(graph, &steps, &project.world, &project.journal)?;
     demand(&mut plan, project);
     if !plan.is_fresh() {
@@ -63,7 +63,7 @@ fn build(session: &Session, project: &Project, plan: &Plan) -> Result<(), Faults
 
 fn layers(plan: &Plan, step: StepId, project: &Project) -> Result<Vec<StackLayer>, Fault> {
     let task = plan.graph.task(step);
-    let Work::Layer(work) = &task.work else { return Ok(Vec::new()) };
+    let Some(work) = plan.graph.layer(step) else { return Ok(Vec::new()) };
     let known = plan.steps.get(&step).and_then(|judged| judged.layers.as_ref());
     let changing = || {
         Fault::build("look/changing", format!("`{}` changed while it was looked at", task.id))
@@ -72,7 +72,7 @@ fn layers(plan: &Plan, step: StepId, project: &Project) -> Result<Vec<StackLayer
     };
     let layer = |id: &crate::layer::LayerId| {
         let layer = project.world.store.layer(*id).ok_or_else(changing)?;
-        Ok(StackLayer { name: work.name(), step: task.id.clone(), place: task.place.clone(), layer })
+        Ok(StackLayer::of(work, &task.place, layer, Vec::new()))
     };
     known.ok_or_else(changing)?.iter().map(layer).collect()
 }

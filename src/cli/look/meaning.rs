@@ -62,7 +62,7 @@ pub fn of(session: &Session, what: &str) -> Result<Meaning, Faults> {
     }
     if let Some(step) = step(&graph, what, &path) {
         return Ok(match &graph.task(step).work {
-            Work::Layer(_) => Meaning::Layer { project, graph, step },
+            Work::Layer { .. } => Meaning::Layer { project, graph, step },
             Work::Output { stack, .. } => {
                 let stack = stack.clone();
                 Meaning::Image { project, graph, stack }
@@ -187,7 +187,7 @@ fn step(graph: &Graph, name: &str, path: &Path) -> Option<StepId> {
 fn path_of(graph: &Graph, step: StepId) -> Option<&PathBuf> {
     match &graph.task(step).work {
         Work::Output { path, .. } => Some(path),
-        Work::Layer(_) => None,
+        Work::Layer { .. } => None,
     }
 }
 

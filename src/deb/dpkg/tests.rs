@@ -1,0 +1,3 @@
+//! Packages that are a few lines of text.
+
+use super::*;

@@ -1,0 +1,717 @@
+//! Programs of an image, really run in its own root: what they change and who owns it, and what they cannot do.
+//!
+//! Everything here runs as the caller, and once more as a plain user where the caller is root. The image is one static
+//! busybox.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr, reason = "tests")]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use imgbuild::fault::{Blame, Fault};
+use imgbuild::lang::value::Id;
+use imgbuild::layer::{Entry, EntryPath, Kind, read};
+use imgbuild::sandbox::image::{
+    Call, Given, ImageRan, ImageRun, Removal, Removed, Shown, Special, SpecialKind,
+};
+use imgbuild::sandbox::{Exit, Launcher};
+
+const IMGBUILD: &str = env!("CARGO_BIN_EXE_imgbuild");
+const EPOCH: i64 = 1_700_000_000;
+
+/// An image in `image`, and a run in it.
+struct Image {
+    folder: tempfile::TempDir,
+    run: ImageRun,
+}
+
+impl Image {
+    /// An image with a shell, and this script to run in it, if this machine can.
+    fn new(script: &str) -> Option<Image> {
+        if let Err(fault) = Launcher::of(IMGBUILD).images_available() {
+            return skip(&format!("{fault}: {}", fault.help.clone().unwrap_or_default()));
+        }
+        let busybox = ["/bin/busybox", "/usr/bin/busybox"].into_iter().find(|path| is_static(path));
+        let Some(busybox) = busybox else {
+            return skip("this machine lacks a static busybox (Debian: busybox-static)");
+        };
+        let folder = tempfile::tempdir().unwrap();
+        let image = folder.path().join("image");
+        for name in ["bin", "etc", "usr/bin", "var/lib/x", "tmp"] {
+            fs::create_dir_all(image.join(name)).unwrap();
+        }
+        fs::copy(busybox, image.join("bin/busybox")).unwrap();
+        symlink("busybox", image.join("bin/sh")).unwrap();
+        let mut image = Image { run: run_of(folder.path(), script), folder };
+        image.run.lowers = vec![image.path("image")];
+        Some(image)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn file(&self, name: &str, text: &str) {
+        let path = self.path("image").join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+
+    fn try_run(&self) -> Result<ImageRan, Fault> {
+        Launcher::of(IMGBUILD).run_image(&self.run, &AtomicBool::new(false), &mut |_| {})
+    }
+
+    /// Runs, and everything must succeed.
+    fn ran(&self) -> ImageRan {
+        let ran = self.try_run().unwrap_or_else(|fault| panic!("{fault}: {:?} {:#?}", fault.help, fault.output));
+        assert_eq!(ran.failed, None, "{:#?}", ran.tail);
+        ran
+    }
+
+    /// Runs, and gives what was captured.
+    fn changes(&self) -> Changes {
+        self.ran();
+        Changes::read(self.run.capture.as_deref().unwrap())
+    }
+}
+
+fn is_static(path: &str) -> bool {
+    let ldd = Command::new("ldd").arg(path).output();
+    Path::new(path).exists() && ldd.is_ok_and(|ldd| !String::from_utf8_lossy(&ldd.stdout).contains("=>"))
+}
+
+fn run_of(folder: &Path, script: &str) -> ImageRun {
+    ImageRun {
+        commands: vec![shell(script)],
+        capture: Some(folder.join("capture.tar")),
+        epoch: EPOCH,
+        log: folder.join("log"),
+        timeout: Some(Duration::from_secs(60)),
+        ..ImageRun::default()
+    }
+}
+
+/// Every busybox command without a path.
+fn shell(script: &str) -> Call {
+    Call {
+        program: "/bin/sh".into(),
+        arguments: vec!["-c".into(), format!("set -e; {script}")],
+        must_succeed: true,
+        ..Call::default()
+    }
+}
+
+fn path(text: &str) -> EntryPath {
+    EntryPath::parse(text).unwrap()
+}
+
+fn given(at: &str, text: &str) -> Given {
+    Given { path: path(at), mode: 0o644, bytes: text.into() }
+}
+
+fn special(at: &str, kind: SpecialKind, mode: u32, owner: (u32, u32)) -> Special {
+    Special { path: path(at), kind, mode, user: owner.0, group: owner.1, mtime: 1_600_000_000, xattrs: vec![] }
+}
+
+/// What a capture says, a line an entry: kind, mode, owner, path, content or target.
+struct Changes {
+    entries: BTreeMap<String, Entry>,
+    lines: Vec<String>,
+}
+
+impl Changes {
+    fn read(tar: &Path) -> Changes {
+        let owner = None;
+        let rules = read::Rules { to: EntryPath::root(), owner, epoch: EPOCH, keep_times: true, root_counts: true };
+        let bytes = fs::read(tar).unwrap();
+        let gathered = read::read_tar(&mut bytes.as_slice(), &rules, None).unwrap();
+        let mut changes = Changes { entries: BTreeMap::new(), lines: Vec::new() };
+        for entry in gathered.into_entries() {
+            let number = |id: &Id| if let Id::Number(number) = id { *number } else { panic!("{id:?}") };
+            let (user, group) = (number(&entry.owner.user), number(&entry.owner.group));
+            let rest = match &entry.kind {
+                Kind::File { size, offset, .. } => {
+                    let content = &bytes[*offset as usize..(*offset + *size) as usize];
+                    format!(" {}", String::from_utf8_lossy(&content[..content.len().min(60)]).trim_end())
+                }
+                Kind::Symlink(target) => format!(" -> {}", String::from_utf8_lossy(target)),
+                Kind::Hardlink(target) => format!(" = {target}"),
+                _ => String::new(),
+            };
+            let letter = entry.kind.letter();
+            changes.lines.push(format!("{letter} {:o} {user}:{group} {}{rest}", entry.mode, entry.path));
+            changes.entries.insert(entry.path.to_string(), entry);
+        }
+        changes
+    }
+}
+
+#[allow(clippy::disallowed_methods, reason = "a switch of the tests themselves")]
+fn skip<T>(why: &str) -> Option<T> {
+    assert!(std::env::var("IMGBUILD_TESTS").as_deref() != Ok("all"), "{why}");
+    eprintln!("skipped: {why}");
+    None
+}
+
+fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+#[test]
+fn what_programs_change_is_captured() {
+    let script = "
+        b=/bin/busybox; $b mkdir -p /opt/new; echo made > /opt/new/file; $b ln /opt/new/file /opt/new/link
+        $b ln -s ../x /opt/new/symlink; $b mkfifo /opt/new/fifo; $b chmod 4755 /opt/new/file
+        $b chown 33:34 /opt/new/fifo; $b chown -h 65534:65534 /opt/new/symlink
+        echo changed > /etc/changed; $b rm /etc/gone; $b rm -r /etc/folder; $b rm -r /etc/again; $b mkdir /etc/again
+        echo inner > /etc/again/inner; $b chmod 700 /var/lib/x; $b touch /tmp/x /run/x /dev/shm/x
+        $b mv /etc/moved /etc/to";
+    let Some(image) = Image::new(script) else { return };
+    for name in ["changed", "gone", "folder/a", "again/old", "moved/in", "same"] {
+        image.file(&format!("etc/{name}"), name);
+    }
+    let changes = image.changes();
+    assert_eq!(
+        changes.lines,
+        [
+            "d 755 0:0 etc",
+            "d 755 0:0 etc/again",
+            "o 644 0:0 etc/again",
+            "f 644 0:0 etc/again/inner inner",
+            "f 644 0:0 etc/changed changed",
+            "w 644 0:0 etc/folder",
+            "w 644 0:0 etc/gone",
+            "w 644 0:0 etc/moved",
+            "d 755 0:0 etc/to",
+            "f 644 0:0 etc/to/in moved/in",
+            "d 755 0:0 opt",
+            "d 755 0:0 opt/new",
+            "p 644 33:34 opt/new/fifo",
+            "f 4755 0:0 opt/new/file made",
+            "h 4755 0:0 opt/new/link = opt/new/file",
+            "l 777 65534:65534 opt/new/symlink -> ../x",
+            "d 755 0:0 var",
+            "d 755 0:0 var/lib",
+            "d 700 0:0 var/lib/x",
+        ]
+    );
+    assert_eq!(changes.entries["etc/changed"].mtime, EPOCH, "no clock gets into it");
+}
+
+/// Every test here, by a user without any power but ids of its own.
+#[test]
+fn all_of_this_as_a_plain_user() {
+    if !is_root() {
+        return;
+    }
+    let Some(run) = as_plain_user(&["--test-threads=2"]) else { return };
+    let said = String::from_utf8_lossy(&run.stdout);
+    assert!(run.status.success(), "{said}{}", String::from_utf8_lossy(&run.stderr));
+    assert!(said.contains("test result: ok") && !said.contains("0 passed"), "{said}");
+    eprint!("{}", String::from_utf8_lossy(&run.stderr));
+}
+
+/// This test's own program, by `nobody`, who has sub-ids in a mount namespace of the test's own.
+fn as_plain_user(arguments: &[&str]) -> Option<std::process::Output> {
+    let needed = ["setpriv", "unshare", "newuidmap", "newgidmap"];
+    let lacks = |name: &&&str| imgbuild::sandbox::resolve_program(name, imgbuild::sandbox::PATH).is_none();
+    if let Some(name) = needed.iter().find(lacks) {
+        return skip(&format!("this machine lacks {name} (Debian: util-linux, uidmap)"));
+    }
+    if !Path::new("/etc/subuid").exists() || !Path::new("/etc/subgid").exists() {
+        return skip("this machine has no /etc/subuid and /etc/subgid to stand something before");
+    }
+    let ids = tempfile::NamedTempFile::new().unwrap();
+    fs::write(ids.path(), "65534:100000:65536\n").unwrap();
+    fs::set_permissions(ids.path(), PermissionsExt::from_mode(0o644)).unwrap();
+    let script = "mount --bind $0 /etc/subuid; mount --bind $0 /etc/subgid
+        exec setpriv --reuid=65534 --regid=65534 --clear-groups \"$@\"";
+    let run = Command::new("unshare")
+        .args(["--mount", "sh", "-ec", script])
+        .arg(ids.path())
+        .arg(std::env::current_exe().unwrap())
+        .args(arguments)
+        .current_dir("/")
+        .env("HOME", "/nonexistent")
+        .env("TMPDIR", "/tmp")
+        .output();
+    Some(run.unwrap())
+}
+
+#[test]
+fn what_plain_folders_cannot_hold_is_there() {
+    let script = "b=/bin/busybox
+        $b stat -c '%n %a %u:%g %Y %F' /usr/bin/su /var/spool /var/spool/at /usr/bin /usr/bin/ping /pipe /usr/bin/two /away
+        $b cat /usr/bin/su; $b readlink /away; $b stat -c %h /usr/bin/two; $b head -c 3 /usr/bin/ping
+        echo x >> /usr/bin/ping; $b chmod 755 /usr/bin/su";
+    let Some(mut image) = Image::new(script) else { return };
+    fs::set_permissions(image.path("image/usr/bin"), PermissionsExt::from_mode(0o751)).unwrap();
+    fs::write(image.path("spool"), "....switch user....ping").unwrap();
+    let file = |offset, size| SpecialKind::File { file: image.path("spool"), offset, size };
+    let mut ping = special("usr/bin/ping", file(19, 4), 0o755, (0, 0));
+    let capability = [1, 0, 0, 2, 0, 0x20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0].to_vec();
+    ping.xattrs = vec![
+        (b"security.capability".to_vec(), capability.clone()),
+        (b"user.note".to_vec(), b"\0\xffx".to_vec()),
+    ];
+    image.run.specials = vec![
+        ping,
+        special("usr/bin/su", file(4, 11), 0o4755, (0, 0)),
+        special("usr/bin/two", SpecialKind::Hardlink(path("usr/bin/su")), 0, (0, 0)),
+        special("var/spool/at", SpecialKind::Directory, 0o1770, (1, 33)),
+        special("pipe", SpecialKind::Fifo, 0o620, (0, 5)),
+        special("away", SpecialKind::Symlink(b"/nowhere/\xff".to_vec()), 0o777, (7, 8)),
+    ];
+    let ran = image.ran();
+    let mut said: Vec<String> = ran.tail.clone();
+    said.retain(|line| !line.starts_with("/usr/bin 751 0:0") && !line.starts_with("/var/spool 755 0:0"));
+    assert_eq!(
+        said,
+        [
+            "/usr/bin/su 4755 0:0 1600000000 regular file",
+            "/var/spool/at 1770 1:33 1600000000 directory",
+            "/usr/bin/ping 755 0:0 1600000000 regular file",
+            "/pipe 620 0:5 1600000000 fifo",
+            "/usr/bin/two 4755 0:0 1600000000 regular file",
+            "/away 777 7:8 1600000000 symbolic link",
+            "switch user/nowhere/\u{fffd}",
+            "2",
+            "pin",
+        ]
+    );
+    assert_eq!(ran.tail.len(), 11, "the folders on the way have the modes of what is below: {:#?}", ran.tail);
+    let changes = Changes::read(image.run.capture.as_deref().unwrap());
+    let names: Vec<&str> = changes.lines.iter().map(String::as_str).collect();
+    assert_eq!(names, [
+        "d 755 0:0 usr",
+        "d 751 0:0 usr/bin",
+        "f 755 0:0 usr/bin/ping pingx",
+        "f 755 0:0 usr/bin/su switch user",
+    ]);
+    let ping = &changes.entries["usr/bin/ping"];
+    assert_eq!(ping.xattrs, [(b"user.note".to_vec(), b"\0\xffx".to_vec())], "who writes to it takes its powers away");
+}
+
+#[test]
+fn attributes_are_captured_as_they_are() {
+    let Some(mut image) = Image::new("/bin/busybox chmod 711 /usr/bin/ping; /bin/busybox mv /usr/bin/ping /etc/ping")
+    else {
+        return;
+    };
+    let capability = [1, 0, 0, 2, 0, 0x20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0].to_vec();
+    fs::write(image.path("spool"), "ping").unwrap();
+    let kind = SpecialKind::File { file: image.path("spool"), offset: 0, size: 4 };
+    let mut ping = special("usr/bin/ping", kind, 0o755, (0, 0));
+    ping.xattrs = vec![(b"security.capability".to_vec(), capability.clone())];
+    image.run.specials = vec![ping];
+    let changes = image.changes();
+    let ping = &changes.entries["etc/ping"];
+    assert_eq!(ping.xattrs, [(b"security.capability".to_vec(), capability)]);
+    assert_eq!((ping.mode, ping.mtime), (0o711, 1_600_000_000));
+    assert_eq!(changes.entries["usr/bin/ping"].kind, Kind::Whiteout);
+}
+
+#[test]
+fn lowers_lie_above_each_other() {
+    let Some(mut image) = Image::new("/bin/busybox cat /etc/one /etc/two; /bin/busybox ls /etc | /bin/busybox wc -l")
+    else {
+        return;
+    };
+    image.file("etc/one", "below");
+    let awkward = image.path("a,b:c\\d e=f");
+    fs::create_dir_all(awkward.join("etc")).unwrap();
+    fs::write(awkward.join("etc/one"), "above\n").unwrap();
+    image.run.lowers.push(awkward);
+    for number in 0..60 {
+        let lower = image.path(&format!("lower{number}"));
+        fs::create_dir_all(lower.join("etc")).unwrap();
+        fs::write(lower.join(format!("etc/n{number}")), "").unwrap();
+        fs::write(lower.join("etc/two"), format!("{number}\n")).unwrap();
+        image.run.lowers.push(lower);
+    }
+    assert_eq!(image.ran().tail, ["above", "59", "62"]);
+}
+
+#[test]
+fn given_files_are_captured_and_passing_ones_are_not() {
+    let script = "b=/bin/busybox; $b cat /etc/given /lib/deep/given /usr/sbin/policy-rc.d /etc/resolv.conf /etc/was
+        $b stat -c '%a %u:%g' /usr/sbin/policy-rc.d; $b readlink /etc/resolv.conf && exit 1
+        echo changed > /etc/resolv.conf; $b rm /usr/sbin/policy-rc.d; $b ln -sf /x /etc/was";
+    let Some(mut image) = Image::new(script) else { return };
+    fs::create_dir_all(image.path("image/usr/lib")).unwrap();
+    symlink("usr/lib", image.path("image/lib")).unwrap();
+    symlink("../run/resolv.conf", image.path("image/etc/resolv.conf")).unwrap();
+    image.file("etc/was", "image's");
+    image.file("etc/given", "image's");
+    image.run.files = vec![given("etc/given", "given\n"), given("lib/deep/given", "deep\n")];
+    let mut policy = given("usr/sbin/policy-rc.d", "#!/bin/sh\nexit 101\n");
+    policy.mode = 0o755;
+    image.run.passing = vec![policy, given("etc/resolv.conf", "passing\n"), given("etc/was", "now\n")];
+    let ran = image.ran();
+    assert_eq!(ran.tail, ["given", "deep", "#!/bin/sh", "exit 101", "passing", "now", "755 0:0"]);
+    let changes = Changes::read(image.run.capture.as_deref().unwrap());
+    assert_eq!(changes.lines, [
+        "d 755 0:0 etc",
+        "f 644 0:0 etc/given given",
+        "d 755 0:0 usr",
+        "d 755 0:0 usr/lib",
+        "d 755 0:0 usr/lib/deep",
+        "f 644 0:0 usr/lib/deep/given deep",
+        "d 755 0:0 usr/sbin",
+    ]);
+}
+
+#[test]
+fn the_host_shows_what_it_is_told_to() {
+    let script = "b=/bin/busybox; $b cat /imgbuild/debs/a /imgbuild/file; ! echo x > /imgbuild/debs/a
+        ! $b touch /imgbuild/debs/b; ! $b rm /imgbuild/file; ! $b mount -o remount,rw /imgbuild/debs";
+    let Some(mut image) = Image::new(script) else { return };
+    fs::create_dir(image.path("debs")).unwrap();
+    fs::write(image.path("debs/a"), "package\n").unwrap();
+    image.run.shown = vec![
+        Shown { host: image.path("debs"), at: path("imgbuild/debs") },
+        Shown { host: image.path("debs/a"), at: path("imgbuild/file") },
+    ];
+    let ran = image.ran();
+    assert_eq!(ran.tail[..2], ["package", "package"]);
+    assert_eq!(Changes::read(image.run.capture.as_deref().unwrap()).lines, [""; 0]);
+    assert_eq!(fs::read_to_string(image.path("debs/a")).unwrap(), "package\n");
+}
+
+#[test]
+fn programs_run_in_turn_until_one_fails() {
+    let Some(mut image) = Image::new("echo one; exit 3") else { return };
+    image.run.commands[0].must_succeed = false;
+    let reads = Call { stdin: Some(b"typed\n".to_vec()), ..shell("/bin/busybox cat; echo $A $B; $B pwd") };
+    let reads = Call {
+        folder: "/etc".into(),
+        environment: [("B", "/bin/busybox")].map(|(name, value)| (name.into(), value.into())).into(),
+        ..reads
+    };
+    let none = Call { program: "no-such".into(), ..Call::default() };
+    image.run.environment = [("A", "all"), ("B", "none")].map(|(n, v)| (n.into(), v.into())).into();
+    image.run.commands.extend([reads, none, shell("kill -SEGV $$"), shell("echo never")]);
+    let ran = image.try_run().unwrap();
+    assert_eq!(ran.exits, [Exit::Code(3), Exit::Code(0), Exit::Code(127), Exit::Signal(11)]);
+    assert_eq!(ran.failed, Some(3));
+    assert_eq!(ran.tail[..4], ["one", "typed", "all /bin/busybox", "/etc"]);
+    assert!(ran.tail[4].starts_with("imgbuild: cannot start `no-such`: no such file"), "{:?}", ran.tail);
+    assert!(!image.run.capture.unwrap().exists());
+}
+
+#[test]
+fn what_is_to_go_goes() {
+    let script = "b=/bin/busybox; $b mkdir -p /var/cache/apt/sub /var/log; for f in a.bin b.bin c; do echo x > /var/cache/apt/$f; done
+        echo long > /var/log/dpkg.log; $b ln -s /etc /var/link";
+    let Some(mut image) = Image::new(script) else { return };
+    image.file("var/lib/apt/lists/a", "x");
+    image.file("etc/machine-id", "x");
+    let removal = |at: &str, what| Removal { path: path(at), what };
+    image.run.remove = vec![
+        removal("var/cache/apt/*.bin", Removed::Whole),
+        removal("var/cache/apt/sub", Removed::Whole),
+        removal("var/lib/apt/lists", Removed::Inside),
+        removal("var/log/*", Removed::Content),
+        removal("var/link/machine-id", Removed::Whole),
+        removal("not/there", Removed::Whole),
+    ];
+    assert_eq!(image.changes().lines, [
+        "d 755 0:0 etc",
+        "w 644 0:0 etc/machine-id",
+        "d 755 0:0 var",
+        "d 755 0:0 var/cache",
+        "d 755 0:0 var/cache/apt",
+        "f 644 0:0 var/cache/apt/c x",
+        "d 755 0:0 var/lib",
+        "d 755 0:0 var/lib/apt",
+        "d 755 0:0 var/lib/apt/lists",
+        "w 644 0:0 var/lib/apt/lists/a",
+        "l 777 0:0 var/link -> /etc",
+        "d 755 0:0 var/log",
+        "f 644 0:0 var/log/dpkg.log ",
+    ]);
+}
+
+/// Every line must fail, or do nothing outside.
+#[test]
+fn a_hostile_program_achieves_nothing() {
+    let script = r#"
+        set +e; /bin/busybox --install -s /bin
+        no() { if (eval "$1") >/dev/null 2>&1; then echo "DID: $1"; fi; }
+        no 'test -e $HOST'; no 'test -e /tmp/*'; no 'ls -A /sys | grep .'; no 'test -e /dev/vda'; no 'test -e /dev/kmsg'
+        no 'mknod /x b 254 0 && head -c 1 /x'; no 'mknod /dev/x c 1 1 && head -c 1 /dev/x'
+        no 'mknod /tmp/x c 1 3 && echo x > /tmp/x'
+        no 'mount -t tmpfs x /tmp'; no 'mount -o remount,rw /proc'; no 'umount /proc'; no 'mount -t proc p /tmp'
+        no 'umount /'; no 'pivot_root . .'; no 'unshare -m true'; no 'unshare -U true'; no 'unshare -n true'
+        no 'nsenter -t 1 -m true'; no 'chroot /proc/1/root true'; no 'ls /proc/1/root/'; no 'cat /proc/1/environ'
+        no 'readlink /proc/1/fd/0'; no 'head -c 1 /proc/1/mem'; no 'cat /proc/1/maps'; no 'ls -A /proc/1/fd/*/ | grep .'
+        no 'for f in /proc/1/fd/*; do head -c 1 $f && exit; done; false'
+        no 'kill -9 1; test ! -e /proc/1'; no 'kill -STOP 1; false'; no 'kill -9 $HOST_PID'; no 'test -e /proc/$HOST_PID'
+        no 'echo b > /proc/sysrq-trigger'; no 'echo x > /proc/sys/kernel/core_pattern'; no 'sysctl -w kernel.panic=1'
+        no 'echo 1 > /proc/sys/vm/drop_caches'; no 'head -c 1 /proc/kcore | grep .'; no 'head -c 1 /proc/kmsg | grep .'
+        no 'grep . /proc/keys'; no 'grep . /proc/timer_list'; no 'ls /proc/bus | grep .'; no 'dmesg | grep .'
+        no 'cat < /dev/tty'; no 'stty -F /dev/tty'; no 'hostname hostile'; no 'date -s 2000-01-01; test $(date +%Y) = 2000'
+        no 'ip link add x type dummy'; no 'nc -w 1 127.0.0.1 $PORT < /dev/null'; no 'ip route | grep .'
+        no 'ip link | grep "^[2-9]:" | grep UP'; no 'ifconfig lo down'
+        no 'chmod 600 /dev/null'; no 'rm /dev/full && mknod /dev/full b 254 0'; no 'swapoff -a'; no 'insmod /x'
+        no 'renice -n -20 $$'; no 'ulimit -c 1'; no 'test -e /proc/self/fd/3'; no 'reboot -f'
+        no 'grep "NoNewPrivs:.*0" /proc/self/status'; no 'losetup /dev/loop0 /bin/busybox'; no 'test -t 0'; no 'test $(ls /proc | grep -c "^[0-9]*$") -gt 8'
+        no 'grep -E "/(home|work|root|image|tmp/\.)" /proc/self/mountinfo'
+        test "$(id -u) $(id -g) $(id -G) $(hostname) $(umask)" = "0 0 0 localhost 0022" || echo "DID: $(id)"
+        test "$(ulimit -n)" = 1024 || echo "DID: ulimit $(ulimit -n)"
+        ping -c 1 127.0.0.1 > /dev/null 2>&1; ifconfig lo | grep -q UP || echo "DID: no lo"
+        grep CapEff /proc/self/status | grep -qE '00000000[0-9a-f]{8}$' || echo "DID: $(grep CapEff /proc/self/status)"
+        grep CapEff /proc/self/status | sed 's/.*\(.\).......$/\1/' | grep -q '[02468a-e]' || echo DID"#;
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let Some(mut image) = Image::new(script) else { return };
+    let port = listener.local_addr().unwrap().port().to_string();
+    let host = image.path("").display().to_string();
+    let own = std::process::id().to_string();
+    image.run.environment = [("HOST", host.as_str()), ("PORT", &port), ("HOST_PID", &own)]
+        .map(|(name, value)| (name.into(), value.into()))
+        .into();
+    let ran = image.ran();
+    assert_eq!(ran.tail, [""; 0], "what a program could do and should not");
+    drop(listener);
+}
+
+/// An image whose folders are links to elsewhere, which nothing follows out of it.
+#[test]
+fn a_hostile_image_is_refused_or_harmless() {
+    for own in ["proc", "dev", "run", "sys"] {
+        let Some(image) = Image::new("true") else { return };
+        symlink("/etc", image.path("image").join(own)).unwrap();
+        let fault = image.try_run().unwrap_err();
+        assert_eq!((fault.code, fault.blame), ("sandbox/image", Blame::Build));
+        assert!(fault.message.contains(&format!("`/{own}` in the image")), "{fault}");
+    }
+    let Some(mut image) = Image::new("true") else { return };
+    symlink("../../../../../../..", image.path("image/out")).unwrap();
+    image.run.passing = vec![given("out/etc/hostile", "x")];
+    assert_eq!(image.try_run().unwrap_err().code, "sandbox/image");
+    image.run.passing.clear();
+    image.run.shown = vec![Shown { host: image.path("image"), at: path("out/x") }];
+    assert_eq!(image.try_run().unwrap_err().code, "sandbox/image");
+    image.run.shown.clear();
+    image.run.files = vec![given("out/etc/hostile", "x")];
+    assert_eq!(image.changes().lines, ["d 755 0:0 etc", "f 644 0:0 etc/hostile x"]);
+    assert!(!Path::new("/etc/hostile").exists());
+    image.run.files.clear();
+    image.run.specials = vec![special("out/x", SpecialKind::Fifo, 0o644, (0, 0))];
+    assert_eq!(image.try_run().unwrap_err().code, "sandbox/image");
+    image.run.specials = vec![
+        special("up", SpecialKind::Symlink(b"/etc".to_vec()), 0o777, (0, 0)),
+        special("up/hostile", SpecialKind::Fifo, 0o644, (0, 0)),
+    ];
+    assert_eq!(image.try_run().unwrap_err().code, "sandbox/image");
+    assert!(!Path::new("/etc/hostile").exists());
+}
+
+const DEEP: &str = "b=/bin/busybox; n=$($b printf %0200d 0)
+    for i in 1 2 3; do $b mkdir -p $n/$n/$n/$n/$n/$n/$n/$n/$n/$n; $b mkdir /t; $b mv $n /t; $b mkdir -p $n/$n/$n/$n/$n/$n/$n/$n/$n
+    $b mv /t/$n $n/$n/$n/$n/$n/$n/$n/$n/$n; $b rmdir /t; done";
+
+#[test]
+fn what_cannot_be_a_layer_is_no_capture() {
+    for (script, says) in [
+        ("echo x > /etc/.wh.passwd", "the removal of another file"),
+        ("/bin/busybox truncate -s 100G /etc/sparse", "sparse"),
+        (DEEP, "long"),
+    ] {
+        let Some(image) = Image::new(script) else { return };
+        let fault = image.try_run().unwrap_err();
+        assert_eq!((fault.code, fault.blame), ("sandbox/capture", Blame::Build), "{script}");
+        assert!(fault.message.contains(says), "{fault}");
+        assert!(!image.run.capture.unwrap().exists());
+    }
+}
+
+#[test]
+fn what_is_left_running_is_ended_and_named() {
+    let script = "(trap '' TERM HUP; /bin/busybox setsid /bin/busybox sleep 4242 & /bin/busybox sleep 4242) & true";
+    let Some(image) = Image::new(script) else { return };
+    let ran = image.ran();
+    assert_eq!(ran.left, ["busybox"]);
+    assert!(!runs("sleep\u{0}4242"));
+}
+
+#[test]
+fn a_flood_of_output_is_bounded() {
+    let Some(image) = Image::new("/bin/busybox yes flood | /bin/busybox head -c 1073741824; echo end") else { return };
+    assert_eq!(image.ran().tail.last().map(String::as_str), Some("flooend"));
+    let log = fs::metadata(&image.run.log).unwrap().len();
+    assert!((64 << 20..(64 << 20) + 100).contains(&log), "{log}");
+    let text = fs::read(&image.run.log).unwrap();
+    assert!(text.starts_with(b"flood\n") && text.ends_with(b"flood\nflooend\n"));
+    assert!(String::from_utf8_lossy(&text[(32 << 20) - 10..(32 << 20) + 60]).contains("[imgbuild left out 960 MiB here]"));
+}
+
+#[test]
+fn a_run_can_be_interrupted_and_has_a_limit() {
+    let Some(mut image) = Image::new("echo begun; /bin/busybox sleep 4243") else { return };
+    let stop = AtomicBool::new(false);
+    let begun = Instant::now();
+    let fault = Launcher::of(IMGBUILD)
+        .run_image(&image.run, &stop, &mut |_| stop.store(true, Ordering::Relaxed))
+        .unwrap_err();
+    assert_eq!((fault.code, fault.output.as_slice()), ("sandbox/interrupted", &["begun".to_string()][..]));
+    image.run.timeout = Some(Duration::from_millis(300));
+    assert_eq!(image.try_run().unwrap_err().code, "sandbox/timeout");
+    assert!(begun.elapsed() < Duration::from_secs(5));
+    assert!(!runs("sleep\u{0}4243") && !image.run.capture.unwrap().exists());
+}
+
+/// This test's own program is started again as a victim: its image's programs never end, and it is killed.
+#[test]
+#[allow(clippy::disallowed_methods, reason = "tells the victim that it is one")]
+fn whoever_is_killed_leaves_nothing() {
+    if let Ok(seconds) = std::env::var("IMGBUILD_TESTS_VICTIM") {
+        let sleep = format!("/bin/busybox sleep {seconds}");
+        let image = Image::new(&format!("({sleep} &); /bin/busybox chown 33 /etc; /bin/busybox setsid {sleep}; true"));
+        let _ = image.unwrap().try_run();
+        return;
+    }
+    if Launcher::of(IMGBUILD).images_available().is_err() {
+        return;
+    }
+    let seconds = format!("8{}", std::process::id());
+    let sleeper = format!("sleep\u{0}{seconds}");
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    let mut victim = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "whoever_is_killed_leaves_nothing"])
+        .env("IMGBUILD_TESTS_VICTIM", &seconds)
+        .spawn()
+        .unwrap();
+    wait_until("it runs", || runs(&sleeper));
+    victim.kill().unwrap();
+    victim.wait().unwrap();
+    wait_until("all has ended", || !runs(&sleeper));
+    assert_eq!(fs::read_to_string("/proc/self/mountinfo").unwrap(), mounts);
+}
+
+fn wait_until(what: &str, done: impl Fn() -> bool) {
+    let begun = Instant::now();
+    while !done() {
+        assert!(begun.elapsed() < Duration::from_secs(10), "not within ten seconds: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Whether a process with this in its command line runs anywhere on this machine.
+fn runs(command: &str) -> bool {
+    let processes = fs::read_dir("/proc").unwrap().flatten();
+    processes
+        .filter_map(|process| fs::read(process.path().join("cmdline")).ok())
+        .any(|line| String::from_utf8_lossy(&line).contains(command))
+}
+
+/// Prints the digest of a capture, for the test below.
+#[test]
+#[ignore = "run by another test"]
+fn tell_a_digest() {
+    let script = "b=/bin/busybox; $b mkdir -p /opt/a; $b chown 33:34 /opt/a; echo x > /opt/a/x; $b chown 65533 /opt/a/x
+        $b chmod 2755 /opt/a/x; $b mkfifo /opt/p; $b rm -r /etc/gone; $b mkdir /etc/gone; $b chmod 700 /usr/bin/ping";
+    let mut image = Image::new(script).unwrap();
+    image.file("etc/gone/x", "");
+    fs::write(image.path("spool"), "ping").unwrap();
+    let mut ping = special(
+        "usr/bin/ping",
+        SpecialKind::File { file: image.path("spool"), offset: 0, size: 4 },
+        0o755,
+        (0, 0),
+    );
+    let capability = vec![1, 0, 0, 2, 0, 0x20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    ping.xattrs = vec![(b"security.capability".to_vec(), capability), (b"user.x".to_vec(), b"y".to_vec())];
+    image.run.specials = vec![ping];
+    assert_eq!(image.changes().lines.len(), 11);
+    let bytes = fs::read(image.run.capture.unwrap()).unwrap();
+    println!("digest {}", imgbuild::key::Digest::of(&bytes));
+}
+
+#[test]
+fn root_and_a_plain_user_capture_the_same_bytes() {
+    if !is_root() || Image::new("").is_none() {
+        return;
+    }
+    let arguments = ["--exact", "tell_a_digest", "--ignored", "--nocapture"];
+    let own = Command::new(std::env::current_exe().unwrap()).args(arguments).output().unwrap();
+    let Some(plain) = as_plain_user(&arguments) else { return };
+    let digest = |run: std::process::Output| {
+        let said = String::from_utf8_lossy(&run.stdout).into_owned();
+        let line = said.lines().find(|line| line.contains("digest ")).map(String::from);
+        line.unwrap_or_else(|| panic!("{said}{}", String::from_utf8_lossy(&run.stderr)))
+    };
+    assert_eq!(digest(own), digest(plain));
+}
+
+/// Where user namespaces are refused, root goes on without one.
+#[test]
+fn root_can_do_without_a_user_namespace() {
+    if std::env::args().any(|argument| argument == "--exact") || !is_root() || Image::new("").is_none() {
+        return;
+    }
+    let inner = "echo 0 > /proc/sys/user/max_user_namespaces; exec \"$0\" --exact a_hostile_program_achieves_nothing \
+                 what_programs_change_is_captured what_plain_folders_cannot_hold_is_there --test-threads=1";
+    let Some(user) = all_ids() else { return };
+    let run = Command::new("unshare")
+        .args(user)
+        .args(["sh", "-c", inner])
+        .arg(std::env::current_exe().unwrap())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&run.stdout);
+    assert!(said.contains("3 passed"), "{said}{}", String::from_utf8_lossy(&run.stderr));
+}
+
+/// How `unshare` makes a user namespace with all the ids of an image.
+fn all_ids() -> Option<[&'static str; 3]> {
+    let arguments = ["--user", "--map-users=0,0,65536", "--map-groups=0,0,65536"];
+    let works = Command::new("unshare").args(arguments).arg("true").output().unwrap();
+    works.status.success().then_some(arguments).or_else(|| skip("`unshare` cannot map all users"))
+}
+
+#[test]
+fn without_ids_a_user_is_told_what_to_do() {
+    if !is_root() || Image::new("").is_none() {
+        return;
+    }
+    let ids = ["--reuid=65534", "--regid=65534", "--clear-groups"];
+    let run = Command::new("setpriv")
+        .args(ids)
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", "refused_for_want_of_ids", "--ignored"])
+        .current_dir("/")
+        .output()
+        .unwrap();
+    assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stdout));
+}
+
+/// Run by the test above, as a user without sub-ids.
+#[test]
+#[ignore = "needs a user without sub-ids"]
+fn refused_for_want_of_ids() {
+    let fault = Launcher::of(IMGBUILD).images_available().unwrap_err();
+    assert_eq!((fault.code, fault.blame), ("sandbox/refused", Blame::Machine));
+    let help = fault.help.unwrap();
+    assert!(help.contains("--add-subuids 100000-165535") || help.contains("uidmap"), "{help}");
+}
+
+#[test]
+fn a_sandbox_is_cheap() {
+    let Some(image) = Image::new("true") else { return };
+    let mut times: Vec<Duration> = (0..20)
+        .map(|_| {
+            let begun = Instant::now();
+            image.ran();
+            begun.elapsed()
+        })
+        .collect();
+    times.sort();
+    eprintln!("an empty run takes {:?} (median), {:?} (best)", times[10], times[0]);
+    assert!(times[0] < Duration::from_millis(100));
+}

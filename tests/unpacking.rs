@@ -1,0 +1,453 @@
+//! Packages of Debian unpacked without dpkg: as dpkg unpacks them, and configured by their own dpkg.
+//!
+//! The packages come from the mirror that this machine's apt uses.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr, reason = "tests")]
+
+mod tools;
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Instant;
+
+use imgbuild::deb::Deb;
+use imgbuild::deb::control::Control;
+use imgbuild::deb::dpkg::{self, Below, Order, Package};
+use imgbuild::deb::unpack::{Unpacked, unpack};
+use imgbuild::fault::{Place, Source};
+use imgbuild::key::Digest;
+use imgbuild::layer::{Kind, LayerWriter};
+use imgbuild::store::{Access, Layer, Store};
+use imgbuild::tree::Memory;
+use imgbuild::work::{Job, Root, Special, Stack, StackLayer, World, root};
+use tools::{answer, is_root, skip, tool};
+
+/// Times that packages have are kept up to here.
+const EPOCH: i64 = 1_700_000_000;
+
+/// What a minimal base has, and a few packages that do more when they are configured.
+const BASE: &[&str] = &["apt"];
+const MORE: &[&str] = &["openssh-server", "python3-minimal", "curl", "man-db"];
+
+#[test]
+fn a_base_and_packages_on_it_are_configured_by_their_own_dpkg() {
+    let Some(world) = Bench::new() else { return };
+    let sets = world.download();
+    let (base, more) = (world.unpack(&sets.0), world.unpack(&sets.1));
+    let mut below = Below::default();
+    let mut stack = Stack::default();
+    world.push(&mut stack, "links", world.links());
+    let mut machine = Machine::new(&world);
+    let mut groups = vec![0];
+
+    machine.configure(&mut stack, &mut groups, &base, &mut below);
+    machine.configure(&mut stack, &mut groups, &more, &mut below);
+}
+
+#[test]
+fn the_database_and_the_files_are_as_dpkg_leaves_them() {
+    let Some(world) = Bench::new() else { return };
+    let (base, _) = world.download();
+    let unpacked = world.unpack(&base);
+    let packages: Vec<Package> = packages(&unpacked);
+    let order = dpkg::order(&packages, &Below::default());
+    assert_eq!(order.by_dpkg, [], "all of a base is unpacked as layers");
+    let files = dpkg::database(&packages, &order, &Below::default());
+
+    let real = world.folder.path().join("real");
+    world.unpack_by_dpkg(&base, &real);
+    for (path, text) in &files {
+        let there = fs::read_to_string(real.join(path)).unwrap_or_else(|error| panic!("{path}: {error}"));
+        assert_eq!(text, &there, "{path}");
+    }
+    let mut stack = Stack::default();
+    world.push(&mut stack, "links", world.links());
+    for number in &order.layers {
+        world.push(&mut stack, packages[*number].name(), unpacked[*number].layer.clone());
+    }
+    let job_over = AtomicBool::new(false);
+    let merged = stack.image(i64::from(u32::MAX)).unwrap();
+    let mut wrong = String::new();
+    for node in merged.nodes().filter(|node| !node.entry.path.is_root()) {
+        let path = real.join(node.entry.path.as_os_str());
+        let entry = &node.entry;
+        let Ok(metadata) = fs::symlink_metadata(&path) else {
+            let _ = writeln!(wrong, "{}: dpkg does not have it", entry.path);
+            continue;
+        };
+        let kind = match &entry.kind {
+            Kind::Directory => metadata.is_dir(),
+            Kind::Symlink(target) => {
+                use std::os::unix::ffi::OsStrExt;
+                fs::read_link(&path).is_ok_and(|there| there.as_os_str().as_bytes() == target)
+            }
+            Kind::File { digest, .. } => fs::read(&path).is_ok_and(|bytes| Digest::of(bytes) == *digest),
+            Kind::Hardlink(target) => {
+                metadata.ino() == fs::symlink_metadata(real.join(target.as_os_str())).unwrap().ino()
+            }
+            other => panic!("{other:?}"),
+        };
+        let mode = metadata.is_symlink() || metadata.mode() & 0o7777 == entry.mode;
+        let owner = format!("{}:{}", metadata.uid(), metadata.gid());
+        let owned = owner == format!("{}:{}", entry.owner.user, entry.owner.group);
+        let is_list = path.extension().is_some_and(|extension| extension == "list");
+        let time = metadata.is_dir() || metadata.is_symlink() || is_list || metadata.mtime() == entry.mtime;
+        if !(kind && mode && owned && time) {
+            let _ = writeln!(
+                wrong,
+                "{} {entry:?}: {:o} {owner} {}",
+                entry.path,
+                metadata.mode(),
+                metadata.mtime()
+            );
+        }
+    }
+    // And nothing more: but what its preinsts made, and dpkg's own files.
+    let mut todo = vec![real.clone()];
+    while let Some(folder) = todo.pop() {
+        for entry in fs::read_dir(&folder).unwrap().flatten() {
+            let path = entry.path();
+            let name = path.strip_prefix(&real).unwrap();
+            if entry.file_type().unwrap().is_dir() {
+                todo.push(path.clone());
+            }
+            use std::os::unix::ffi::OsStrExt;
+            let there = imgbuild::layer::EntryPath::parse(name.as_os_str().as_bytes()).unwrap();
+            if merged.get(&there).is_none() && !files.contains_key(name.to_str().unwrap_or_default()) {
+                let _ = writeln!(wrong, "{there}: only dpkg has it");
+            }
+        }
+    }
+    drop(job_over);
+    assert_eq!(wrong, "");
+}
+
+/// A store, and an apt of the test's own.
+struct Bench {
+    folder: tempfile::TempDir,
+    world: World,
+}
+
+impl Bench {
+    fn new() -> Option<Bench> {
+        tool("apt-get", "apt")?;
+        tool("dpkg-deb", "dpkg")?;
+        if !is_root() {
+            return skip("only root can configure packages here");
+        }
+        let folder = tempfile::Builder::new().prefix("imgbuild-deb-").tempdir_in("/dev/shm").unwrap();
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        let world = World {
+            project: folder.path().join("project"),
+            manifest_files: Vec::new(),
+            kept: folder.path().join("kept"),
+            store: Store::open(&folder.path().join("cache"), Access::Use).unwrap(),
+            memory: Memory::new(&folder.path().join("memory"), false),
+            epoch: EPOCH,
+            overlay_path: Vec::new(),
+            hidden: Vec::new(),
+            threads: 2,
+            program: PathBuf::new(),
+        };
+        Some(Bench { folder, world })
+    }
+
+    /// The packages of the base, and those on top of it.
+    fn download(&self) -> (Vec<PathBuf>, Vec<PathBuf>) {
+        let apt = self.folder.path().join("apt");
+        for folder in ["lists/partial", "archives/partial", "etc/preferences.d", "etc/apt.conf.d"] {
+            fs::create_dir_all(apt.join(folder)).unwrap();
+        }
+        fs::write(apt.join("status"), "").unwrap();
+        let at = apt.display();
+        let text = format!(
+            "Dir::State \"{at}\";\nDir::State::lists \"{at}/lists\";\nDir::State::status \"{at}/status\";\n\
+             Dir::Cache \"{at}\";\nDir::Cache::archives \"{at}/archives\";\nDir::Etc::parts \"{at}/etc/apt.conf.d\";\n\
+             Dir::Etc::preferencesparts \"{at}/etc/preferences.d\";\nAPT::Sandbox::User \"root\";\n\
+             APT::Install-Recommends \"0\";\nAcquire::Check-Date \"0\";\nAcquire::Languages \"none\";\n\
+             Debug::NoLocking \"1\";\n"
+        );
+        fs::write(apt.join("conf"), text).unwrap();
+        let get = |words: &[&str]| {
+            let conf = apt.join("conf");
+            let out = answer(Command::new("apt-get").env("APT_CONFIG", &conf).arg("-qq").args(words));
+            String::from_utf8(out).unwrap()
+        };
+        get(&["update"]);
+        let conf = apt.join("conf");
+        let available = answer(Command::new("apt-cache").env("APT_CONFIG", &conf).arg("dumpavail"));
+        let available = String::from_utf8_lossy(&available).into_owned();
+        let is_base = |stanza: &&str| {
+            stanza.lines().any(|line| line == "Essential: yes" || line == "Priority: required")
+        };
+        let name = |stanza: &str| {
+            stanza.lines().find_map(|line| line.strip_prefix("Package: ")).unwrap().to_string()
+        };
+        let mut names: Vec<String> = available.split("\n\n").filter(is_base).map(name).collect();
+        names.extend(BASE.iter().map(ToString::to_string));
+        let chosen = |names: &[String]| -> Vec<PathBuf> {
+            let words: Vec<&str> = names.iter().map(String::as_str).collect();
+            get(&[&["install", "-y", "--download-only"], words.as_slice()].concat());
+            let plan =
+                get(&[&["install", "-y", "--print-uris", "--no-download", "--reinstall"], words.as_slice()]
+                    .concat());
+            drop(plan);
+            let mut debs: Vec<PathBuf> =
+                fs::read_dir(apt.join("archives")).unwrap().map(|entry| entry.unwrap().path()).collect();
+            debs.retain(|path| path.extension().is_some_and(|extension| extension == "deb"));
+            debs.sort();
+            debs
+        };
+        let base = chosen(&names);
+        names.extend(MORE.iter().map(ToString::to_string));
+        let mut more = chosen(&names);
+        more.retain(|path| !base.contains(path));
+        (base, more)
+    }
+
+    /// Unpacks them all, two at a time.
+    fn unpack(&self, debs: &[PathBuf]) -> Vec<Unpacked> {
+        let debs: Vec<(Deb, &PathBuf)> = debs.iter().map(|path| (deb(path), path)).collect();
+        let next = AtomicUsize::new(0);
+        let start = Instant::now();
+        let work = || {
+            let mut done = Vec::new();
+            while let Some((deb, path)) = debs.get(next.fetch_add(1, Ordering::Relaxed)) {
+                let unpacked = unpack(path, deb, &self.world.store, &|| Ok(()))
+                    .unwrap_or_else(|fault| panic!("{fault}"));
+                done.push((deb.id(), unpacked));
+            }
+            done
+        };
+        let mut done: BTreeMap<String, Unpacked> = std::thread::scope(|scope| {
+            let threads = [scope.spawn(work), scope.spawn(work)];
+            threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+        });
+        eprintln!("{} packages unpacked in {:.2} s", debs.len(), start.elapsed().as_secs_f64());
+        debs.iter().map(|(deb, _)| done.remove(&deb.id()).unwrap()).collect()
+    }
+
+    /// The links of a merged `/usr`.
+    fn links(&self) -> Layer {
+        let path = self.world.store.stage().unwrap().path("links.tar");
+        let mut writer = LayerWriter::new(fs::File::create_new(&path).unwrap());
+        for entry in dpkg::links("amd64") {
+            writer.entry(entry).unwrap();
+        }
+        let (_, index) = writer.finish().unwrap();
+        self.world.store.keep_layer(&path, index).unwrap()
+    }
+
+    fn push(&self, stack: &mut Stack, name: &str, layer: Layer) {
+        let place = Place::new(&Source::new("image.kdl", ""), 0..0);
+        stack.layers.push(StackLayer { name: name.into(), step: format!("deb:{name}"), place, layer });
+    }
+
+    /// What dpkg itself makes of them.
+    fn unpack_by_dpkg(&self, debs: &[PathBuf], real: &Path) {
+        for folder in ["var/lib/dpkg/info", "var/lib/dpkg/updates", "var/lib/dpkg/triggers"] {
+            fs::create_dir_all(real.join(folder)).unwrap();
+        }
+        fs::write(real.join("var/lib/dpkg/status"), "").unwrap();
+        for entry in dpkg::links("amd64") {
+            let path = real.join(entry.path.as_os_str());
+            match &entry.kind {
+                Kind::Symlink(target) => {
+                    use std::os::unix::ffi::OsStrExt;
+                    std::os::unix::fs::symlink(std::ffi::OsStr::from_bytes(target), path).unwrap();
+                }
+                _ => fs::create_dir_all(path).unwrap(),
+            }
+        }
+        let dpkg = |debs: &[&PathBuf]| {
+            let root = format!("--root={}", real.display());
+            let options = ["--force-depends", "--force-script-chrootless", "--unpack"];
+            answer(
+                Command::new("dpkg").arg(&root).args(options).env("DPKG_MAINTSCRIPT_DEBUG", "0").args(debs),
+            );
+        };
+        // Scripts are left out: what they do is no part of unpacking.
+        let bare = real.with_extension("debs");
+        fs::create_dir_all(&bare).unwrap();
+        let first = |path: &&PathBuf| path.to_string_lossy().contains("/base-files_");
+        let (first, rest): (Vec<&PathBuf>, Vec<&PathBuf>) = debs.iter().partition(first);
+        dpkg(&first);
+        dpkg(&rest);
+    }
+}
+
+fn packages(unpacked: &[Unpacked]) -> Vec<Package> {
+    unpacked.iter().map(|one| Package::read(one.control.clone(), &one.layer).unwrap()).collect()
+}
+
+/// What an index would say of the package.
+fn deb(path: &Path) -> Deb {
+    let text = answer(Command::new("dpkg-deb").arg("-f").arg(path));
+    let control = Control::parse(&String::from_utf8(text).unwrap()).unwrap();
+    let bytes = fs::read(path).unwrap();
+    Deb {
+        name: control.text("Package").into(),
+        version: control.text("Version").into(),
+        arch: control.text("Architecture").into(),
+        size: bytes.len() as u64,
+        digest: Digest::of(&bytes),
+        path: path.display().to_string(),
+        source: "debian".into(),
+    }
+}
+
+/// A root that packages are configured in, group by group.
+struct Machine<'a> {
+    bench: &'a Bench,
+    /// Upper directories of earlier runs, the first lowest.
+    uppers: Vec<PathBuf>,
+}
+
+impl<'a> Machine<'a> {
+    fn new(bench: &'a Bench) -> Machine<'a> {
+        Machine { bench, uppers: Vec::new() }
+    }
+
+    fn configure(
+        &mut self,
+        stack: &mut Stack,
+        groups: &mut Vec<usize>,
+        unpacked: &[Unpacked],
+        below: &mut Below,
+    ) {
+        let packages = packages(unpacked);
+        let order: Order = dpkg::order(&packages, below);
+        assert_eq!(order.by_dpkg, []);
+        groups.push(stack.layers.len());
+        for number in &order.layers {
+            self.bench.push(stack, packages[*number].name(), unpacked[*number].layer.clone());
+        }
+        let files = dpkg::database(&packages, &order, below);
+        let work = dpkg::work(&packages, &order, below);
+        for command in &work.commands {
+            eprintln!("{}", command.arguments.join(" "));
+        }
+        let cancel = AtomicBool::new(false);
+        let job = Job { cancel: &cancel, say: &|_| (), log: PathBuf::new() };
+        let start = Instant::now();
+        let made = root(stack, groups, &self.bench.world, &job).unwrap();
+        eprintln!(
+            "trees made in {:.2} s, {} lowers, {} specials",
+            start.elapsed().as_secs_f64(),
+            made.lowers.len(),
+            made.specials.len()
+        );
+        let start = Instant::now();
+        let again = root(stack, groups, &self.bench.world, &job).unwrap();
+        eprintln!("trees found in {:.3} s", start.elapsed().as_secs_f64());
+        assert_eq!(again.lowers, made.lowers);
+        assert_eq!(self.bench.world.store.verify_trees().1, []);
+        let upper = self.run(&made, &files, &work);
+        below.packages.extend(packages);
+        below.status = fs::read_to_string(upper.join("var/lib/dpkg/status")).unwrap();
+        let triggers = upper.join("var/lib/dpkg/triggers");
+        for entry in fs::read_dir(&triggers).into_iter().flatten().flatten() {
+            let text = fs::read_to_string(entry.path()).unwrap();
+            below.triggers.insert(entry.file_name().into_string().unwrap(), text);
+        }
+        self.uppers.push(upper);
+    }
+
+    /// Runs the commands on the trees; gives the upper directory.
+    fn run(&self, root: &Root, files: &BTreeMap<String, String>, work: &dpkg::Work) -> PathBuf {
+        let at = self.bench.folder.path().join(format!("run-{}", self.uppers.len()));
+        let (specials, upper) = (at.join("specials"), at.join("upper"));
+        for folder in ["specials", "upper", "work", "root"] {
+            fs::create_dir_all(at.join(folder)).unwrap();
+        }
+        root.specials.iter().for_each(|special| make_special(&specials, special));
+        let mut script = String::from("set -e\n");
+        let lowers = self.uppers.iter().rev().chain([&specials]).chain(root.lowers.iter().rev());
+        let lowers: Vec<String> = lowers.map(|path| path.display().to_string()).collect();
+        let place = at.display();
+        let _ = writeln!(
+            script,
+            "mount -t overlay overlay -o lowerdir={},upperdir={place}/upper,workdir={place}/work {place}/root",
+            lowers.join(":")
+        );
+        let _ = writeln!(script, "cd {place}/root\nmount -t proc proc proc\nmount -t tmpfs tmpfs dev");
+        for (name, major, minor) in
+            [("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9)]
+        {
+            let _ = writeln!(script, "mknod -m 666 dev/{name} c {major} {minor}");
+        }
+        let _ =
+            writeln!(script, "mkdir dev/shm dev/pts; mount -t tmpfs tmpfs run; ln -s /proc/self/fd dev/fd");
+        for (path, text) in files {
+            fs::create_dir_all(at.join("files").join(path).parent().unwrap()).unwrap();
+            fs::write(at.join("files").join(path), text).unwrap();
+        }
+        let _ = writeln!(
+            script,
+            "(cd {place}/files && tar -c .) | tar -x --keep-directory-symlink --no-overwrite-dir"
+        );
+        for (path, mode, text) in dpkg::DURING {
+            let _ = writeln!(script, "cat > {path} <<'END'\n{text}END\nchmod {mode:o} {path}");
+        }
+        for command in &work.commands {
+            let variables: Vec<String> =
+                command.variables(EPOCH).iter().map(|(name, value)| format!("'{name}={value}'")).collect();
+            let _ = writeln!(
+                script,
+                "env -i {} chroot . {} </dev/null",
+                variables.join(" "),
+                command.arguments.join(" ")
+            );
+        }
+        for (path, ..) in dpkg::DURING {
+            let _ = writeln!(script, "rm {path}");
+        }
+        let _ = writeln!(script, "echo AUDIT; chroot . dpkg --audit; chroot . dpkg -V; echo END");
+        fs::write(at.join("script"), script).unwrap();
+        let start = Instant::now();
+        let arguments = ["--mount", "--pid", "--fork", "--ipc", "--uts", "--net", "sh"];
+        let out = answer(Command::new("unshare").args(arguments).arg(at.join("script")));
+        eprintln!("configured in {:.2} s", start.elapsed().as_secs_f64());
+        let out = String::from_utf8_lossy(&out).into_owned();
+        let audit = out.split("AUDIT\n").nth(1).unwrap();
+        assert_eq!(audit, "END\n", "{out}");
+        upper
+    }
+}
+
+/// Makes it as a sandbox would, on top of the trees.
+fn make_special(folder: &Path, special: &Special) {
+    use imgbuild::lang::value::Id;
+    use std::os::unix::ffi::OsStrExt;
+    use std::os::unix::fs::FileExt;
+    let entry = &special.entry;
+    let path = folder.join(entry.path.as_os_str());
+    match &entry.kind {
+        Kind::Directory => fs::create_dir_all(&path).unwrap(),
+        Kind::File { .. } => {
+            let (file, offset, size) = special.content.as_ref().unwrap();
+            let mut bytes = vec![0; *size as usize];
+            file.read_exact_at(&mut bytes, *offset).unwrap();
+            fs::write(&path, bytes).unwrap();
+        }
+        Kind::Symlink(target) => {
+            std::os::unix::fs::symlink(std::ffi::OsStr::from_bytes(target), &path).unwrap()
+        }
+        Kind::Hardlink(target) => return fs::hard_link(folder.join(target.as_os_str()), &path).unwrap(),
+        other => panic!("{other:?}"),
+    }
+    let number = |id: &Id| match id {
+        Id::Number(number) => *number,
+        Id::Name(name) => panic!("{name} is no number"),
+    };
+    std::os::unix::fs::lchown(&path, Some(number(&entry.owner.user)), Some(number(&entry.owner.group)))
+        .unwrap();
+    if !matches!(entry.kind, Kind::Symlink(_)) {
+        fs::set_permissions(&path, fs::Permissions::from_mode(entry.mode)).unwrap();
+    }
+}
