@@ -475,3 +475,166 @@ fn an_output_that_is_misspelt_is_told_of_once() {
     exit code 2
     ");
 }
+
+const PACKAGES: &str = r#"packages-list "common" {
+    curl
+    nano
+    "nginx=1.26.0"
+    "vim/trixie-backports"
+    Git
+    curl
+    "7zip" version=1.10
+    g++ version="8 1" { x }
+    !less version="1"
+    !more hold=#true
+    mc suite="../x" verison="1"
+}
+packages-list "common" { curl }
+packages-list "file" from="packages-lists/file" { wget }
+packages-list "gone" from="packages-lists/flie"
+image "server" {
+    base "debian" suite="trixie" arch="x86_64" keyring="no.gpg" {
+        mirror "ftp://mirror.example/debian"
+        mirror "http://mirror.example/debian" { suites "a b" }
+        repository "one" url="http://one.example" suite="./" keyring="no.gpg" { components "main" }
+        repository "one" url="http://one.example" suite="x"
+    }
+    packages "comon" "common" "file" curl nginx=1.26 recommends=#true { nano; !jq }
+    packages "file" recommends=#false { jq version="1.7"; !nano }
+    hypervisor "qemu" {
+        packages { jq version="1.6"; !curl; git; curl:i386 }
+        output "tar"
+    }
+}
+image "scratch" {
+    base "scratch"
+    packages { curl }
+    output "tar"
+}
+image "nothing" {
+    hypervisor "qemu" {
+        packages "file"
+        output "tar"
+    }
+}
+image "suiteless" {
+    base "ubuntu"
+    packages { curl }
+    output "tar"
+}
+"#;
+
+#[test]
+fn packages_are_held_to_what_they_can_be() {
+    let list = "# a list of another tool\ncurl wget=1.25.* # more\n!nano +x\n\nWget=1\nvim/\njq=\n";
+    let files = [("image.kdl", PACKAGES), ("packages-lists/file", list)];
+    assert_snapshot!(told(&files, &["check", "--message-format", "short"]), @r#"
+    image.kdl:4:5: error: `nginx=1.26.0` is not a package such as `curl`, `libc6:amd64` or `!nano` [value/unfit]
+      help: write `nginx version="1.26.0"`
+    image.kdl:5:5: error: `vim/trixie-backports` is not a package such as `curl`, `libc6:amd64` or `!nano` [value/unfit]
+      help: write `vim suite="trixie-backports"`
+    image.kdl:6:5: error: `Git` is not a package such as `curl`, `libc6:amd64` or `!nano` [value/unfit]
+      help: names of packages are in lower case: `git`
+    image.kdl:7:5: error: `curl` stands here twice [word/twice]
+      help: keep one of them
+    image.kdl:8:20: error: `1.10` is read as a number here, and its text is lost [value/unfit]
+      help: put it in quotes: `"1.10"`
+    image.kdl:9:17: error: `8 1` is not a version [package/version]
+      help: write it as Debian does, `"8.14.1-2"`, or with a `*` for what may differ: `"8.14.*"`
+    image.kdl:9:25: error: unknown word `x` in `g++` [word/unknown]
+      help: this word takes no block
+    image.kdl:10:19: error: `less` is left out, so nothing else can be said of it [package/out]
+      help: remove the `!`, or what is said beside it
+    image.kdl:11:5: error: `more` is left out, so nothing else can be said of it [package/out]
+      help: remove the `!`, or what is said beside it
+    image.kdl:12:14: error: `../x` is not a suite [suite/unfit]
+      help: a suite is called as in the archive: `"trixie-backports"`
+    image.kdl:12:21: error: `mc` has no property `verison` [property/unknown]
+      help: did you mean `version`?
+    image.kdl:14:15: error: the list of packages `common` is declared twice [packages-list/twice]
+    image.kdl:15:51: error: a list is read from a file, or stated here [packages-list/both]
+      help: make two lists of it; an image names both: `packages "one" "other"`
+    image.kdl:16:27: error: cannot read `packages-lists/flie`: no such file or directory [packages-list/read]
+      help: did you mean `packages-lists/file`?
+    image.kdl:18:39: error: `x86_64` is not `amd64`, `arm64`, `armel`, `armhf`, `i386`, `loong64`, `mips64el`, `ppc64el` or 2 more [value/unfit]
+    image.kdl:18:56: error: there is no key file `no.gpg` [keyring/missing]
+      help: put the archive's public key there, as it is published (binary or armored); a path starts at the folder of this file
+    image.kdl:19:16: error: `ftp://mirror.example/debian` is not a URL such as `"http://HOST/debian"` [value/unfit]
+    image.kdl:20:56: error: `a b` is not a suite [suite/unfit]
+      help: a suite is called as in the archive: `"trixie"`, `"trixie-security"`; `*` stands for the base's own
+    image.kdl:21:70: error: there is no key file `no.gpg` [keyring/missing]
+      help: put the archive's public key there, as it is published (binary or armored); a path starts at the folder of this file
+    image.kdl:21:81: error: a suite that ends with a slash is a folder, and has no components [repository/flat]
+      help: remove the components, or the slash
+    image.kdl:22:9: error: `repository` lacks `keyring=` [property/missing]
+      help: add `keyring=`: the public keys of which one must have signed it: a file of OpenPGP keys, binary or armored
+    image.kdl:22:9: error: two repositories are called `one` [repository/twice]
+      help: a repository with several suites is one of each, with names that tell them apart
+    image.kdl:24:14: error: no list of packages is called `comon` [packages-list/unknown]
+      help: did you mean `common`?
+    image.kdl:24:38: error: no list of packages is called `curl` [packages-list/unknown]
+      help: a package is named in the block: `packages { curl }`; a list is declared with `packages-list "curl" { … }`
+    image.kdl:24:43: error: `packages` has no property `nginx` [property/unknown]
+      help: names stand in the block: `packages { nginx … }`
+    image.kdl:25:5: error: recommended packages are wanted, and are not [packages/recommends]
+      help: it holds for all packages of an image, so say it once
+    image.kdl:25:14: warning: the list `file` is in this image already [packages-list/twice]
+      help: remove one of them
+    image.kdl:25:41: error: `jq` is asked for and left out [packages/contradiction]
+      help: keep one of them; what an image says itself is stronger than its lists
+    image.kdl:25:59: error: `nano` is asked for and left out [packages/contradiction]
+      help: keep one of them; what an image says itself is stronger than its lists
+    image.kdl:27:20: error: `jq` is asked for and left out [packages/contradiction]
+      help: what a hypervisor asks for goes on top of the image's packages, and leaves them as they are
+    image.kdl:27:38: error: `curl` is asked for and left out [packages/contradiction]
+      help: what a hypervisor asks for goes on top of the image's packages, and leaves them as they are
+    image.kdl:33:5: error: this image has no base that packages can be added to [packages/base]
+      help: give it one: `base "debian" suite="trixie"`, or `base "ubuntu"`
+    image.kdl:38:9: error: this image has no base that packages can be added to [packages/base]
+      help: give it one: `base "debian" suite="trixie"`, or `base "ubuntu"`
+    image.kdl:43:5: error: `base` lacks `suite=` [property/missing]
+      help: add `suite=`: the suite, by its code name: `trixie`, `noble`
+    packages-lists/file:3:7: error: `+x` is not a package [packages-list/line]
+      help: a list has names such as `curl`, `curl=8.14.1-2`, `curl/trixie-backports`, `!nano`; `#` begins a comment
+    packages-lists/file:5:1: error: `Wget=1` is not a package [packages-list/line]
+      help: a list has names such as `curl`, `curl=8.14.1-2`, `curl/trixie-backports`, `!nano`; `#` begins a comment
+    packages-lists/file:6:1: error: `` is not a suite [suite/unfit]
+      help: a suite is called as in the archive: `"trixie-backports"`
+    packages-lists/file:7:1: error: `` is not a version [package/version]
+      help: write it as Debian does, `"8.14.1-2"`, or with a `*` for what may differ: `"8.14.*"`
+    exit code 2
+    "#);
+}
+
+#[test]
+fn a_list_of_packages_may_differ_from_an_image_that_says_otherwise() {
+    let manifest = r#"packages-list "a" { curl version="8.*"; nano; vim }
+packages-list "b" { curl hold=#true; !nano; vim version="9" }
+image "own" {
+    base "debian" suite="trixie"
+    packages "a" "b" { nano; vim version="8" }
+    output "tar"
+}
+image "lists" {
+    base "debian" suite="trixie"
+    packages "a"
+    packages "b"
+    output "tar"
+}
+"#;
+    assert_snapshot!(told(&[("image.kdl", manifest)], &["check", "--message-format", "short"]), @r#"
+    image.kdl:2:38: error: `nano` is asked for and left out [packages/contradiction]
+      help: keep one of them; what an image says itself is stronger than its lists
+    exit code 2
+    "#);
+}
+
+#[test]
+fn the_lock_is_no_place_for_an_output() {
+    let manifest = "image \"i\" {\n    output \"tar\" path=\"image.lock.kdl\"\n}\n";
+    assert_snapshot!(told(&[("image.kdl", manifest)], &["build", "--message-format", "short"]), @r#"
+    image.kdl:2:5: error: `image.lock.kdl` would be written over the manifest's lock [output/manifest]
+      help: give it another place with `path=`; without one it goes to `build/`
+    exit code 2
+    "#);
+}

@@ -29,7 +29,7 @@ const FILES: [(&str, &str); 6] = [
     ("rootfs.tar.xz", ""),
     ("scripts/backup", "#!/bin/sh\n"),
     ("downloads/linux.tar.xz", ""),
-    ("keys/nodesource.gpg", ""),
+    ("keys/node.gpg", ""),
     ("packages-lists/vpn", "wireguard-tools # and its module\n"),
 ];
 

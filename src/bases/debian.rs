@@ -3,15 +3,15 @@
 //! Both are Debian's archive format, so they have the same fields; what differs is which components and suites hold
 //! where nothing is said.
 
+mod sources;
 mod words;
 
-use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 pub use words::MIRROR;
 pub(super) use words::{DEBIAN, UBUNTU};
 
-use crate::deb::{Source, Variant, Wish};
+use crate::deb::{Source, Variant};
 use crate::fault::{Fault, Faults, Place};
 use crate::lang::field::package::is_suite;
 use crate::lang::{Node, Spanned};
@@ -56,7 +56,7 @@ pub struct Mirror {
     pub urls: Vec<String>,
     /// The suites; `*` stands for the base's own. None for those that the distribution has in its main archive.
     pub suites: Vec<String>,
-    /// Where it is named; none for the host's own.
+    /// Where it is named.
     pub place: Option<Place>,
 }
 
@@ -112,111 +112,6 @@ pub(super) fn decode(
         keyring: keyring(node, folders, faults),
         check_valid_until: node.maybe_flag("check-valid-until").unwrap_or(true),
     })
-}
-
-impl Spec {
-    /// Where its packages come from, the base's own suite first; `host` are mirrors for want of others.
-    ///
-    /// A suite that a wish names, and no mirror lists, is taken from the mirrors that have the base's own suite.
-    ///
-    /// # Errors
-    ///
-    /// No mirror is known, or none of those that are has the base's suite.
-    pub fn sources(&self, host: &[Mirror], wishes: &[Wish]) -> Result<Vec<Source>, Fault> {
-        let mirrors = if self.mirrors.is_empty() { host } else { &self.mirrors };
-        if mirrors.is_empty() {
-            return Err(self.no_mirror());
-        }
-        let mut sources: Vec<Source> = Vec::new();
-        for mirror in mirrors {
-            for suite in mirror.suites_of(&self.distribution, &self.suite.value) {
-                self.add(&mut sources, suite, mirror);
-            }
-        }
-        let own = sources.iter().position(|source| source.suite == self.suite.value);
-        let Some(own) = own else { return Err(self.no_suite(mirrors)) };
-        sources[..=own].rotate_right(1);
-        let main =
-            Mirror { urls: sources[0].mirrors.clone(), suites: Vec::new(), place: sources[0].place.clone() };
-        for suite in wishes.iter().filter_map(|wish| wish.suite.as_ref()) {
-            let listed = sources.iter().chain(&self.repositories).any(|source| source.suite == suite.value);
-            if !listed {
-                self.add(&mut sources, suite.value.clone(), &main);
-            }
-        }
-        sources.extend(self.repositories.iter().cloned());
-        Ok(sources)
-    }
-
-    /// What the image's own apt is to fetch from (sources.list(5), deb822): the mirrors that the manifest itself names.
-    /// Those of a host or of a user's configuration stay out of images.
-    pub fn sources_file(&self) -> Option<String> {
-        let mut text = String::new();
-        for mirror in self.mirrors.iter().filter(|_| self.states_mirrors) {
-            let suites = mirror.suites_of(&self.distribution, &self.suite.value).join(" ");
-            let (urls, components) = (mirror.urls.join(" "), self.components.join(" "));
-            let _ = write!(text, "Types: deb\nURIs: {urls}\nSuites: {suites}\nComponents: {components}\n");
-            let _ = write!(text, "Signed-By: /usr/share/keyrings/{}-archive-keyring.gpg\n\n", self.distribution);
-        }
-        (!text.is_empty()).then_some(text)
-    }
-
-    /// Adds a suite of an archive; mirrors of one that is there already are more mirrors of it.
-    fn add(&self, sources: &mut Vec<Source>, suite: String, mirror: &Mirror) {
-        if let Some(known) = sources.iter_mut().find(|source| source.suite == suite) {
-            let fresh = mirror.urls.iter().filter(|url| !known.mirrors.contains(url));
-            let fresh: Vec<String> = fresh.cloned().collect();
-            known.mirrors.extend(fresh);
-            return;
-        }
-        sources.push(Source {
-            name: format!("{} {suite}", archive(&self.distribution, &suite)),
-            mirrors: mirror.urls.clone(),
-            suite,
-            components: self.components.clone(),
-            keyring: self.keyring.clone(),
-            check_valid_until: self.check_valid_until,
-            place: mirror.place.clone(),
-        });
-    }
-
-    fn no_mirror(&self) -> Fault {
-        let name = &self.distribution;
-        Fault::error("mirror/none", format!("no mirror of {name} is known"))
-            .at(&self.place, "fetched from nowhere")
-            .help(format!(
-                "name one in its block, `mirror \"http://HOST/{name}\"`, or for all projects in \
-                 `imgbuild/config.kdl` of the folder for configuration: `base \"{name}\" {{ mirror \"…\" }}`"
-            ))
-    }
-
-    fn no_suite(&self, mirrors: &[Mirror]) -> Fault {
-        let suite = &self.suite.value;
-        let fault = Fault::error("mirror/suite", format!("no mirror has the suite `{suite}` itself"))
-            .at(&self.suite.place, "asked for here");
-        let first = mirrors.iter().find_map(|mirror| mirror.place.as_ref());
-        let fault = match first {
-            Some(place) => fault.at(place, "only the suites of its block are taken from here"),
-            None => fault,
-        };
-        fault.help("add a `mirror` without `suites`, or one with `suites \"*\"`")
-    }
-}
-
-impl Mirror {
-    /// Its suites, for a base made from `suite`.
-    pub fn suites_of(&self, distribution: &str, suite: &str) -> Vec<String> {
-        let stated: Vec<&str> = self.suites.iter().map(String::as_str).collect();
-        let patterns =
-            if stated.is_empty() { words::suites_of(distribution, suite).to_vec() } else { stated };
-        patterns.into_iter().map(|pattern| pattern.replace('*', suite)).collect()
-    }
-}
-
-/// What Debian calls the archive that has this suite.
-fn archive(distribution: &str, suite: &str) -> String {
-    let security = suite.ends_with("-security") || suite.ends_with("/updates");
-    if distribution == "debian" && security { "debian-security".into() } else { distribution.into() }
 }
 
 /// This machine's architecture, as Debian names it.

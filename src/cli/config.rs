@@ -92,15 +92,66 @@ impl Config {
         Config {
             cache: node(&CACHE).and_then(|node| node.text("path")).map(|path| folders.path(&path)),
             jobs: jobs.and_then(|jobs| usize::try_from(jobs.value).ok()),
-            distributions: nodes
-                .iter()
-                .filter(|node| node.word.name == BASE.name)
-                .filter_map(|node| Defaults::of(node, faults))
-                .collect(),
+            distributions: distributions(nodes, faults),
         }
     }
 }
 
+fn distributions(nodes: &[Node], faults: &mut Faults) -> Vec<Defaults> {
+    let mut distributions: Vec<(Defaults, &Node)> = Vec::new();
+    for node in nodes.iter().filter(|node| node.word.name == BASE.name) {
+        let Some(defaults) = Defaults::of(node, faults) else { continue };
+        let name = &defaults.distribution;
+        match distributions.iter().find(|(known, _)| known.distribution == *name) {
+            Some((_, first)) => faults.push(
+                Fault::error("word/twice", format!("`base \"{name}\"` stands here twice"))
+                    .at(&node.place, "again")
+                    .at(&first.place, "first here")
+                    .help("put what both say into one of them"),
+            ),
+            None => distributions.push((defaults, node)),
+        }
+    }
+    distributions.into_iter().map(|(defaults, _)| defaults).collect()
+}
+
 fn is_missing(error: &std::io::Error) -> bool {
     matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bases::debian::Mirror;
+
+    fn read(text: &str) -> Result<Config, Vec<String>> {
+        let config = Config::read(Path::new("config.kdl"), text.as_bytes().to_vec(), &Folders::default());
+        config.map_err(|faults| faults.list.iter().map(ToString::to_string).collect())
+    }
+
+    #[test]
+    fn every_example_is_read() {
+        for word in [&CACHE, &JOBS, &BASE] {
+            assert!(read(word.example).is_ok_and(|config| config != Config::default()), "{}", word.name);
+        }
+    }
+
+    #[test]
+    fn mirrors_stand_in_a_base_as_in_a_manifest() {
+        let config = read(
+            "base \"debian\" proxy=\"http://p\" { mirror \"http://a/\" \"http://b\" { suites \"*\" } }\n",
+        )
+        .expect("a configuration");
+        let [debian] = config.distributions.as_slice() else { panic!("{:?}", config.distributions) };
+        assert_eq!((debian.distribution.as_str(), debian.proxy.as_deref()), ("debian", Some("http://p")));
+        let told = |mirror: &Mirror| (mirror.urls.join(" "), mirror.suites.join(" "));
+        assert_eq!(
+            debian.mirrors.iter().map(told).collect::<Vec<_>>(),
+            [("http://a http://b".into(), "*".into())]
+        );
+        assert_eq!(
+            read("base \"ubuntu\"\nbase \"debian\" suite=\"sid\"\nbase \"ubuntu\"\n"),
+            Err(vec!["`base` has no property `suite`".into(), "`base \"ubuntu\"` stands here twice".into()])
+        );
+    }
 }

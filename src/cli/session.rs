@@ -255,10 +255,10 @@ impl Session {
         let journal = Journal::read(&folder);
         let hidden = [Some(project), said.folders.home, Some(store.root().to_path_buf())];
         let proxy = manifest.images.iter().find_map(|image| image.debian.as_ref()?.proxy.clone());
-        let fetcher = Fetcher::new(store.root().join("downloads"), proxy, self.common.offline);
+        let fetcher = Fetcher::new(store.root().to_path_buf(), proxy, self.common.offline);
         let world = World {
             project: manifest.project.clone(),
-            manifest_files: manifest.files.clone(),
+            manifest_files: manifest.files.iter().cloned().chain([Lock::path(&self.manifest())]).collect(),
             kept: folder.clone(),
             memory: Memory::new(&folder, access != Access::Look),
             store,

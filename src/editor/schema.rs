@@ -12,8 +12,8 @@ const HEAD: &str = "\
 // https://github.com/kdl-org/kdl/blob/main/SCHEMA-SPEC.md
 //
 // Whatever imgbuild accepts fits this schema, but not the other way round: what the schema language cannot say is left
-// open. Above all, a word with kinds (`base`, `output`) allows here what any of its kinds does. Where a value has a
-// pattern, the pattern also lets through strings that name a variable, since those are put in before the value is read.
+// open. A word with kinds (such as `output`) allows here what any of its kinds does. Where a value has a pattern, the
+// pattern also lets through strings that name a variable, since those are put in before the value is read.
 //
 // Generated from the program's table of words; `IMGBUILD_UPDATE=1 cargo test --test generated` writes it again.
 ";
@@ -49,13 +49,10 @@ fn document(top: &'static [Child], title: &str, file: &str, description: &str) -
             out.line(format!("link {} rel=documentation", quoted("https://kdl.dev")));
         });
         top.iter().for_each(|child| schema.child(child, out));
-        out.block("definitions", |out| {
-            schema
-                .topics
-                .iter()
-                .filter(|topic| is_shared(topic))
-                .for_each(|topic| schema.definition(topic, out));
-        });
+        let shared: Vec<&Topic> = schema.topics.iter().filter(|topic| is_shared(topic)).collect();
+        if !shared.is_empty() {
+            out.block("definitions", |out| shared.iter().for_each(|topic| schema.definition(topic, out)));
+        }
     });
     out.text
 }

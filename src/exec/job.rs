@@ -85,6 +85,7 @@ impl<'a> Bench<'a> {
             // Damage: a log is a file.
             std::fs::remove_dir_all(&log).map_err(|error| Fault::io("remove", &log, &error))?;
         }
+        std::fs::create_dir_all(&logs).map_err(|error| Fault::io("make", &logs, &error))?;
         let job = Job { cancel: self.cancel, say: &say, log };
         let start = Instant::now();
         let made = run(&job)?;

@@ -259,7 +259,14 @@ impl Checker<'_> {
                 name, child.word.name
             ));
         }
-        fault.maybe_help(wording::suggest(name, declared.iter().map(|field| field.name)))
+        let names = declared.iter().map(|field| field.name);
+        if words.iter().any(|word| word.free_children.is_some())
+            && wording::nearest(name, names.clone()).is_none()
+        {
+            let (word, name) = (&raw.name, wording::printable(name));
+            return fault.help(format!("names stand in the block: `{word} {{ {name} … }}`"));
+        }
+        fault.maybe_help(wording::suggest(name, names))
     }
 
     fn take(&self, field: &Field, name: &str, entry: &RawEntry, node: &mut Node, faults: &mut Faults) {

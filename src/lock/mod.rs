@@ -11,6 +11,7 @@ mod request;
 pub mod words;
 mod write;
 
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 pub use change::{Change, Changes, changes};
@@ -18,6 +19,7 @@ pub use request::{base_id, base_request, image_id, request};
 
 use crate::deb::Deb;
 use crate::fault::{Fault, Faults};
+use crate::lang::guard;
 use crate::store::write_whole;
 
 /// The version of the format that is written. Older ones are read; newer ones are refused.
@@ -75,9 +77,9 @@ impl Lock {
     ///
     /// It cannot be read, is damaged, was merged with conflicts, or was written by a newer imgbuild.
     pub fn read(path: &Path) -> Result<Option<Lock>, Faults> {
-        match std::fs::read(path) {
+        match bytes(path) {
             Ok(bytes) => read::lock(&path.display().to_string(), bytes).map(Some),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => {
                 let reason = crate::fault::reason(&error);
                 Err(Fault::error("lock/read", format!("cannot read `{}`: {reason}", path.display()))
@@ -118,6 +120,16 @@ impl Lock {
             None => self.solutions.push(solution),
         }
     }
+}
+
+/// The file's bytes; of one that is larger than a lock can be, enough to see that.
+fn bytes(path: &Path) -> io::Result<Vec<u8>> {
+    if !std::fs::metadata(path)?.is_file() {
+        return Err(io::Error::other("it is not a file"));
+    }
+    let mut bytes = Vec::new();
+    std::fs::File::open(path)?.take(guard::LARGEST as u64 + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 impl Solution {

@@ -217,3 +217,72 @@ fn changes_are_told_by_name() {
     assert_eq!(changes.summary(|_| true), "nothing to fetch");
     assert!(super::changes(&old, &old).is_empty());
 }
+
+#[test]
+fn what_imgbuild_wrote_is_read_without_the_language() {
+    let mut plain = lock();
+    plain.solutions[0].request.pop();
+    let text = plain.to_text();
+    assert_eq!(read::as_written(&text), Some(sorted(plain)));
+    // Anything else goes the long way, which knows what to say of it.
+    for (from, to) in
+        [("curl\"", "../curl\""), ("size=3145728", "size=03145728"), ("\n}", "\n\n}"), (" arch", "  arch")]
+    {
+        assert_eq!(read::as_written(&text.replacen(from, to, 1)), None, "{from} {to}");
+    }
+    assert_eq!(read::as_written(&lock().to_text()), None, "an escape");
+}
+
+#[test]
+fn every_example_is_read() {
+    for word in [&words::LOCK, &words::SOLUTION, &words::REQUEST, &words::RELEASE, &words::PACKAGE] {
+        let version = if std::ptr::eq(word, &words::LOCK) { "" } else { "lock version=1\n" };
+        assert_eq!(read(&format!("{version}{}", word.example)).err(), None, "{}", word.name);
+    }
+}
+
+const MANIFEST: &str = r#"
+packages-list "common" { curl; vim hold=#true }
+image "server" {
+    base "debian" suite="trixie" arch="arm64" {
+        components "main" "contrib"
+        mirror "http://mirror.example"
+        repository "node" url="http://node.example" suite="./" keyring="key"
+        repository "more" url="http://more.example" suite="stable" keyring="key"
+    }
+    packages "common" recommends=#true { g++ suite="sid"; curl version="8.*"; !nano }
+    output "tar"
+}
+"#;
+
+#[test]
+fn a_request_is_what_decides_and_nothing_else() {
+    use crate::manifest::{Said, Texts, read};
+    let folder = tempfile::tempdir().expect("folder");
+    std::fs::write(folder.path().join("key"), "").expect("key");
+    let folders = crate::work::Folders { here: folder.path().to_path_buf(), home: None };
+    let texts = Texts::of_source(&crate::fault::Source::new("image.kdl", MANIFEST), &folders);
+    let read = read(&texts, &Said { folders, ..Said::default() });
+    let manifest = read.manifest.unwrap_or_else(|| panic!("{:#?}", read.faults));
+    let image = &manifest.images[0];
+    let spec = image.debian.as_ref().expect("a base");
+    assert_eq!(base_id(spec), "base debian trixie arm64 minbase");
+    assert_eq!(image_id("server", Some("qemu")), "image server hypervisor qemu");
+    assert_eq!(
+        request(spec, &image.packages, image.recommends),
+        [
+            "distribution debian",
+            "suite trixie",
+            "arch arm64",
+            "variant minbase",
+            "components main contrib",
+            "repository more stable main",
+            "repository node ./",
+            "recommends",
+            "package curl version=8.*",
+            "package g++ suite=sid",
+            "package vim",
+            "without nano",
+        ]
+    );
+}

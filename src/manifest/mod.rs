@@ -51,7 +51,7 @@ pub struct Image {
     pub debian: Option<debian::Spec>,
     /// The packages on top of that, each once.
     pub packages: Vec<Wish>,
-    /// Whether the packages that those recommend come along.
+    /// Whether what those recommend comes along.
     pub recommends: bool,
     /// Its base and what goes on top, lowest first.
     pub steps: Vec<Use>,
@@ -68,7 +68,7 @@ pub struct Hypervisor {
     pub name: Spanned<String>,
     /// The packages on top of the image's, each once and none of those.
     pub packages: Vec<Wish>,
-    /// Whether the packages that those recommend come along.
+    /// Whether what those recommend comes along.
     pub recommends: bool,
     /// What goes on top of the image's steps.
     pub steps: Vec<Use>,

@@ -116,8 +116,7 @@ impl Lists {
                 }
             }
         }
-        let of_lists = merge(&[], of_lists, faults);
-        asked.wishes = merge::over(of_lists, merge(&[], own, faults));
+        asked.wishes = merge::lists_and_own(of_lists, own, faults);
         asked.recommends = recommends.map(|(said, _)| said);
         asked
     }
@@ -214,3 +213,6 @@ fn contrary(name: &Spanned<String>, stated: &Place) -> Fault {
         .at(stated, "this")
         .help("remove the `!`, or what is said beside it")
 }
+
+#[cfg(test)]
+mod tests;

@@ -27,7 +27,9 @@ pub(super) fn overlaps(plan: &Plan, world: &World) -> Faults {
         let place = folders.entry(folder).or_insert_with(|| real(folder)).join(name);
         let shown = world.shown(path);
         if files.range(place.clone()..).next().is_some_and(|file| file.starts_with(&place)) {
-            let message = format!("`{shown}` would be written over the manifest itself");
+            let lock = place.to_string_lossy().ends_with(".lock.kdl");
+            let what = if lock { "the manifest's lock" } else { "the manifest itself" };
+            let message = format!("`{shown}` would be written over {what}");
             faults.push(at(Fault::error("output/manifest", message), task));
         } else if let Some((source, step)) = read_there(&place, &sources) {
             let inside = path.starts_with(&source.path) && *path != source.path;

@@ -1,13 +1,12 @@
 //! The archives that packages are chosen from, fetched when they are first asked for.
 
 use std::collections::{BTreeMap, HashMap};
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use super::wanted::Wanted;
 use super::{Chosen, Options, apt, check};
-use crate::bases::debian::{Mirror, Spec, own_arch, variant_name};
+use crate::bases::debian::{Spec, own_arch, variant_name};
 use crate::deb::control::Control;
 use crate::deb::index::{Index, Package};
 use crate::deb::solve::{self, List, Problem};
@@ -54,16 +53,14 @@ impl<'a> Archives<'a> {
         let mut mirrors: BTreeMap<String, Vec<String>> = BTreeMap::new();
         // Without any mirror what is kept can still be built from.
         for source in self.sources(set.spec, &set.spec.arch, set.wishes).unwrap_or_default() {
-            mirrors.entry(source.name).or_default().extend(source.mirrors);
-        }
-        for urls in mirrors.values_mut() {
-            urls.extend(set.spec.snapshots.iter().flat_map(|snapshot| snapshot.urls.clone()));
+            let snapshots = set.spec.snapshot_urls(&source.suite);
+            mirrors.entry(source.name).or_default().extend(source.mirrors.into_iter().chain(snapshots));
         }
         Ok(mirrors.into_iter().map(|(name, urls)| (name, Arc::from(urls))).collect())
     }
 
     fn sources(&self, spec: &Spec, arch: &str, wishes: &[Wish]) -> Result<Vec<Source>, Fault> {
-        let host = host_mirrors(&self.options.host_sources, spec, arch);
+        let host = sources::host(&self.options.host_sources, &spec.distribution, &spec.suite.value, arch);
         spec.sources(&host, wishes)
     }
 
@@ -130,7 +127,7 @@ impl<'a> Archives<'a> {
         let refresh = self.options.refresh || self.options.update.is_some();
         let one = |source: &Source| -> Result<(Signed, Vec<Index>), Fault> {
             (self.say)(&format!("reading the index of {}", source.name));
-            let signed = self.world.fetcher.release(source, refresh, self.stop)?;
+            let signed = self.world.fetcher.release(source, arch, refresh, self.stop)?;
             let indexes = self.world.fetcher.packages(source, &signed, arch, self.stop)?;
             Ok((signed, indexes))
         };
@@ -219,11 +216,4 @@ fn chosen(
     }
     packages.sort_by(|one, other| one.deb.id().cmp(&other.deb.id()));
     if faults.has_errors() { Err(faults) } else { Ok(packages) }
-}
-
-/// The mirrors of the host's apt sources for a distribution.
-fn host_mirrors(folder: &Path, spec: &Spec, arch: &str) -> Vec<Mirror> {
-    let sources = sources::host(folder, &spec.distribution, &spec.suite.value, arch);
-    let mirror = |source: Source| Mirror { urls: source.mirrors, suites: vec![source.suite], place: None };
-    sources.into_iter().map(mirror).collect()
 }

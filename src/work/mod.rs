@@ -28,7 +28,7 @@ use crate::tree::{Memory, Tree};
 pub struct World {
     /// The project's folder, absolute.
     pub project: PathBuf,
-    /// The manifest and what it includes, absolute.
+    /// The manifest, what it is read together with, and its lock, absolute.
     pub manifest_files: Vec<PathBuf>,
     /// The project's folder in the store.
     pub kept: PathBuf,

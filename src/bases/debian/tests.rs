@@ -1,5 +1,5 @@
 use super::*;
-use crate::deb::Variant;
+use crate::deb::Wish;
 
 fn place() -> Place {
     Place::new(&crate::fault::Source::new("image.kdl", "base"), 0..4)
@@ -28,7 +28,7 @@ fn mirror(url: &str, suites: &[&str]) -> Mirror {
     Mirror { urls: vec![url.into()], suites, place: None }
 }
 
-fn told(sources: Result<Vec<Source>, Fault>) -> Vec<String> {
+fn told(sources: Result<Vec<Source>, crate::fault::Fault>) -> Vec<String> {
     match sources {
         Ok(sources) => sources
             .iter()
@@ -53,9 +53,9 @@ fn wish(suite: &str) -> Wish {
 
 #[test]
 fn a_mirror_has_the_suites_of_its_distribution() {
-    let host = [mirror("http://a/debian-security", &["*-security"]), mirror("http://a/debian", &[])];
+    let debian = vec![mirror("http://a/debian-security", &["*-security"]), mirror("http://a/debian", &[])];
     assert_eq!(
-        told(spec("debian", "trixie", Vec::new()).sources(&host, &[])),
+        told(spec("debian", "trixie", debian.clone()).sources(&[], &[])),
         [
             "debian trixie: http://a/debian main",
             "debian-security trixie-security: http://a/debian-security main",
@@ -64,17 +64,15 @@ fn a_mirror_has_the_suites_of_its_distribution() {
     );
     let ubuntu = spec("ubuntu", "noble", vec![mirror("http://u", &[])]);
     assert_eq!(
-        told(ubuntu.sources(&host, &[])),
+        told(ubuntu.sources(&[], &[])),
         [
             "ubuntu noble: http://u main universe",
             "ubuntu noble-updates: http://u main universe",
             "ubuntu noble-security: http://u main universe",
         ]
     );
-    assert_eq!(
-        told(spec("debian", "sid", Vec::new()).sources(&host[1..], &[])),
-        ["debian sid: http://a/debian main"]
-    );
+    let sid = spec("debian", "sid", debian[1..].to_vec());
+    assert_eq!(told(sid.sources(&[], &[])), ["debian sid: http://a/debian main"]);
 }
 
 #[test]
@@ -98,4 +96,33 @@ fn without_a_mirror_of_the_suite_there_is_nothing_to_choose_from() {
         told(spec("debian", "trixie", security).sources(&[], &[])),
         ["no mirror has the suite `trixie` itself"]
     );
+}
+
+#[test]
+fn the_hosts_sources_count_for_want_of_mirrors_and_only_by_where_they_are() {
+    let host = Source {
+        name: "debian trixie".into(),
+        mirrors: vec!["http://h".into()],
+        suite: "trixie".into(),
+        components: vec!["main".into(), "non-free".into()],
+        keyring: Some("/host.gpg".into()),
+        check_valid_until: false,
+        place: None,
+    };
+    let mut spec = spec("debian", "trixie", Vec::new());
+    let sources = spec.sources(std::slice::from_ref(&host), &[wish("sid")]).expect("sources");
+    let expected = Source { components: vec!["main".into()], ..host.clone() };
+    let sid = Source { name: "debian sid".into(), suite: "sid".into(), ..expected.clone() };
+    assert_eq!(sources, [expected, sid]);
+    spec.mirrors = vec![mirror("http://a", &["*"])];
+    assert_eq!(told(spec.sources(&[host], &[])), ["debian trixie: http://a main"]);
+}
+
+#[test]
+fn a_snapshot_is_of_the_suites_that_a_mirror_would_have() {
+    let mut spec = spec("debian", "trixie", Vec::new());
+    spec.snapshots = vec![mirror("http://s/debian", &[]), mirror("http://s/security", &["*-security"])];
+    assert_eq!(spec.snapshot_urls("trixie-updates"), ["http://s/debian"]);
+    assert_eq!(spec.snapshot_urls("trixie-security"), ["http://s/security"]);
+    assert_eq!(spec.snapshot_urls("trixie-backports"), ["http://s/debian"]);
 }

@@ -139,9 +139,9 @@ pub(super) static REPOSITORY: Word = Word {
     summary: "somebody else's archive, with its key",
     docs: "Its packages may be chosen as those of the distribution are. The image gets no file of it: to have apt inside \
            the image use it too, bring its `sources.list.d` entry in an overlay.",
-    example: "image \"server\" {\n    base \"debian\" suite=\"trixie\" {\n        repository \"nodesource\" \
-              url=\"https://deb.example/node_22.x\" suite=\"nodistro\" keyring=\"keys/nodesource.gpg\" {\n            \
-              components \"main\"\n        }\n    }\n    packages {\n        nodejs\n    }\n    output \"tar\"\n}\n",
+    example: "image \"server\" {\n    base \"debian\" suite=\"trixie\" {\n        repository \"node\" \
+              url=\"https://deb.example\" suite=\"stable\" keyring=\"keys/node.gpg\" {\n            components \
+              \"main\"\n        }\n    }\n    packages {\n        nodejs\n    }\n    output \"tar\"\n}\n",
     arguments: &[Field::new("name", Form::Name, "What messages and the lock call it.").required()],
     properties: &[
         Field::new("url", Form::Url, "The archive.").required(),

@@ -11,13 +11,21 @@ pub fn merge(below: &[Wish], more: Vec<Wish>, faults: &mut Faults) -> Vec<Wish> 
     let mut merged: Vec<Wish> = Vec::new();
     for wish in more {
         if let Some(first) = below.iter().find(|first| first.name.value == wish.name.value) {
-            faults.extend(contradiction(first, &wish));
+            // What an image says itself is stronger than a list, here as there.
+            if wish.list.is_some() && first.list.is_none() {
+                continue;
+            }
+            let help =
+                "what a hypervisor asks for goes on top of the image's packages, and leaves them as they are";
+            faults.extend(contradiction(first, &wish).map(|fault| fault.help(help)));
             continue;
         }
         match merged.iter_mut().find(|first| first.name.value == wish.name.value) {
             None => merged.push(wish),
             Some(first) => match contradiction(first, &wish) {
-                Some(fault) => faults.push(fault),
+                Some(fault) => faults.push(
+                    fault.help("keep one of them; what an image says itself is stronger than its lists"),
+                ),
                 None => {
                     first.version = first.version.take().or(wish.version);
                     first.suite = first.suite.take().or(wish.suite);
@@ -29,11 +37,12 @@ pub fn merge(below: &[Wish], more: Vec<Wish>, faults: &mut Faults) -> Vec<Wish> 
     merged
 }
 
-/// `wishes`, but for those that `stronger` says something of, and then `stronger`.
-pub fn over(mut wishes: Vec<Wish>, stronger: Vec<Wish>) -> Vec<Wish> {
-    wishes.retain(|wish| !stronger.iter().any(|other| other.name.value == wish.name.value));
-    wishes.extend(stronger);
-    wishes
+/// As [`merge`], where what `own` says of a package is stronger than all that `lists` say of it.
+pub fn lists_and_own(mut lists: Vec<Wish>, own: Vec<Wish>, faults: &mut Faults) -> Vec<Wish> {
+    lists.retain(|wish| !own.iter().any(|other| other.name.value == wish.name.value));
+    let mut merged = merge(&[], lists, faults);
+    merged.extend(merge(&[], own, faults));
+    merged
 }
 
 fn contradiction(first: &Wish, again: &Wish) -> Option<Fault> {
@@ -54,7 +63,6 @@ fn contradiction(first: &Wish, again: &Wish) -> Option<Fault> {
     Some(
         Fault::error("packages/contradiction", message)
             .at(&again.name.place, "here")
-            .at(&first.name.place, "otherwise here")
-            .help("keep one of them; an image's own block is stronger than its lists"),
+            .at(&first.name.place, "otherwise here"),
     )
 }

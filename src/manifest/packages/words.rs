@@ -33,7 +33,7 @@ pub static PACKAGES: Word = Word {
     properties: &[Field::new(
         "recommends",
         Form::Flag,
-        "Whether the packages that they recommend come along. It holds for all packages of the image; for a \
+        "Whether what these packages recommend comes along. It holds for all packages of the image; for a \
          hypervisor's, unless it says otherwise itself.",
     )
     .default("#false")],
