@@ -196,6 +196,10 @@ impl<'a> Set<'a> {
             ..ImageRun::default()
         };
         job.go_on()?;
+        for (number, why) in &self.order.by_dpkg {
+            let name = self.packages.get(*number).map(Package::name).unwrap_or_default();
+            (job.say)(&format!("dpkg unpacks {name} itself: {why}"));
+        }
         let ran = Launcher::of(&world.program)
             .run_image(&run, job.cancel, &mut |line| (job.say)(line))
             .map_err(|fault| fault.at(place, "these packages"))?;
