@@ -7,6 +7,7 @@
 
 mod clean;
 mod database;
+mod diversions;
 mod order;
 mod work;
 

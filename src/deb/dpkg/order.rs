@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Below, Names, Package, merged_usr};
+use super::{Below, Names, Package, diversions, merged_usr};
 use crate::layer::EntryPath;
 
 /// In which order packages become layers.
@@ -24,7 +24,7 @@ pub struct Order {
 pub fn order(packages: &[Package], below: &Below) -> Order {
     let mut by_dpkg: BTreeMap<usize, String> = BTreeMap::new();
     for (number, package) in packages.iter().enumerate() {
-        if let Some(why) = dpkg_alone(package, below) {
+        if let Some(why) = dpkg_alone(package, packages, below) {
             by_dpkg.insert(number, why);
         }
     }
@@ -54,12 +54,9 @@ pub fn order(packages: &[Package], below: &Below) -> Order {
 }
 
 /// Why only dpkg can unpack the package, whatever else there is.
-fn dpkg_alone(package: &Package, below: &Below) -> Option<String> {
-    let preinst = package.preinst.as_deref().unwrap_or_default();
-    let line_diverts =
-        |line: &[u8]| !line.trim_ascii_start().starts_with(b"#") && contains(line, b"dpkg-divert");
-    if preinst.split(|byte| *byte == b'\n').any(line_diverts) {
-        return Some("its preinst calls `dpkg-divert`".into());
+fn dpkg_alone(package: &Package, packages: &[Package], below: &Below) -> Option<String> {
+    if let Some(path) = diverted(package, packages, below) {
+        return Some(format!("its preinst calls `dpkg-divert`, perhaps on `/{path}` of another package"));
     }
     let installed = |other: &&Package| other.name() == package.name() && other.arch() == package.arch();
     if below.packages.iter().any(|other| installed(&other)) {
@@ -83,8 +80,26 @@ fn dpkg_alone(package: &Package, below: &Below) -> Option<String> {
     overridden.map(|path| format!("`{path}` has an owner and a mode of its own"))
 }
 
-fn contains(text: &[u8], word: &[u8]) -> bool {
-    text.windows(word.len()).any(|window| window == word)
+/// A file of another package that the package's preinst may divert.
+fn diverted(package: &Package, packages: &[Package], below: &Below) -> Option<EntryPath> {
+    let calls = diversions::calls(package.preinst.as_deref().unwrap_or_default());
+    for call in &calls {
+        let owner = call.package.as_deref().unwrap_or(package.name());
+        // On behalf of a package that is not there, a script mends what that one once did.
+        if !packages.iter().chain(&below.packages).any(|other| other.name() == owner) {
+            continue;
+        }
+        let others = packages.iter().chain(&below.packages).filter(|other| other.name() != owner);
+        let mut paths = others.flat_map(|other| other.paths.iter().filter(|(_, is_folder)| !is_folder));
+        let hit = paths.find(|(path, _)| {
+            let merged = merged_usr(path);
+            [path, &merged].iter().any(|path| call.matches(&String::from_utf8_lossy(path.as_bytes())))
+        });
+        if let Some((path, _)) = hit {
+            return Some(path.clone());
+        }
+    }
+    None
 }
 
 /// Who has a file: a package of the set, or one below.

@@ -69,9 +69,14 @@ fn what_layers_cannot_do_is_left_to_dpkg() {
     let none = Below::default();
     let two = [package("a", &["etc/x"]), package("b", &["etc/x"])];
     assert_eq!(left(&two, &none), ["b: it and `a` both have `/etc/x`"]);
-    let mut diverts = package("a", &[]);
-    diverts.preinst = Some(b"#!/bin/sh\n  dpkg-divert --add /bin/x\n".to_vec());
-    assert_eq!(left(&[diverts], &none), ["a: its preinst calls `dpkg-divert`"]);
+    let mut diverts = package("a", &["bin/y"]);
+    diverts.preinst = Some(b"#!/bin/sh\n  dpkg-divert --add /bin/x\n dpkg-divert --add /bin/y\n".to_vec());
+    let both = [diverts.clone(), package("b", &["bin/x"])];
+    assert_eq!(
+        left(&both, &none),
+        ["a: its preinst calls `dpkg-divert`, perhaps on `/bin/x` of another package"]
+    );
+    assert_eq!(left(&[diverts, package("b", &["bin/z"])], &none), Vec::<String>::new());
     let link = [package("a", &["usr/share/doc/x"]), package("b", &["usr/share/doc/x/", "usr/share/doc/x/y"])];
     assert_eq!(left(&link, &none), ["a: it has `/usr/share/doc/x`, which is a directory of another package"]);
     let conffile = [
