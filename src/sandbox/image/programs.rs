@@ -45,13 +45,15 @@ const POWERS: CapabilitySet = CapabilitySet::CHOWN
     .union(CapabilitySet::SETUID)
     .union(CapabilitySet::SETPCAP)
     .union(CapabilitySet::NET_BIND_SERVICE)
-    .union(CapabilitySet::SYS_CHROOT)
     .union(CapabilitySet::SETFCAP);
 
 /// What they have beside it where these powers end at the user namespace. Without one, the first opens any file of a
-/// file system of which something is shown, by its handle; the others speak to the machine.
-const POWERS_IN_NAMESPACE: CapabilitySet =
-    CapabilitySet::DAC_READ_SEARCH.union(CapabilitySet::MKNOD).union(CapabilitySet::AUDIT_WRITE);
+/// file system of which something is shown, by its handle; the second leads out of the root where imgbuild itself runs
+/// in a `chroot`; the others speak to the machine.
+const POWERS_IN_NAMESPACE: CapabilitySet = CapabilitySet::DAC_READ_SEARCH
+    .union(CapabilitySet::SYS_CHROOT)
+    .union(CapabilitySet::MKNOD)
+    .union(CapabilitySet::AUDIT_WRITE);
 
 /// The programs of a run.
 pub(super) struct Programs<'a> {

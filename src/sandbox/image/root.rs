@@ -59,17 +59,17 @@ const PROC_FOLDERS: [&str; 8] = ["acpi", "asound", "bus", "driver", "fs", "irq",
 const PROC_FILES: [&str; 4] = ["keys", "key-users", "sched_debug", "timer_list"];
 
 /// Makes the root of `run` and enters it.
-pub(super) fn enter(run: &ImageRun, own_users: bool) -> Result<Root, Refusal> {
+pub(super) fn enter(run: &ImageRun) -> Result<Root, Refusal> {
     let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
     Refusal::of("part from the host's mounts", mount_change("/", private))?;
     let parts = Parts::take(run)?;
     Refusal::of("make a place in `/tmp` for what will be written", make_store())?;
     let folders = Folders::open()?;
-    folders.probe(own_users)?;
+    let user_marks = folders.user_marks()?;
     top::dress_root(run, &folders.upper)?;
     top::fill(run, &folders.top, &parts.lowers, &parts.contents)?;
     Refusal::of("make places to mount at", make_points(&parts.shown, &folders.points))?;
-    let merged = Refusal::of("mount the overlay", parts.mount_overlay(&folders, own_users))?;
+    let merged = Refusal::of("mount the overlay", parts.mount_overlay(&folders, user_marks))?;
     parts.furnish(&merged)?;
     Refusal::of("change to the new root", chdir("merged").and_then(|()| change_root()))?;
     Ok(Root { merged, upper: folders.upper, capture: parts.capture })
@@ -110,12 +110,12 @@ impl Parts {
     }
 
     /// Mounts the overlay at `merged` of the store.
-    fn mount_overlay(&self, folders: &Folders, own_users: bool) -> io::Result<OwnedFd> {
+    fn mount_overlay(&self, folders: &Folders, user_marks: bool) -> io::Result<OwnedFd> {
         let lowers = [&folders.top].into_iter().chain(self.lowers.iter().rev()).chain([&folders.points]);
         let lowers: Vec<String> = lowers.map(path_of).collect();
-        match configure_overlay(&lowers, folders, own_users) {
+        match configure_overlay(&lowers, folders, user_marks) {
             // Before Linux 6.5 folders cannot be added one by one.
-            Err(Errno::INVAL) => mount_overlay_at_once(&lowers, folders, own_users)?,
+            Err(Errno::INVAL) => mount_overlay_at_once(&lowers, folders, user_marks)?,
             mounted => attach_here(&mounted?, "merged")?,
         }
         Ok(openat(CWD, "merged", within::FOLDER | OFlags::CLOEXEC, Mode::empty())?)
@@ -162,12 +162,16 @@ impl Folders {
         Ok(Folders { upper: open("upper")?, work: open("work")?, top: open("top")?, points: open("points")? })
     }
 
-    /// Whether the overlay can keep its marks here; without them it would fail later, in the middle of a program.
-    fn probe(&self, own_users: bool) -> Result<(), Refusal> {
-        let name = if own_users { "user.overlay.probe" } else { "trusted.overlay.probe" };
-        let set = rustix::fs::fsetxattr(&self.work, name, b"y", rustix::fs::XattrFlags::empty());
-        Refusal::of("keep extended attributes in memory", set)
-            .map_err(|refusal| refusal.help("it takes Linux 6.6 or newer"))
+    /// Whether the overlay keeps its marks as anyone may, which it must wherever this root is not the machine's. Where
+    /// it could not keep them, it would fail later, in the middle of a program.
+    fn user_marks(&self) -> Result<bool, Refusal> {
+        let set = |name: &str| rustix::fs::fsetxattr(&self.work, name, b"y", rustix::fs::XattrFlags::empty());
+        if set("trusted.overlay.probe").is_ok() {
+            return Ok(false);
+        }
+        Refusal::of("keep extended attributes in memory", set("user.overlay.probe"))
+            .map_err(|refusal| refusal.help("it takes Linux 6.6 or newer"))?;
+        Ok(true)
     }
 }
 
@@ -222,7 +226,7 @@ fn path_of(folder: &OwnedFd) -> String {
 
 const OPTIONS: [(&str, &str); 3] = [("redirect_dir", "nofollow"), ("metacopy", "off"), ("index", "off")];
 
-fn configure_overlay(lowers: &[String], folders: &Folders, own_users: bool) -> Result<OwnedFd, Errno> {
+fn configure_overlay(lowers: &[String], folders: &Folders, user_marks: bool) -> Result<OwnedFd, Errno> {
     let overlay = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
     for lower in lowers {
         fsconfig_set_string(&overlay, "lowerdir+", lower.as_str())?;
@@ -232,7 +236,7 @@ fn configure_overlay(lowers: &[String], folders: &Folders, own_users: bool) -> R
     for (name, value) in OPTIONS {
         fsconfig_set_string(&overlay, name, value)?;
     }
-    if own_users {
+    if user_marks {
         fsconfig_set_flag(&overlay, "userxattr")?;
     }
     fsconfig_create(&overlay)?;
@@ -240,14 +244,14 @@ fn configure_overlay(lowers: &[String], folders: &Folders, own_users: bool) -> R
     fsmount(&overlay, FsMountFlags::FSMOUNT_CLOEXEC, HARMLESS)
 }
 
-fn mount_overlay_at_once(lowers: &[String], folders: &Folders, own_users: bool) -> io::Result<()> {
+fn mount_overlay_at_once(lowers: &[String], folders: &Folders, user_marks: bool) -> io::Result<()> {
     let options: String = OPTIONS.iter().map(|(name, value)| format!(",{name}={value}")).collect();
     let data = format!(
         "lowerdir={},upperdir={},workdir={}{options}{}",
         lowers.join(":"),
         path_of(&folders.upper),
         path_of(&folders.work),
-        if own_users { ",userxattr" } else { "" },
+        if user_marks { ",userxattr" } else { "" },
     );
     let data = std::ffi::CString::new(data)?;
     Ok(mount("overlay", "merged", "overlay", MountFlags::NOSUID | MountFlags::NODEV, data.as_c_str())?)

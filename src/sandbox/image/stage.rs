@@ -32,7 +32,7 @@ pub(in crate::sandbox) fn inner_stage(
     if !run.network {
         Refusal::of("bring up the loopback network", bring_up_loopback())?;
     }
-    let mut root = root::enter(run, own_users)?;
+    let mut root = root::enter(run)?;
     write_files(run, &root)?;
     let mut programs = Programs::new(run, talk, own_users, socket, ear)?;
     let last = match programs.run_all() {
