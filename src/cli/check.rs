@@ -17,7 +17,8 @@ pub fn run(session: &Session) -> Result<Exit, Faults> {
     let texts = Texts::load(&path, &said.folders, store.as_ref());
     let read = manifest::read(&texts, &said);
     let mut faults = read.faults;
-    let graph = read.manifest.as_ref().and_then(|manifest| faults.keep(Graph::of(manifest, &Resolved::default())));
+    let graph =
+        read.manifest.as_ref().and_then(|manifest| faults.keep(Graph::of(manifest, &Resolved::default())));
     if !faults.list.is_empty() || session.tells_programs() {
         return Ok(session.report(faults));
     }

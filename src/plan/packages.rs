@@ -51,7 +51,8 @@ impl Steps {
         // The folders that base-files has come before all others, so that their modes are its own.
         debs.sort_by_key(|deb| deb.deb.name != skeleton::BELOW);
         let (name, place) = (set.name.clone(), set.place.clone());
-        let all = Packages::base(name.clone(), place.clone(), files(&debs), automatic(set), spec.sources_file());
+        let all =
+            Packages::base(name.clone(), place.clone(), files(&debs), automatic(set), spec.sources_file());
         let mut steps = shared(debs);
         let root = Skeleton { name, arch: set.arch.clone(), place };
         steps.insert(steps.len().min(1), Arc::new(root));
@@ -82,7 +83,9 @@ impl Steps {
             deb: locked.deb.clone(),
             place: set.place.clone(),
         };
-        set.packages.iter().map(step).collect()
+        let mut debs: Vec<DebStep> = set.packages.iter().map(step).collect();
+        debs.sort_by(|one, other| one.id.cmp(&other.id));
+        debs
     }
 
     /// `deb:NAME_VERSION_ARCH`, with a number for another file of the same name.
@@ -111,7 +114,10 @@ fn base_set<'r>(resolved: &'r Resolved, spec: &Spec) -> Option<&'r Arc<Set>> {
 /// The names of packages that only came along.
 fn automatic(set: &Set) -> Vec<(String, String)> {
     let along = set.packages.iter().filter(|locked| locked.asked.is_none());
-    along.map(|locked| (locked.deb.name.clone(), locked.deb.arch.clone())).collect()
+    let mut names: Vec<(String, String)> =
+        along.map(|locked| (locked.deb.name.clone(), locked.deb.arch.clone())).collect();
+    names.sort();
+    names
 }
 
 fn files(debs: &[DebStep]) -> Files {

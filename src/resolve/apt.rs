@@ -83,7 +83,8 @@ fn unpacked(
     world: &World,
     stop: &AtomicBool,
 ) -> Result<Stack, Faults> {
-    let needed = closure(native, &NEEDED).map_err(|missing| missing.fault(native).at(&set.spec.place, "this base"))?;
+    let needed =
+        closure(native, &NEEDED).map_err(|missing| missing.fault(native).at(&set.spec.place, "this base"))?;
     let mut layers = Vec::new();
     for package in needed {
         let step = deb::DebStep {

@@ -9,8 +9,8 @@ use super::{Chosen, Options, apt, check};
 use crate::bases::debian::{Spec, own_arch, variant_name};
 use crate::deb::control::Control;
 use crate::deb::index::{Index, Package};
-use crate::deb::solve::{self, List, Problem};
 use crate::deb::release::Release as Signed;
+use crate::deb::solve::{self, List, Problem};
 use crate::deb::sources;
 use crate::deb::universe::Universe;
 use crate::deb::{Deb, Source, Variant, Wish};
@@ -85,7 +85,8 @@ impl<'a> Archives<'a> {
         };
         (self.say)(&format!("choosing packages for {}", set.name));
         let native = self.archive(set.spec, own_arch(), &[])?;
-        let text = apt::ask(&problem, set, &native.universe, &self.apt_mirrors(set.spec)?, self.world, self.stop)?;
+        let text =
+            apt::ask(&problem, set, &native.universe, &self.apt_mirrors(set.spec)?, self.world, self.stop)?;
         let answer = solve::read_answer(&text);
         let packages = chosen(set, &answer, &roots, &archive)?;
         let releases = archive.releases.clone();
@@ -104,16 +105,23 @@ impl<'a> Archives<'a> {
             return Ok(package.stanza().to_string());
         }
         let record = self.world.store.record(crate::steps::deb::key(deb).digest());
-        record.and_then(|record| Control::from_found(&record.found)).map(|control| control.to_text()).ok_or_else(|| {
-            Fault::error("lock/gone", format!("`{}` is locked, and neither its mirror nor the cache has it", deb.id()))
+        record
+            .and_then(|record| Control::from_found(&record.found))
+            .map(|control| control.to_text())
+            .ok_or_else(|| {
+                Fault::error(
+                    "lock/gone",
+                    format!("`{}` is locked, and neither its mirror nor the cache has it", deb.id()),
+                )
                 .help(format!("run `imgbuild update {}`, or name a `snapshot` that has it", deb.name))
-        })
+            })
     }
 
     /// Fetches and reads the indexes of a base for `arch`, once.
     fn archive(&mut self, spec: &Spec, arch: &str, wishes: &[Wish]) -> Result<Arc<Archive>, Faults> {
         let sources = self.sources(spec, arch, wishes)?;
-        let names: Vec<String> = sources.iter().map(|source| format!("{}|{}", source.name, source.mirrors.join(" "))).collect();
+        let names: Vec<String> =
+            sources.iter().map(|source| format!("{}|{}", source.name, source.mirrors.join(" "))).collect();
         let key = format!("{arch}|{}", names.join("|"));
         if let Some(known) = self.fetched.get(&key) {
             return Ok(Arc::clone(known));
@@ -140,7 +148,11 @@ impl<'a> Archives<'a> {
         let (mut all, mut lists, mut releases) = (Vec::new(), Vec::new(), Vec::new());
         for (at, (source, answer)) in sources.iter().zip(answers).enumerate() {
             let Some((signed, indexes)) = faults.keep(answer) else { continue };
-            releases.push(Release { source: source.name.clone(), suite: source.suite.clone(), date: signed.date });
+            releases.push(Release {
+                source: source.name.clone(),
+                suite: source.suite.clone(),
+                date: signed.date,
+            });
             lists.extend(indexes.iter().map(|_| (at, signed.identity())));
             all.extend(indexes);
         }
@@ -153,19 +165,21 @@ impl<'a> Archives<'a> {
 
 impl Archive {
     fn lists<'l>(&'l self, trimmed: &'l [Vec<u8>]) -> Vec<List<'l>> {
-        let lists = self.lists.iter().zip(trimmed).enumerate().filter_map(|(number, ((at, release), packages))| {
-            let suite = &self.sources.get(*at)?.suite;
-            // apt only needs to tell them apart.
-            let component = format!("part{number}");
-            Some(List { source: *at, suite, component, release: release.clone(), packages })
-        });
+        let lists =
+            self.lists.iter().zip(trimmed).enumerate().filter_map(|(number, ((at, release), packages))| {
+                let suite = &self.sources.get(*at)?.suite;
+                // apt only needs to tell them apart.
+                let component = format!("part{number}");
+                Some(List { source: *at, suite, component, release: release.clone(), packages })
+            });
         lists.collect()
     }
 }
 
 /// The names of the packages that a base of that variant has before any wish.
 fn roots(spec: &Spec, archive: &Archive) -> Vec<String> {
-    let foreign = |package: &Package<'_>| spec.repositories.iter().any(|source| source.name == package.source());
+    let foreign =
+        |package: &Package<'_>| spec.repositories.iter().any(|source| source.name == package.source());
     let wanted = |package: &Package<'_>| {
         let priority = package.priority();
         package.essential()

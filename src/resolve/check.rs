@@ -10,7 +10,9 @@ use crate::wording;
 pub(super) fn wishes(wishes: &[Wish], universe: &Universe, releases: &[Release]) -> Result<(), Faults> {
     let mut faults = Faults::new();
     for wish in wishes {
-        faults.extend(name(wish, universe).or_else(|| version(wish, universe)).or_else(|| suite(wish, releases)));
+        faults.extend(
+            name(wish, universe).or_else(|| version(wish, universe)).or_else(|| suite(wish, releases)),
+        );
     }
     if faults.has_errors() { Err(faults) } else { Ok(()) }
 }
@@ -24,7 +26,10 @@ fn name(wish: &Wish, universe: &Universe) -> Option<Fault> {
         }
         let near = wording::nearest(task, tasks.keys().copied());
         let fault = Fault::error("packages/unknown", format!("there is no task `{task}`"));
-        return Some(helped(fault.at(&wish.name.place, "asked for here"), near.map(|near| format!("{near}^"))));
+        return Some(helped(
+            fault.at(&wish.name.place, "asked for here"),
+            near.map(|near| format!("{near}^")),
+        ));
     }
     let plain = stated.split(':').next().unwrap_or(stated);
     if universe.newest(plain).is_some() {
@@ -34,7 +39,10 @@ fn name(wish: &Wish, universe: &Universe) -> Option<Fault> {
     if providers.is_empty() {
         let near = wording::nearest(plain, universe.names()).map(str::to_string);
         let message = format!("there is no package `{plain}`");
-        return Some(helped(Fault::error("packages/unknown", message).at(&wish.name.place, "asked for here"), near));
+        return Some(helped(
+            Fault::error("packages/unknown", message).at(&wish.name.place, "asked for here"),
+            near,
+        ));
     }
     let mut names = providers;
     names.sort_unstable();
@@ -42,7 +50,10 @@ fn name(wish: &Wish, universe: &Universe) -> Option<Fault> {
     if names.len() < 2 || wish.out {
         return None;
     }
-    let message = format!("`{plain}` is no package but something that {} provide", wording::count(names.len(), "package"));
+    let message = format!(
+        "`{plain}` is no package but something that {} provide",
+        wording::count(names.len(), "package")
+    );
     let shown = wording::all(names.iter().take(8));
     Some(
         Fault::error("packages/virtual", message)

@@ -151,7 +151,8 @@ impl Resolver<'_, '_> {
                 return Ok(solutions);
             }
         }
-        Err(Fault::error("packages/unsettled", "no choice of packages was found that all sets agree on").into())
+        Err(Fault::error("packages/unsettled", "no choice of packages was found that all sets agree on")
+            .into())
     }
 
     /// Each set in turn; none if a lower one has to be chosen again.
@@ -173,7 +174,12 @@ impl Resolver<'_, '_> {
                     Ok(None) => return Ok(None),
                     Err(found) => {
                         faults.extend(found.list);
-                        let set = Solution { id: set.id.clone(), request: vec![], releases: vec![], packages: vec![] };
+                        let set = Solution {
+                            id: set.id.clone(),
+                            request: vec![],
+                            releases: vec![],
+                            packages: vec![],
+                        };
                         (set, false)
                     }
                 },
@@ -189,7 +195,9 @@ impl Resolver<'_, '_> {
     /// Whether some of what is locked is to be let go.
     fn is_loose(&self, at: usize, kept: &Solution) -> bool {
         let asked = match &self.options.update {
-            Some(names) => names.is_empty() || kept.packages.iter().any(|locked| names.contains(&locked.deb.name)),
+            Some(names) => {
+                names.is_empty() || kept.packages.iter().any(|locked| names.contains(&locked.deb.name))
+            }
             None => false,
         };
         asked || self.loosened.contains_key(&at)

@@ -90,7 +90,8 @@ pub fn make(deb: &Deb, mirrors: &[String], world: &World, job: &Job<'_>) -> Resu
 /// The layer of a package, made if it is not there.
 pub fn layer(step: &DebStep, world: &World, stop: &AtomicBool) -> Result<Layer, Fault> {
     let key = key(&step.deb);
-    let known = world.store.record(key.digest()).and_then(|record| world.store.layer(*record.layers.first()?));
+    let known =
+        world.store.record(key.digest()).and_then(|record| world.store.layer(*record.layers.first()?));
     if let Some(layer) = known {
         world.store.touch(layer.id);
         return Ok(layer);
@@ -98,7 +99,8 @@ pub fn layer(step: &DebStep, world: &World, stop: &AtomicBool) -> Result<Layer, 
     let job = Job { cancel: stop, say: &|_| {}, log: PathBuf::new() };
     let start = Instant::now();
     let made = step.make(world, &Stack::default(), &job)?;
-    let record = Record { layers: vec![made.layer.id], seconds: start.elapsed().as_secs_f64(), found: made.found };
+    let record =
+        Record { layers: vec![made.layer.id], seconds: start.elapsed().as_secs_f64(), found: made.found };
     world.store.keep_record(&key, &record)?;
     Ok(made.layer)
 }

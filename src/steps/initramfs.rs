@@ -135,8 +135,13 @@ fn roles(parts: &[Part<'_>]) -> Vec<Role> {
     // A base's packages come before the base's last layer.
     let base_ends = parts.iter().rposition(|part| part.kind == "base").map_or(0, |at| at + 1);
     let control = |(at, part): (usize, &Part<'_>)| Some((at, Control::from_found(part.found)?));
-    let packages: Vec<(usize, Control)> =
-        parts.iter().enumerate().skip(base_ends).filter(|(_, part)| part.kind == deb::KIND).filter_map(control).collect();
+    let packages: Vec<(usize, Control)> = parts
+        .iter()
+        .enumerate()
+        .skip(base_ends)
+        .filter(|(_, part)| part.kind == deb::KIND)
+        .filter_map(control)
+        .collect();
     let mut providers: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
     for (number, (_, control)) in packages.iter().enumerate() {
         let provided = control.relations("Provides").into_iter().flatten();

@@ -215,8 +215,10 @@ impl<'a> Set<'a> {
             keep_times: true,
             root_counts: true,
         };
-        let gathered = read_tar(&mut BufReader::with_capacity(1 << 18, &tar), &rules, None)
-            .map_err(|bad| Fault::build("packages/capture", format!("cannot take in what dpkg changed: {bad}")))?;
+        let gathered =
+            read_tar(&mut BufReader::with_capacity(1 << 18, &tar), &rules, None).map_err(|bad| {
+                Fault::build("packages/capture", format!("cannot take in what dpkg changed: {bad}"))
+            })?;
         Ok(Configured { root, stack, gathered, tar })
     }
 
@@ -224,10 +226,13 @@ impl<'a> Set<'a> {
     fn shown(&self, world: &World, job: &Job<'_>) -> Result<Vec<Shown>, Fault> {
         let mut shown = Vec::new();
         for number in &self.work.debs {
-            let (Some(layer), Some(package)) = (self.debs.get(*number), self.packages.get(*number)) else { continue };
+            let (Some(layer), Some(package)) = (self.debs.get(*number), self.packages.get(*number)) else {
+                continue;
+            };
             let Some((deb, mirrors)) = self.files.get(&layer.step) else { continue };
             let host = world.fetcher.deb(deb, mirrors, job.cancel, &|_| {})?;
-            let name = format!("{}/{}_{}.deb", Work::FOLDER, package.name(), package.control.text("Architecture"));
+            let name =
+                format!("{}/{}_{}.deb", Work::FOLDER, package.name(), package.control.text("Architecture"));
             shown.push(Shown { host, at: path(&name) });
         }
         Ok(shown)
@@ -274,7 +279,8 @@ fn database_below(lower: &Stack, merged: &Merged) -> Result<dpkg::Below, Fault> 
     let debs = lower.layers.iter().filter(|layer| layer.kind == deb::KIND);
     let packages = debs.map(read).collect::<Result<Vec<_>, _>>()?;
     let folder = path("var/lib/dpkg/triggers");
-    let inside = merged.nodes().map(|node| &node.entry.path).filter(|path| path.parent().as_ref() == Some(&folder));
+    let inside =
+        merged.nodes().map(|node| &node.entry.path).filter(|path| path.parent().as_ref() == Some(&folder));
     let triggers: BTreeMap<String, String> = inside
         .map(|path| {
             let name = String::from_utf8_lossy(path.name()).into_owned();

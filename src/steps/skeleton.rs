@@ -73,9 +73,12 @@ impl Step for Skeleton {
     fn make(&self, world: &World, below: &Stack, _job: &Job<'_>) -> Result<Made, Fault> {
         let mut entries = devices(world.epoch);
         let has_links = below.layers.iter().any(|layer| {
-            layer.layer.index.entries.iter().any(|entry| {
-                entry.path.as_bytes() == b"bin" && matches!(entry.kind, Kind::Symlink(_))
-            })
+            layer
+                .layer
+                .index
+                .entries
+                .iter()
+                .any(|entry| entry.path.as_bytes() == b"bin" && matches!(entry.kind, Kind::Symlink(_)))
         });
         if !has_links {
             entries.extend(merged_usr(&self.arch, world.epoch));

@@ -103,8 +103,11 @@ fn difference(old: &Merged, new: &Merged) -> Vec<(Entry, usize)> {
     for (first, name) in links.iter().filter(|(first, _)| touched.contains(first)) {
         wanted.extend([first, name]);
     }
-    let mut entries: Vec<(Entry, usize)> =
-        wanted.into_iter().filter_map(|path| new.get(path)).map(|node| (node.entry.clone(), node.layer)).collect();
+    let mut entries: Vec<(Entry, usize)> = wanted
+        .into_iter()
+        .filter_map(|path| new.get(path))
+        .map(|node| (node.entry.clone(), node.layer))
+        .collect();
     let gone = |path: &EntryPath| new.get(path).is_none();
     for path in old.nodes().map(|node| &node.entry.path).filter(|path| gone(path)) {
         let along = path.parent().is_some_and(|parent| {
@@ -189,9 +192,7 @@ fn whiteouts(markers: &[Entry], upper: &BTreeMap<EntryPath, Entry>, below: &Merg
         })
     };
     let alone = gone.iter().filter(|path| !goes_along(path));
-    alone
-        .map(|path| whiteout(path.clone()))
-        .collect()
+    alone.map(|path| whiteout(path.clone())).collect()
 }
 
 /// The paths that are as they are below. A file with several names counts as a whole.

@@ -50,7 +50,8 @@ impl Spec {
             let suites = mirror.suites_of(&self.distribution, &self.suite.value).join(" ");
             let (urls, components) = (mirror.urls.join(" "), self.components.join(" "));
             let _ = write!(text, "Types: deb\nURIs: {urls}\nSuites: {suites}\nComponents: {components}\n");
-            let _ = write!(text, "Signed-By: /usr/share/keyrings/{}-archive-keyring.gpg\n\n", self.distribution);
+            let _ =
+                write!(text, "Signed-By: /usr/share/keyrings/{}-archive-keyring.gpg\n\n", self.distribution);
         }
         (!text.is_empty()).then_some(text)
     }
