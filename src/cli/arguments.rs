@@ -83,6 +83,12 @@ pub enum Command {
     Check,
     /// Say why a step would run, or when it would
     Why(Why),
+    /// Let locked versions of packages go, and say what changes
+    Update(Update),
+    /// List the packages of an image: version, size, and which list asked for each
+    Packages(Packages),
+    /// Open a shell in the state that an image, or a step, leaves
+    Shell(Shell),
     /// List what is in an image, a layer, a tar file or a folder
     Ls(Ls),
     /// Write out a file of an image, a layer, a tar file or a folder
@@ -194,6 +200,52 @@ pub struct Why {
     /// Show the whole key
     #[arg(long)]
     pub key: bool,
+}
+
+/// Which packages to let go.
+#[derive(Clone, Debug, Args)]
+pub struct Update {
+    /// Packages [default: all but those that are held]
+    #[arg(value_name = "PACKAGE")]
+    pub packages: Vec<String>,
+    /// Only say what would change
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
+    /// Tell it as lines of JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Whose packages to list.
+#[derive(Clone, Debug, Args)]
+pub struct Packages {
+    /// Targets: IMAGE, HYPERVISOR or IMAGE:HYPERVISOR [default: all]
+    #[arg(value_name = "TARGET")]
+    pub targets: Vec<String>,
+    /// Tell it as lines of JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Where to open a shell.
+#[derive(Clone, Debug, Args)]
+#[command(
+    after_help = "WHAT is a target (IMAGE, HYPERVISOR or IMAGE:HYPERVISOR) or a step as `imgbuild plan` names it; a step's\n\
+                  state is that of the first target that has it, up to the step. Layers that are out of date are built\n\
+                  first. What the shell changes is thrown away unless --keep says otherwise."
+)]
+pub struct Shell {
+    /// A target or a step
+    pub what: String,
+    /// Write what the shell changes to FILE, as a tar that an overlay can be made from
+    #[arg(long, value_name = "FILE")]
+    pub keep: Option<PathBuf>,
+    /// Let it reach the network
+    #[arg(long)]
+    pub network: bool,
+    /// A command to run in place of the shell
+    #[arg(last = true, value_name = "COMMAND")]
+    pub command: Vec<String>,
 }
 
 /// What to list.
@@ -351,6 +403,9 @@ pub const COMMANDS: &[&str] = &[
     "plan",
     "check",
     "why",
+    "update",
+    "packages",
+    "shell",
     "ls",
     "cat",
     "diff",

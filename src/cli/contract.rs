@@ -12,6 +12,38 @@ use crate::plan::{Judged, Plan, State, StepId};
 use crate::store::Kept;
 use crate::work::Stack;
 
+/// A line of `imgbuild packages --json`.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct PackageAnswer {
+    /// `IMAGE` or `IMAGE:HYPERVISOR`.
+    pub target: String,
+    /// The package.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// Its architecture, or `all`.
+    pub arch: String,
+    /// Bytes of its file.
+    pub size: u64,
+    /// The set that it belongs to: the base, or a target.
+    pub set: String,
+    /// The list, the target, or the base's variant that asks for it; null if it only came along.
+    pub asked: Option<String>,
+}
+
+/// A line of `imgbuild update --json`: a package that changes.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct UpdateAnswer {
+    /// The set that it belongs to: the base, or a target.
+    pub set: String,
+    /// The package.
+    pub name: String,
+    /// Its locked version; null if it is new.
+    pub was: Option<String>,
+    /// Its version from now on; null if it goes.
+    pub now: Option<String>,
+}
+
 /// `imgbuild plan --json`.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct PlanAnswer {

@@ -18,6 +18,7 @@ mod planning;
 mod progress;
 pub mod schemas;
 mod session;
+mod shell;
 mod terminal;
 mod timings;
 mod why;
@@ -62,6 +63,9 @@ fn run(session: &mut Session, arguments: Arguments) -> Result<Exit, Faults> {
         Command::Plan(plan) => planning::run(session, &plan),
         Command::Check => check::run(session),
         Command::Why(why) => why::run(session, &why),
+        Command::Update(update) => packages::update(session, &update),
+        Command::Packages(asked) => packages::list(session, &asked),
+        Command::Shell(shell) => shell::run(session, &shell),
         Command::Ls(ls) => look::list(session, &ls),
         Command::Cat(cat) => look::write_out(session, &cat),
         Command::Diff(diff) => look::compare(session, &diff),

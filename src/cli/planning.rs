@@ -6,6 +6,7 @@ use super::arguments::{self, Drawing};
 use super::contract::PlanAnswer;
 use super::drawing;
 use super::exit::Exit;
+use super::packages;
 use super::session::{Project, Session};
 use super::terminal::Terminal;
 use crate::fault::Faults;
@@ -27,7 +28,10 @@ pub fn run(session: &Session, asked: &arguments::Plan) -> Result<Exit, Faults> {
         Some(Drawing::Mermaid) => drawing::mermaid(&plan),
         Some(Drawing::Svg) => drawing::svg(&plan),
         None if asked.json => json(&plan),
-        None => text(&plan, asked.all, &session.terminal),
+        None => {
+            packages::changes(session, &project.resolved, asked.all)
+                + &text(&plan, asked.all, &session.terminal)
+        }
     };
     session.terminal.answer(&text);
     Ok(if asked.exit_code && !plan.is_fresh() { Exit::Work } else { Exit::Done })

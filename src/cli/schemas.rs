@@ -3,19 +3,22 @@
 use schemars::{Schema, schema_for};
 
 use super::contract::{
-    DifferenceAnswer, EntryAnswer, EventAnswer, FaultLine, LayerAnswer, PlanAnswer, StepAnswer, TargetAnswer,
+    DifferenceAnswer, EntryAnswer, EventAnswer, FaultLine, LayerAnswer, PackageAnswer, PlanAnswer,
+    StepAnswer, TargetAnswer, UpdateAnswer,
 };
 
 /// Every schema: the name that people know it by, and its text.
 pub fn all() -> Vec<(&'static str, String)> {
-    let schemas: [(&str, Schema); 8] = [
+    let schemas: [(&str, Schema); 10] = [
         ("build", schema_for!(EventAnswer)),
         ("cache", schema_for!(LayerAnswer)),
         ("check", schema_for!(FaultLine<'static>)),
         ("diff", schema_for!(DifferenceAnswer)),
         ("ls", schema_for!(EntryAnswer)),
+        ("packages", schema_for!(PackageAnswer)),
         ("plan", schema_for!(PlanAnswer)),
         ("targets", schema_for!(TargetAnswer)),
+        ("update", schema_for!(UpdateAnswer)),
         ("why", schema_for!(StepAnswer)),
     ];
     schemas.into_iter().map(|(name, schema)| (name, text(&schema))).collect()

@@ -238,6 +238,11 @@ impl Session {
         }
     }
 
+    /// The caller's `TERM`, for programs that talk to the terminal.
+    pub fn terminal_kind(&self) -> Option<(String, String)> {
+        self.environment.get("TERM").map(|kind| ("TERM".to_string(), kind.clone()))
+    }
+
     /// Where the lock of the manifest is, as the caller would type it.
     pub fn lock_path(&self) -> PathBuf {
         Lock::path(&self.manifest_path())

@@ -14,7 +14,7 @@ use std::sync::atomic::AtomicBool;
 
 use crate::deb::Deb;
 use crate::fault::{Fault, Faults, Place};
-use crate::lock::{Changes, Lock, Locked, Solution, changes};
+use crate::lock::{Changes, Lock, Locked, Solution, base_request, changes, image_id};
 use crate::manifest::Manifest;
 use crate::work::World;
 use archive::Archives;
@@ -40,7 +40,7 @@ pub struct Resolved {
     pub sets: BTreeMap<String, Arc<Set>>,
     /// What the lock is to be.
     pub lock: Lock,
-    /// What changes from the lock as it is, for each set that changes, by what people call it.
+    /// What changes from the lock as it is, for each set that changes, by the lock's name for it.
     pub changes: Vec<(String, Changes)>,
     /// Whether there was no lock at all.
     pub first: bool,
@@ -51,6 +51,8 @@ pub struct Resolved {
 pub struct Set {
     /// What people call it.
     pub name: String,
+    /// Whether it stands on another set; a base's own does not.
+    pub is_on_top: bool,
     /// Where the manifest asks for it.
     pub place: Place,
     /// The architecture.
@@ -65,6 +67,27 @@ impl Set {
     /// Where a package can be had.
     pub fn mirrors(&self, deb: &Deb) -> Arc<[String]> {
         self.mirrors.get(&deb.source).cloned().unwrap_or_else(|| Arc::from([]))
+    }
+}
+
+impl Resolved {
+    /// The sets of the target `name` (`IMAGE` or `IMAGE:HYPERVISOR`), lowest first.
+    pub fn sets_of(&self, manifest: &Manifest, name: &str) -> Vec<Arc<Set>> {
+        let all = wanted(manifest);
+        let (image, hypervisor) =
+            name.split_once(':').map_or((name, None), |(image, other)| (image, Some(other)));
+        let ids = [Some(image_id(image, None)), hypervisor.map(|other| image_id(image, Some(other)))];
+        let spec = manifest
+            .images
+            .iter()
+            .find(|known| known.name.value == image)
+            .and_then(|known| known.debian.as_ref());
+        let base = spec.map(base_request);
+        let is_own = |set: &&Wanted<'_>| {
+            ids.contains(&Some(set.id.clone()))
+                || (set.below.is_none() && Some(&set.request) == base.as_ref())
+        };
+        all.iter().filter(is_own).filter_map(|set| self.sets.get(&set.id).cloned()).collect()
     }
 }
 
@@ -110,7 +133,7 @@ pub fn resolve(
         let before = old.solution(&set.id).map(Solution::debs).unwrap_or_default();
         let changed = changes(&before, &solution.debs());
         if !changed.is_empty() {
-            resolved.changes.push((set.name.clone(), changed));
+            resolved.changes.push((set.id.clone(), changed));
         }
         let mirrors = resolver.archives.mirrors(set)?;
         resolved.sets.insert(set.id.clone(), Arc::new(found(set, &solution, mirrors)));
@@ -122,6 +145,7 @@ pub fn resolve(
 fn found(set: &Wanted<'_>, solution: &Solution, mirrors: BTreeMap<String, Arc<[String]>>) -> Set {
     Set {
         name: set.name.clone(),
+        is_on_top: set.below.is_some(),
         place: set.place.clone(),
         arch: set.spec.arch.clone(),
         packages: solution.packages.clone(),
