@@ -105,7 +105,31 @@ fn every_example_is_tried_here() {
     let mut there: Vec<String> =
         fs::read_dir(EXAMPLES).unwrap().map(|entry| text(&entry.unwrap().file_name())).collect();
     there.sort();
-    assert_eq!(there, ["hypervisors", "include", "initramfs", "many", "oci", "quickstart", "xcluster"]);
+    assert_eq!(there, ["debian-server", "hypervisors", "include", "initramfs", "many", "oci", "quickstart", "xcluster"]);
+}
+
+#[test]
+fn debian_server() {
+    let lacks = Launcher::of(IMGBUILD).images_available().err().map(|fault| fault.to_string());
+    let apt = Path::new("/etc/apt/sources.list").exists() || Path::new("/etc/apt/sources.list.d").exists();
+    if lacks.is_some() || !apt {
+        #[allow(clippy::disallowed_methods, reason = "a switch of the tests themselves")]
+        let all = std::env::var("IMGBUILD_TESTS").is_ok_and(|wanted| wanted == "all");
+        assert!(!all, "{lacks:?}");
+        eprintln!("skipped: {}", lacks.unwrap_or_else(|| "this machine's apt has no mirror".into()));
+        return;
+    }
+    let example = Example::copy("debian-server");
+    // The mirror may have newer packages by now than the lock, and the old ones no more.
+    example.run(&["update"]);
+    let written = example.build(&["server-vm.tar.zst", "server.oci.tar", "server.tar.zst"]);
+    assert!(written["server.tar.zst"].len() > 1 << 20);
+    assert!(example.run(&["cat", "server:vm", "/srv/www/index.html"]).contains("It works."));
+    let listed = example.run(&["ls", "server:vm", "/boot"]);
+    assert!(listed.contains("/boot/vmlinuz-") && listed.contains("/boot/initrd.img-"), "{listed}");
+    assert!(example.run(&["packages", "server"]).contains("openssh-server"));
+    let shell = example.run(&["shell", "server", "--", "dpkg", "--audit"]);
+    assert_eq!(shell, "", "dpkg has nothing to complain of");
 }
 
 #[test]
