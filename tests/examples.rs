@@ -105,7 +105,10 @@ fn every_example_is_tried_here() {
     let mut there: Vec<String> =
         fs::read_dir(EXAMPLES).unwrap().map(|entry| text(&entry.unwrap().file_name())).collect();
     there.sort();
-    assert_eq!(there, ["debian-server", "hypervisors", "include", "initramfs", "many", "oci", "quickstart", "xcluster"]);
+    assert_eq!(
+        there,
+        ["debian-server", "hypervisors", "include", "initramfs", "many", "oci", "quickstart", "xcluster"]
+    );
 }
 
 #[test]

@@ -13,10 +13,10 @@ use super::arguments::Build;
 use super::contract::{EventAnswer, OutputAnswer};
 use super::exit::Exit;
 use super::messages;
-use super::packages;
 use super::progress::Progress;
 use super::session::{Project, Session};
 use super::timings::{self, Ran};
+use super::{packages, planning};
 use crate::exec::{self, Event, Options, Outcome};
 use crate::fault::{Fault, Faults};
 use crate::plan::{Cause, Plan, State, StepId, Work};
@@ -31,6 +31,10 @@ pub fn run(session: &Session, asked: &Build) -> Result<Exit, Faults> {
     session.warn(&project.warnings);
     let plan = project.plan(&asked.targets)?;
     packages::write_lock(session, &project)?;
+    let impossible = planning::impossible(&plan, &project);
+    if impossible.has_errors() && !asked.keep_going {
+        return Err(impossible);
+    }
     let mut teller = Teller::new(session, &plan, asked.json, start);
     teller.planned();
     let options = Options {

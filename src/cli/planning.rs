@@ -1,5 +1,6 @@
 //! `imgbuild plan`: what a build would do, and why. Changes nothing at all.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use super::arguments::{self, Drawing};
@@ -9,9 +10,9 @@ use super::exit::Exit;
 use super::packages;
 use super::session::{Project, Session};
 use super::terminal::Terminal;
-use crate::fault::Faults;
+use crate::fault::{Fault, Faults, Severity};
 use crate::plan::{Judged, Plan, State, StepId};
-use crate::sandbox::Launcher;
+use crate::sandbox::{self, Launcher};
 use crate::store::Access;
 use crate::wording;
 
@@ -20,9 +21,9 @@ pub fn run(session: &Session, asked: &arguments::Plan) -> Result<Exit, Faults> {
     let project = session.project(Access::Look)?;
     session.warn(&project.warnings);
     let plan = project.plan(&asked.targets)?;
-    if let Some(fault) = impossible(&plan, &project) {
-        session.report(fault);
-    }
+    let mut impossible = impossible(&plan, &project);
+    impossible.list.iter_mut().for_each(|fault| fault.severity = Severity::Warning);
+    session.warn(&impossible);
     let text = match asked.graph {
         Some(Drawing::Dot) => drawing::dot(&plan),
         Some(Drawing::Mermaid) => drawing::mermaid(&plan),
@@ -38,18 +39,37 @@ pub fn run(session: &Session, asked: &arguments::Plan) -> Result<Exit, Faults> {
 }
 
 /// What this machine cannot do of the plan.
-fn impossible(plan: &Plan, project: &Project) -> Option<Faults> {
-    let runs_scripts = plan.steps.iter().any(|(step, judged)| {
-        let script = plan.graph.layer(*step).is_some_and(|layer| layer.finds());
-        script && judged.state == State::Run
-    });
-    if !runs_scripts {
-        return None;
+pub fn impossible(plan: &Plan, project: &Project) -> Faults {
+    let running = || {
+        plan.steps
+            .iter()
+            .filter(|(_, judged)| judged.state == State::Run)
+            .filter_map(|(step, _)| Some((plan.graph.task(*step), plan.graph.layer(*step)?)))
+    };
+    let launcher = Launcher::of(&project.world.program);
+    let mut faults = Faults::new();
+    if running().any(|(_, step)| step.finds()) {
+        faults.extend(launcher.available().err());
     }
-    Launcher::of(&project.world.program).available().err().map(|mut fault| {
-        fault.severity = crate::fault::Severity::Warning;
-        fault.into()
-    })
+    if let Some((task, _)) = running().find(|(_, step)| step.runs_programs_of().is_some()) {
+        let fault = launcher.images_available().err();
+        faults.extend(
+            fault.map(|fault| fault.at(&task.place, "its packages are configured by their own programs")),
+        );
+    }
+    let mut foreign: BTreeSet<&str> = BTreeSet::new();
+    for (task, step) in running() {
+        let Some(arch) = step.runs_programs_of().filter(|arch| !sandbox::runs(arch)) else { continue };
+        if foreign.insert(arch) {
+            let message = format!("this machine cannot run programs of {arch}");
+            faults.push(
+                Fault::machine("packages/foreign", message)
+                    .at(&task.place, "its packages are configured by their own programs")
+                    .help("build it on such a machine, or install an emulator (Debian: `qemu-user-static`)"),
+            );
+        }
+    }
+    faults
 }
 
 fn json(plan: &Plan) -> String {

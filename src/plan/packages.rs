@@ -51,8 +51,13 @@ impl Steps {
         // The folders that base-files has come before all others, so that their modes are its own.
         debs.sort_by_key(|deb| deb.deb.name != skeleton::BELOW);
         let (name, place) = (set.name.clone(), set.place.clone());
-        let all =
-            Packages::base(name.clone(), place.clone(), files(&debs), automatic(set), spec.sources_file());
+        let all = Packages::base(
+            (name.clone(), set.arch.clone()),
+            place.clone(),
+            files(&debs),
+            automatic(set),
+            spec.sources_file(),
+        );
         let mut steps = shared(debs);
         let root = Skeleton { name, arch: set.arch.clone(), place };
         steps.insert(steps.len().min(1), Arc::new(root));
@@ -63,14 +68,15 @@ impl Steps {
     fn packages(&mut self, set: &Arc<Set>, below: &[&Arc<Set>], target: &str) -> Vec<Arc<dyn Step>> {
         let debs = self.debs(set);
         let (target, place) = (target.to_string(), set.place.clone());
-        let all = Packages::on_top(target.clone(), place.clone(), files(&debs), automatic(set));
+        let all =
+            Packages::on_top((target.clone(), set.arch.clone()), place.clone(), files(&debs), automatic(set));
         let mut known = files(&debs);
         let mut steps = shared(debs);
         if has_kernel(below.iter().copied().chain([set])) {
             for set in below {
                 known.extend(files(&self.debs(set)));
             }
-            steps.push(Arc::new(Initramfs { target, place, debs: known }));
+            steps.push(Arc::new(Initramfs { target, arch: set.arch.clone(), place, debs: known }));
         }
         steps.push(Arc::new(all));
         steps

@@ -98,3 +98,23 @@ pub fn entered() -> Option<ExitCode> {
         _ => None,
     }
 }
+
+/// Whether programs of the architecture, as Debian names it, run here: the machine's own, or by an emulator that the
+/// kernel holds open (binfmt_misc's flag `F`), so that it works inside an image.
+pub fn runs(arch: &str) -> bool {
+    let (own, emulated): (&[&str], &str) = match arch {
+        "amd64" => (&["x86_64"], "qemu-x86_64"),
+        "i386" => (&["x86_64", "x86"], "qemu-i386"),
+        "arm64" => (&["aarch64"], "qemu-aarch64"),
+        "armhf" | "armel" => (&["aarch64", "arm"], "qemu-arm"),
+        "ppc64el" => (&["powerpc64"], "qemu-ppc64le"),
+        "riscv64" => (&["riscv64"], "qemu-riscv64"),
+        "s390x" => (&["s390x"], "qemu-s390x"),
+        "loong64" => (&["loongarch64"], "qemu-loongarch64"),
+        _ => return true,
+    };
+    let told =
+        || std::fs::read_to_string(Path::new("/proc/sys/fs/binfmt_misc").join(emulated)).unwrap_or_default();
+    own.contains(&std::env::consts::ARCH)
+        || told().lines().any(|line| line.strip_prefix("flags:").is_some_and(|flags| flags.contains('F')))
+}

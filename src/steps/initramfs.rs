@@ -24,6 +24,8 @@ pub const KIND: &str = "initramfs";
 pub struct Initramfs {
     /// The target.
     pub target: String,
+    /// The architecture.
+    pub arch: String,
     /// Where the manifest asks for the packages.
     pub place: Place,
     /// The target's packages.
@@ -59,6 +61,10 @@ impl Step for Initramfs {
     }
     fn stands_on(&self, other: &dyn Step) -> bool {
         [deb::KIND, "base", KIND].contains(&other.kind())
+    }
+
+    fn runs_programs_of(&self) -> Option<&str> {
+        Some(&self.arch)
     }
 
     fn facts(&self, world: &World, _parallel: bool) -> Result<Facts, Fault> {

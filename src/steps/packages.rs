@@ -33,6 +33,8 @@ pub struct Packages {
     is_base: bool,
     /// What people call the set.
     name: String,
+    /// The image's architecture.
+    arch: String,
     place: Place,
     /// Its packages.
     debs: Files,
@@ -45,18 +47,23 @@ pub struct Packages {
 impl Packages {
     /// A base's own packages.
     pub fn base(
-        name: String,
+        (name, arch): (String, String),
         place: Place,
         debs: Files,
         automatic: Vec<(String, String)>,
         sources: Option<String>,
     ) -> Packages {
-        Packages { is_base: true, name, place, debs, automatic, sources }
+        Packages { is_base: true, name, arch, place, debs, automatic, sources }
     }
 
     /// The packages of the target `name`.
-    pub fn on_top(name: String, place: Place, debs: Files, automatic: Vec<(String, String)>) -> Packages {
-        Packages { is_base: false, name, place, debs, automatic, sources: None }
+    pub fn on_top(
+        (name, arch): (String, String),
+        place: Place,
+        debs: Files,
+        automatic: Vec<(String, String)>,
+    ) -> Packages {
+        Packages { is_base: false, name, arch, place, debs, automatic, sources: None }
     }
 }
 
@@ -75,6 +82,9 @@ impl Step for Packages {
     }
     fn stands_on(&self, other: &dyn Step) -> bool {
         other.kind() != super::initramfs::KIND
+    }
+    fn runs_programs_of(&self) -> Option<&str> {
+        Some(&self.arch)
     }
 
     fn facts(&self, world: &World, _parallel: bool) -> Result<Facts, Fault> {
@@ -111,7 +121,7 @@ impl Packages {
     fn extended_states(&self, set: &Set<'_>) -> String {
         let mut text = set.read("var/lib/apt/extended_states");
         for (name, arch) in &self.automatic {
-            let arch = if arch == "all" { set.arch() } else { arch };
+            let arch = if arch == "all" { &self.arch } else { arch };
             let _ = write!(text, "Package: {name}\nArchitecture: {arch}\nAuto-Installed: 1\n\n");
         }
         text
@@ -157,11 +167,6 @@ impl<'a> Set<'a> {
 
     fn read(&self, path: &str) -> String {
         text_of(&self.lower, &self.merged, path)
-    }
-
-    fn arch(&self) -> &str {
-        let archs = self.packages.iter().map(|package| package.control.text("Architecture"));
-        archs.into_iter().find(|arch| *arch != "all").unwrap_or("all")
     }
 
     /// Configures; then runs `more`.

@@ -142,6 +142,11 @@ pub trait Step: Send + Sync + Debug {
     /// States everything that its layer depends on but the layers below. `parallel` must be false inside a job.
     fn facts(&self, world: &World, parallel: bool) -> Result<Facts, Fault>;
 
+    /// The architecture, as Debian names it, whose programs it runs inside the image, if it does.
+    fn runs_programs_of(&self) -> Option<&str> {
+        None
+    }
+
     /// Whether it finds out while it runs what else it depends on (see [`Step::found_facts`]).
     fn finds(&self) -> bool {
         false
