@@ -14,6 +14,9 @@
     reason = "a bench prints its rows and ends when it cannot"
 )]
 
+#[path = "jobs/debian.rs"]
+mod debian;
+
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -32,8 +35,14 @@ fn main() {
     println!("| job | imgbuild | against | ratio | goal |\n|---|---|---|---|---|");
     let wanted = |name: &str| arguments.is_empty() || arguments.iter().any(|argument| argument == name);
     type Job = fn(&Bench);
-    let jobs: [(&str, Job); 5] =
-        [("noop", noop), ("iso", iso), ("rootfs", rootfs), ("compress", compress), ("plan", plan)];
+    let jobs: [(&str, Job); 6] = [
+        ("noop", noop),
+        ("iso", iso),
+        ("rootfs", rootfs),
+        ("compress", compress),
+        ("plan", plan),
+        ("debian", debian::debian),
+    ];
     for (name, job) in jobs {
         if wanted(name) {
             job(&bench);
