@@ -30,6 +30,12 @@ static STARTS: &[Start] = &[
         files: &[("overlays/site/etc/motd", "welcome\n", false)],
     },
     Start {
+        name: "debian",
+        summary: "a Debian server: packages, and overlays on top",
+        manifest: include_str!("init/debian.kdl"),
+        files: &[("overlays/site/etc/motd", "welcome\n", false)],
+    },
+    Start {
         name: "xcluster",
         summary: "overlays with `tar` scripts, on a CD-ROM",
         manifest: include_str!("init/xcluster.kdl"),
