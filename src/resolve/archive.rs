@@ -228,6 +228,6 @@ fn chosen(
         };
         packages.push(Locked { deb: package.to_deb(), asked });
     }
-    packages.sort_by(|one, other| one.deb.id().cmp(&other.deb.id()));
+    packages.sort_by_key(|locked| locked.deb.id());
     if faults.has_errors() { Err(faults) } else { Ok(packages) }
 }
