@@ -18,13 +18,16 @@ use std::time::Instant;
 use imgbuild::deb::Deb;
 use imgbuild::deb::control::Control;
 use imgbuild::deb::dpkg::{self, Below, Order, Package};
+use imgbuild::deb::fetch::Fetcher;
 use imgbuild::deb::unpack::{Unpacked, unpack};
 use imgbuild::fault::{Place, Source};
 use imgbuild::key::Digest;
 use imgbuild::layer::{Kind, LayerWriter};
+use imgbuild::sandbox::image::{Special, SpecialKind};
 use imgbuild::store::{Access, Layer, Store};
 use imgbuild::tree::Memory;
-use imgbuild::work::{Job, Root, Special, Stack, StackLayer, World, root};
+use imgbuild::work::roots::{Root, root};
+use imgbuild::work::{Job, Stack, StackLayer, World};
 use tools::{answer, is_root, skip, tool};
 
 /// Times that packages have are kept up to here.
@@ -170,6 +173,7 @@ impl Bench {
             epoch: EPOCH,
             overlay_path: Vec::new(),
             hidden: Vec::new(),
+            fetcher: Fetcher::new(folder.path().join("fetched"), None, true),
             threads: 2,
             program: PathBuf::new(),
         };
@@ -262,7 +266,15 @@ impl Bench {
 
     fn push(&self, stack: &mut Stack, name: &str, layer: Layer) {
         let place = Place::new(&Source::new("image.kdl", ""), 0..0);
-        stack.layers.push(StackLayer { name: name.into(), step: format!("deb:{name}"), place, layer });
+        stack.layers.push(StackLayer {
+            name: name.into(),
+            step: format!("deb:{name}"),
+            kind: "deb",
+            place,
+            layer,
+            found: Vec::new(),
+            joins: true,
+        });
     }
 
     /// What dpkg itself makes of them.
@@ -442,32 +454,26 @@ impl Machine<'_> {
 
 /// Makes it as a sandbox would, on top of the trees.
 fn make_special(folder: &Path, special: &Special) {
-    use imgbuild::lang::value::Id;
     use std::os::unix::ffi::OsStrExt;
     use std::os::unix::fs::FileExt;
-    let entry = &special.entry;
-    let path = folder.join(entry.path.as_os_str());
-    match &entry.kind {
-        Kind::Directory => fs::create_dir_all(&path).unwrap(),
-        Kind::File { .. } => {
-            let (file, offset, size) = special.content.as_ref().unwrap();
+    let path = folder.join(special.path.as_os_str());
+    match &special.kind {
+        SpecialKind::Directory => fs::create_dir_all(&path).unwrap(),
+        SpecialKind::File { file, offset, size } => {
             let mut bytes = vec![0; *size as usize];
-            file.read_exact_at(&mut bytes, *offset).unwrap();
+            fs::File::open(file).unwrap().read_exact_at(&mut bytes, *offset).unwrap();
             fs::write(&path, bytes).unwrap();
         }
-        Kind::Symlink(target) => {
+        SpecialKind::Symlink(target) => {
             std::os::unix::fs::symlink(std::ffi::OsStr::from_bytes(target), &path).unwrap()
         }
-        Kind::Hardlink(target) => return fs::hard_link(folder.join(target.as_os_str()), &path).unwrap(),
-        other => panic!("{other:?}"),
+        SpecialKind::Hardlink(target) => {
+            return fs::hard_link(folder.join(target.as_os_str()), &path).unwrap();
+        }
+        SpecialKind::Fifo => panic!("{}: a pipe", special.path),
     }
-    let number = |id: &Id| match id {
-        Id::Number(number) => *number,
-        Id::Name(name) => panic!("{name} is no number"),
-    };
-    std::os::unix::fs::lchown(&path, Some(number(&entry.owner.user)), Some(number(&entry.owner.group)))
-        .unwrap();
-    if !matches!(entry.kind, Kind::Symlink(_)) {
-        fs::set_permissions(&path, fs::Permissions::from_mode(entry.mode)).unwrap();
+    std::os::unix::fs::lchown(&path, Some(special.user), Some(special.group)).unwrap();
+    if !matches!(special.kind, SpecialKind::Symlink(_)) {
+        fs::set_permissions(&path, fs::Permissions::from_mode(special.mode)).unwrap();
     }
 }

@@ -181,6 +181,7 @@ mod tests {
             layers: vec![],
             seconds,
             found: vec![],
+            stack: vec![],
             output: None,
         };
         let journal = Journal::read(folder.path());

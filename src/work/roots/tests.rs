@@ -6,6 +6,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::sync::atomic::AtomicBool;
 
 use super::*;
+use crate::deb::fetch::Fetcher;
 use crate::fault::{Place, Source};
 use crate::layer::LayerWriter;
 use crate::store::{Access, Store};
@@ -32,6 +33,7 @@ impl Bench {
             epoch: EPOCH,
             overlay_path: Vec::new(),
             hidden: Vec::new(),
+            fetcher: Fetcher::new(at("cache"), None, true),
             threads: 2,
             program: PathBuf::new(),
         };
@@ -58,7 +60,15 @@ impl Bench {
             let (_, index) = writer.finish().expect("written");
             let layer = self.world.store.keep_layer(&path, index).expect("kept");
             let place = Place::new(&Source::new("image.kdl", ""), 0..0);
-            stack.layers.push(StackLayer { name: "l".into(), step: "overlay:l".into(), place, layer });
+            stack.layers.push(StackLayer {
+                name: "l".into(),
+                step: "overlay:l".into(),
+                kind: "overlay",
+                place,
+                layer,
+                found: Vec::new(),
+                joins: false,
+            });
         }
         stack
     }
@@ -112,8 +122,8 @@ fn seen(root: &Root) -> Seen {
             *text = format!("same as {first}");
         }
     }
-    for special in root.specials.iter().filter(|special| !special.entry.path.is_root()) {
-        put(&mut seen, &special.entry.path.to_string(), tell(&special.entry));
+    for special in root.specials.iter().filter(|special| !special.path.is_root()) {
+        put(&mut seen, &special.path.to_string(), tell_special(special));
     }
     seen
 }
@@ -177,6 +187,27 @@ fn tell(entry: &Entry) -> String {
     }
 }
 
+fn bytes(kind: &SpecialKind) -> Vec<u8> {
+    let SpecialKind::File { file, offset, size } = kind else { return Vec::new() };
+    let mut bytes = vec![0; *size as usize];
+    let file = File::open(file).expect("a file");
+    std::os::unix::fs::FileExt::read_exact_at(&file, &mut bytes, *offset).expect("read");
+    bytes
+}
+
+fn tell_special(special: &Special) -> String {
+    let Special { mode, mtime, kind, .. } = special;
+    match kind {
+        SpecialKind::Directory => format!("d {mode:o} {mtime}"),
+        SpecialKind::File { .. } => format!("f {mode:o} {mtime} {}", Digest::of(bytes(kind))),
+        SpecialKind::Symlink(target) => {
+            format!("l {mtime} {}", Path::new(std::ffi::OsStr::from_bytes(target)).display())
+        }
+        SpecialKind::Hardlink(target) => format!("same as {target}"),
+        SpecialKind::Fifo => format!("{:?} {mode:o}", Kind::Fifo),
+    }
+}
+
 #[test]
 fn trees_and_specials_together_are_the_image() {
     let bench = Bench::new();
@@ -201,13 +232,10 @@ fn trees_and_specials_together_are_the_image() {
     let root = bench.root(&stack, &[0, 2]).expect("a root");
     assert_eq!(seen(&root), wanted(&root));
     assert_eq!(root.lowers.len(), 2);
-    let specials: Vec<String> = root.specials.iter().map(|special| special.entry.path.to_string()).collect();
+    let specials: Vec<String> = root.specials.iter().map(|special| special.path.to_string()).collect();
     assert_eq!(specials, ["/", "pipe", "tmp", "usr", "usr/lib", "usr/lib/su"]);
-    let (file, offset, size) =
-        root.specials.last().and_then(|special| special.content.clone()).expect("a content");
-    let mut bytes = vec![0; size as usize];
-    std::os::unix::fs::FileExt::read_exact_at(&*file, &mut bytes, offset).expect("read");
-    assert_eq!(bytes, b"su");
+    let su = root.specials.last().expect("a special");
+    assert_eq!(bytes(&su.kind), b"su");
 
     let again = bench.root(&stack, &[0, 2]).expect("a root");
     assert_eq!(again.lowers, root.lowers);
