@@ -129,7 +129,7 @@ fn debian_server() {
     assert!(written["server.tar.zst"].len() > 1 << 20);
     assert!(example.run(&["cat", "server:vm", "/srv/www/index.html"]).contains("It works."));
     let listed = example.run(&["ls", "server:vm", "/boot"]);
-    assert!(listed.contains("/boot/vmlinuz-") && listed.contains("/boot/initrd.img-"), "{listed}");
+    assert!(listed.contains("boot/vmlinuz-") && listed.contains("boot/initrd.img-"), "{listed}");
     assert!(example.run(&["packages", "server"]).contains("openssh-server"));
     let shell = example.run(&["shell", "server", "--", "dpkg", "--audit"]);
     assert_eq!(shell, "", "dpkg has nothing to complain of");
