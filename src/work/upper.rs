@@ -122,7 +122,8 @@ pub(super) fn difference(old: &Merged, new: &Merged, times: Times) -> Vec<(Entry
         .collect();
     let gone = |path: &EntryPath| new.get(path).is_none();
     for path in old.nodes().map(|node| &node.entry.path).filter(|path| gone(path)) {
-        let along = path.parent().is_some_and(|parent| {
+        // Not every merge has the root as an entry.
+        let along = path.parent().filter(|parent| !parent.is_root()).is_some_and(|parent| {
             gone(&parent) || new.get(&parent).is_some_and(|node| node.entry.kind != Kind::Directory)
         });
         if !along {
