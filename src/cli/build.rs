@@ -12,6 +12,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use super::arguments::Build;
 use super::contract::{EventAnswer, OutputAnswer};
 use super::exit::Exit;
+use super::folded;
 use super::messages;
 use super::progress::Progress;
 use super::session::{Project, Session};
@@ -36,6 +37,7 @@ pub fn run(session: &Session, asked: &Build) -> Result<Exit, Faults> {
         return Err(impossible);
     }
     let mut teller = Teller::new(session, &plan, asked.json, start);
+    teller.packages.to_fetch = plan.to_fetch(&project.world).into_iter().collect();
     teller.planned();
     let options = Options {
         jobs: asked.jobs.map_or_else(|| session.jobs(), usize::from),
@@ -92,11 +94,31 @@ struct Teller<'a> {
     skipped: usize,
     failed: Vec<Fault>,
     interrupted: bool,
+    packages: Packages,
 }
+
+/// Packages are told as one, when all are done; one that takes long is told by itself.
+#[derive(Default)]
+struct Packages {
+    /// Those that will run and have not ended.
+    left: BTreeSet<StepId>,
+    /// Those whose files have to be fetched.
+    to_fetch: BTreeSet<StepId>,
+    /// Those that ran and are not told yet, and what a line for each would be.
+    ran: Vec<(StepId, String)>,
+    began: Option<f64>,
+    ended: f64,
+}
+
+/// Seconds from which on a package is told by itself.
+const SLOW: f64 = 10.0;
 
 impl<'a> Teller<'a> {
     fn new(session: &'a Session, plan: &'a Plan, json: bool, start: Instant) -> Teller<'a> {
+        let run = plan.steps.iter().filter(|(_, judged)| judged.state == State::Run).map(|(step, _)| *step);
+        let left = run.filter(|step| folded::is_package(&plan.graph, *step)).collect();
         Teller {
+            packages: Packages { left, ..Packages::default() },
             session,
             plan,
             json,
@@ -145,7 +167,16 @@ impl<'a> Teller<'a> {
                 let (step, line) = (self.id(step).to_string(), wording::printable(&line));
                 self.event(&EventAnswer::Said { step, line });
             }
-            Event::Ended(step, outcome) => self.ended(step, outcome, at),
+            Event::Fetching { packages, bytes, of } => {
+                self.progress.fetching(packages, bytes, of);
+                self.event(&EventAnswer::Fetching { at, packages, of: of.0, bytes, total: of.1 });
+            }
+            Event::Ended(step, outcome) => {
+                self.ended(step, outcome, at);
+                if self.packages.left.remove(&step) && self.packages.left.is_empty() {
+                    self.tell_packages();
+                }
+            }
         }
     }
 
@@ -167,8 +198,15 @@ impl<'a> Teller<'a> {
                 self.fresh.remove(&step);
                 self.progress.end(step);
                 self.event(&EventAnswer::Ran { step: id.clone(), at, seconds, changed });
-                self.stay(&self.ran_line(&id, seconds, changed, wrote.as_ref()));
                 let began = self.started.get(&step).copied().unwrap_or(at - seconds);
+                let line = self.ran_line(&id, seconds, changed, wrote.as_ref());
+                if folded::is_package(&self.plan.graph, step) && seconds < SLOW {
+                    self.packages.began.get_or_insert(began);
+                    self.packages.ended = at;
+                    self.packages.ran.push((step, line));
+                } else {
+                    self.stay(&line);
+                }
                 self.ran.push(Ran { step, began, ended: at });
                 if let Some(wrote) = wrote {
                     self.written.insert(step, wrote);
@@ -203,13 +241,34 @@ impl<'a> Teller<'a> {
         format!("{} {id}{what} {time}\n", terminal.green("ran"))
     }
 
+    /// `ran 96 packages: fetched 37 MiB, unpacked in 3.2 s`.
+    fn tell_packages(&mut self) {
+        let Packages { ran, to_fetch, began, ended, .. } = &mut self.packages;
+        let time = wording::duration(*ended - began.take().unwrap_or(*ended));
+        let ran = std::mem::take(ran);
+        if let [(_, line)] = ran.as_slice() {
+            return self.stay(line);
+        }
+        let size = |step: &StepId| Some(self.plan.graph.layer(*step)?.file()?.0.size);
+        let steps = ran.iter().map(|(step, _)| step).filter(|step| to_fetch.contains(step));
+        let fetched = match steps.filter_map(size).sum() {
+            0 => String::new(),
+            bytes => format!("fetched {}, ", wording::size(bytes)),
+        };
+        if !ran.is_empty() {
+            let (green, count) = (self.session.terminal.green("ran"), wording::count(ran.len(), "package"));
+            self.stay(&format!("{green} {count}: {fetched}unpacked in {time}\n"));
+        }
+    }
+
     fn stay(&self, line: &str) {
         if !self.json {
             self.progress.above(|| self.session.terminal.tell(line));
         }
     }
 
-    fn finished(&self, cancelled: bool) -> Exit {
+    fn finished(&mut self, cancelled: bool) -> Exit {
+        self.tell_packages();
         self.progress.clear();
         self.event(&EventAnswer::Finished {
             ran: self.ran.len(),
@@ -275,6 +334,10 @@ impl<'a> Teller<'a> {
         let mut causes: Vec<(&Cause, StepId)> = Vec::new();
         for ran in &self.ran {
             let judged = self.plan.steps.get(&ran.step)?;
+            if folded::is_package(&self.plan.graph, ran.step) {
+                // What its set has become says why.
+                continue;
+            }
             for cause in judged.why.iter().filter(|cause| cause.follows.is_none()) {
                 if !causes.iter().any(|(other, _)| other.text == cause.text) {
                     causes.push((cause, ran.step));

@@ -9,7 +9,7 @@ use super::look::{build_layers, json_line, with_overlays};
 use super::session::Session;
 use crate::fault::{Fault, Faults};
 use crate::plan::{Graph, StepId};
-use crate::store::{Access, Kept, Removed};
+use crate::store::{Access, Kept, Removed, Store};
 use crate::wording;
 
 /// Looks after it.
@@ -32,16 +32,19 @@ pub fn run(session: &Session, asked: &Cache) -> Result<Exit, Faults> {
 }
 
 fn list(session: &Session, json: bool) -> Result<Exit, Faults> {
-    let layers = session.store(Access::Look)?.layers();
-    let text: String = match layers.as_slice() {
-        layers if json => layers.iter().map(|kept| json_line(&LayerAnswer::of(kept))).collect(),
-        [] => "the cache is empty\n".to_string(),
-        layers => table(layers),
+    let store = session.store(Access::Look)?;
+    let layers = store.layers();
+    let text: String = if json {
+        layers.iter().map(|kept| json_line(&LayerAnswer::of(kept))).collect()
+    } else {
+        let text = table(&layers) + &rooms(&store);
+        if text.is_empty() { "the cache is empty\n".to_string() } else { text }
     };
     session.terminal.answer(&text);
     Ok(Exit::Done)
 }
 
+/// A line for each layer, and how much they are together.
 fn table(layers: &[Kept]) -> String {
     let mut text = String::new();
     for kept in layers {
@@ -51,9 +54,25 @@ fn table(layers: &[Kept]) -> String {
         let steps = wording::printable(&steps);
         let _ = writeln!(text, "{}  {size:>8}  {age:<14}  {steps}", kept.id.0.short());
     }
-    let total = layers.iter().map(|kept| kept.size).sum();
-    let _ = writeln!(text, "{}, {}", wording::count(layers.len(), "layer"), wording::size(total));
-    text
+    text + &room(layers.len(), "layer", layers.iter().map(|kept| kept.size).sum())
+}
+
+/// How much there is besides layers.
+fn rooms(store: &Store) -> String {
+    let (trees, downloads, releases) = (store.trees(), store.downloads(), store.releases());
+    [
+        room(trees.len(), "unpacked tree", trees.iter().map(|tree| tree.size).sum()),
+        room(downloads.len(), "download", downloads.iter().map(|download| download.size).sum()),
+        room(releases.0, "release file", releases.1),
+    ]
+    .concat()
+}
+
+fn room(count: usize, what: &str, bytes: u64) -> String {
+    match count {
+        0 => String::new(),
+        _ => format!("{}, {}\n", wording::count(count, what), wording::size(bytes)),
+    }
 }
 
 /// Builds the layers of these overlays, or of all; says which they are.
@@ -100,27 +119,43 @@ fn verify(session: &Session) -> Result<Exit, Faults> {
     let store = session.store(Access::Use)?;
     let (count, damaged) = store.verify();
     let (_, trees) = store.verify_trees();
+    let (downloaded, downloads) = store.verify_downloads();
     let mut text = String::new();
+    for id in &downloads {
+        let _ =
+            writeln!(text, "{} was damaged and is removed; it is fetched again if it is needed", id.short());
+    }
     for id in damaged.iter().map(|id| &id.0).chain(&trees) {
         let _ = writeln!(text, "{} was damaged and is removed; the next build makes it again", id.short());
     }
     let _ = match (count, damaged.len()) {
+        (0, _) if downloaded > 0 => Ok(()),
         (0, _) => writeln!(text, "the cache is empty"),
         (1, 0) => writeln!(text, "the one layer is whole"),
         (count, 0) => writeln!(text, "all {count} layers are whole"),
         (count, bad) => writeln!(text, "{bad} of {} damaged", wording::count(count, "layer")),
     };
+    let _ = match (downloaded, downloads.len()) {
+        (0, _) => Ok(()),
+        (1, 0) => writeln!(text, "the one download is whole"),
+        (count, 0) => writeln!(text, "all {count} downloads are whole"),
+        (count, bad) => writeln!(text, "{bad} of {} damaged", wording::count(count, "download")),
+    };
     session.terminal.answer(&text);
-    Ok(if damaged.is_empty() && trees.is_empty() { Exit::Done } else { Exit::Failed })
+    Ok(if damaged.is_empty() && trees.is_empty() && downloads.is_empty() { Exit::Done } else { Exit::Failed })
 }
 
 fn tell_removed(session: &Session, removed: Removed, nothing: &str) {
-    let counts = [(removed.layers, "layer"), (removed.trees, "unpacked tree")];
+    let counts =
+        [(removed.layers, "layer"), (removed.trees, "unpacked tree"), (removed.downloads, "download")];
     let counts = counts.into_iter().filter(|(count, _)| *count > 0);
     let counts: Vec<String> = counts.map(|(count, what)| wording::count(count, what)).collect();
     let text = match counts.as_slice() {
         [] => format!("{nothing}\n"),
-        counts => format!("removed {} ({})\n", counts.join(" and "), wording::size(removed.bytes)),
+        [first @ .., last] => {
+            let first = if first.is_empty() { String::new() } else { format!("{} and ", first.join(", ")) };
+            format!("removed {first}{last} ({})\n", wording::size(removed.bytes))
+        }
     };
     session.terminal.tell(&text);
 }

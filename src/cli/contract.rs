@@ -152,6 +152,19 @@ pub enum EventAnswer {
         /// The line, control characters made visible.
         line: String,
     },
+    /// Packages came, ahead of the steps that unpack them.
+    Fetching {
+        /// Seconds since the build began.
+        at: f64,
+        /// How many have come, or were given up.
+        packages: usize,
+        /// How many there are to come in all.
+        of: usize,
+        /// How many bytes have come.
+        bytes: u64,
+        /// How many there are to come in all.
+        total: u64,
+    },
     /// A step ran.
     Ran {
         /// The step.

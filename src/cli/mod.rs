@@ -7,6 +7,7 @@ mod check;
 mod clean;
 mod config;
 mod drawing;
+mod folded;
 mod init;
 mod look;
 mod packages;

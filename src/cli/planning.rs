@@ -7,14 +7,16 @@ use super::arguments::{self, Drawing};
 use super::contract::PlanAnswer;
 use super::drawing;
 use super::exit::Exit;
+use super::folded::{self, Shown};
 use super::packages;
 use super::session::{Project, Session};
 use super::terminal::Terminal;
 use crate::fault::{Fault, Faults, Severity};
-use crate::plan::{Judged, Plan, State, StepId};
+use crate::plan::{Plan, State, StepId};
 use crate::sandbox::{self, Launcher};
 use crate::store::Access;
 use crate::wording;
+use crate::work::World;
 
 /// Tells the plan.
 pub fn run(session: &Session, asked: &arguments::Plan) -> Result<Exit, Faults> {
@@ -25,13 +27,13 @@ pub fn run(session: &Session, asked: &arguments::Plan) -> Result<Exit, Faults> {
     impossible.list.iter_mut().for_each(|fault| fault.severity = Severity::Warning);
     session.warn(&impossible);
     let text = match asked.graph {
-        Some(Drawing::Dot) => drawing::dot(&plan),
-        Some(Drawing::Mermaid) => drawing::mermaid(&plan),
-        Some(Drawing::Svg) => drawing::svg(&plan),
+        Some(Drawing::Dot) => drawing::dot(&plan, asked.all),
+        Some(Drawing::Mermaid) => drawing::mermaid(&plan, asked.all),
+        Some(Drawing::Svg) => drawing::svg(&plan, asked.all),
         None if asked.json => json(&plan),
         None => {
             packages::changes(session, &project.resolved, asked.all)
-                + &text(&plan, asked.all, &session.terminal)
+                + &text(&plan, &project.world, asked.all, &session.terminal)
         }
     };
     session.terminal.answer(&text);
@@ -79,29 +81,44 @@ fn json(plan: &Plan) -> String {
     text
 }
 
-fn text(plan: &Plan, all: bool, terminal: &Terminal) -> String {
-    let shown: Vec<(&StepId, &Judged)> =
-        plan.steps.iter().filter(|(_, judged)| all || judged.state != State::Fresh).collect();
-    let width =
-        shown.iter().map(|(step, _)| plan.graph.task(**step).id.chars().count()).max().unwrap_or(0).min(48);
+fn text(plan: &Plan, world: &World, all: bool, terminal: &Terminal) -> String {
+    let shown = folded::shown(plan, all, |state| all || state != State::Fresh);
+    let to_fetch: BTreeSet<StepId> = plan.to_fetch(world).into_iter().collect();
+    let width = shown.iter().map(|shown| shown.label.chars().count()).max().unwrap_or(0).min(48);
     let mut text = String::new();
-    for (step, judged) in shown {
-        let task = plan.graph.task(*step);
-        let state = format!("{:<5}", judged.state.word());
-        let state = match judged.state {
-            State::Run => terminal.bold(&state),
-            State::Maybe => terminal.yellow(&state),
-            State::Fresh => terminal.dim(&state),
+    for Shown { steps, state, label } in shown {
+        let state_word = format!("{:<5}", state.word());
+        let state = match state {
+            State::Run => terminal.bold(&state_word),
+            State::Maybe => terminal.yellow(&state_word),
+            State::Fresh => terminal.dim(&state_word),
         };
-        let place = terminal.dim(&format!("({})", task.place));
+        let Some((step, judged)) = steps.first().and_then(|step| plan.steps.get_key_value(step)) else {
+            continue;
+        };
+        let place = terminal.dim(&format!("({})", plan.graph.task(*step).place));
+        if steps.len() > 1 {
+            let fetched = fetched(plan, steps.iter().filter(|step| to_fetch.contains(step)));
+            let _ = writeln!(text, "{state}  {label}{fetched} {place}");
+            continue;
+        }
         let first = judged.why.first().map(|cause| cause.text.as_str()).unwrap_or_default();
-        let _ = writeln!(text, "{}", format!("{state}  {:<width$}  {first} {place}", task.id).trim_end());
+        let _ = writeln!(text, "{}", format!("{state}  {label:<width$}  {first} {place}").trim_end());
         for cause in judged.why.iter().skip(1) {
             let _ = writeln!(text, "{:7}{:<width$}  {}", "", "", cause.text);
         }
     }
     let _ = writeln!(text, "{}", summary(plan));
     text
+}
+
+/// `, 37 MiB to fetch`.
+fn fetched<'a>(plan: &Plan, steps: impl Iterator<Item = &'a StepId>) -> String {
+    let sizes = steps.filter_map(|step| Some(plan.graph.layer(*step)?.file()?.0.size));
+    match sizes.sum() {
+        0 => String::new(),
+        bytes => format!(", {} to fetch", wording::size(bytes)),
+    }
 }
 
 /// `2 steps to run, 1 perhaps, 11 fresh`.

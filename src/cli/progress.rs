@@ -14,6 +14,7 @@ pub struct Progress {
     all: MultiProgress,
     total: ProgressBar,
     running: BTreeMap<StepId, ProgressBar>,
+    fetching: Option<ProgressBar>,
 }
 
 impl Progress {
@@ -24,7 +25,7 @@ impl Progress {
         let all = MultiProgress::with_draw_target(target);
         let total = all.add(ProgressBar::new(steps as u64));
         total.set_style(style("{bar:24} {pos}/{len} {elapsed}"));
-        Progress { all, total, running: BTreeMap::new() }
+        Progress { all, total, running: BTreeMap::new(), fetching: None }
     }
 
     /// A step begins.
@@ -34,6 +35,27 @@ impl Progress {
         bar.set_prefix(id.to_string());
         bar.enable_steady_tick(Duration::from_millis(125));
         self.running.insert(step, bar);
+    }
+
+    /// Packages came: how many and how many bytes, of how many.
+    pub fn fetching(&mut self, packages: usize, bytes: u64, of: (usize, u64)) {
+        if packages >= of.0 {
+            self.fetching.take().iter().for_each(ProgressBar::finish_and_clear);
+            return;
+        }
+        let (all, total) = (&self.all, &self.total);
+        let bar = self.fetching.get_or_insert_with(|| {
+            let bar = all.insert_before(total, ProgressBar::new(of.1));
+            bar.set_style(style("{bar:24} {msg}"));
+            bar
+        });
+        bar.set_position(bytes);
+        bar.set_message(format!(
+            "fetching {packages} of {}, {} of {}",
+            wording::count(of.0, "package"),
+            wording::size(bytes),
+            wording::size(of.1)
+        ));
     }
 
     /// A step said something.

@@ -7,7 +7,7 @@ use super::contract::StepAnswer;
 use super::exit::Exit;
 use super::session::Session;
 use crate::fault::{Fault, Faults};
-use crate::plan::{Plan, State, StepId};
+use crate::plan::{Plan, State, StepId, cause};
 use crate::store::Access;
 use crate::wording;
 
@@ -47,6 +47,8 @@ fn tell(plan: &Plan, step: StepId, session: &Session, text: &mut String) {
         let _ = writeln!(text, "  {}", cause.text);
         match (&cause.was, &cause.now) {
             (None, None) => {}
+            // The text has it all.
+            _ if cause.fact == cause::PACKAGE => {}
             (was, now) => {
                 let show = |value: &Option<String>| wording::printable(value.as_deref().unwrap_or("nothing"));
                 let _ = writeln!(text, "    was  {}\n    now  {}", show(was), show(now));

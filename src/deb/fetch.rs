@@ -108,31 +108,44 @@ impl Fetcher {
         self.kept(&want(deb, &[]))
     }
 
+    /// Whether a file of that name and size is kept; it is read, to see that it is whole, only when it is used.
+    pub fn seems_kept(&self, deb: &Deb) -> bool {
+        fs::metadata(self.path(&deb.digest)).is_ok_and(|metadata| metadata.len() == deb.size)
+    }
+
     /// Fetches `debs` in this order, from the mirrors beside each, with `connections` at once, in the background: what
     /// fails is tried again, and told of, by [`Fetcher::deb`]. Ends when the handle is dropped.
     pub fn prefetch(&self, debs: Vec<(Deb, Vec<String>)>, connections: usize) -> Prefetch {
         const MOST: usize = 16;
         let stop = Arc::new(AtomicBool::new(false));
         let left = Arc::new(AtomicUsize::new(debs.len()));
+        let bytes = Arc::new(AtomicU64::new(0));
         if self.inner.offline {
             left.store(0, Ordering::Relaxed);
-            return Prefetch { stop, left };
+            return Prefetch { stop, left, bytes };
         }
         let queue = Arc::new(Mutex::new(VecDeque::from(debs)));
         for _ in 0..connections.clamp(1, MOST) {
-            let (fetcher, queue, stop, left) =
-                (self.clone(), Arc::clone(&queue), Arc::clone(&stop), Arc::clone(&left));
+            let (fetcher, queue) = (self.clone(), Arc::clone(&queue));
+            let (stop, left, bytes) = (Arc::clone(&stop), Arc::clone(&left), Arc::clone(&bytes));
             let work = move || {
                 while !stop.load(Ordering::Relaxed) {
                     let Some((deb, mirrors)) = lock(&queue).pop_front() else { return };
-                    let _ = fetcher.deb(&deb, &mirrors, &stop, &|_| {});
+                    let before = std::cell::Cell::new(0);
+                    let count = |arrived: u64| {
+                        // A file that is begun anew has fewer than before.
+                        bytes.fetch_add(arrived.wrapping_sub(before.replace(arrived)), Ordering::Relaxed);
+                    };
+                    if fetcher.deb(&deb, &mirrors, &stop, &count).is_ok() {
+                        count(deb.size);
+                    }
                     left.fetch_sub(1, Ordering::Relaxed);
                 }
             };
             // Without a thread there is nothing in the background, and all is fetched when it is asked for.
             let _ = std::thread::Builder::new().name("prefetch".into()).spawn(work);
         }
-        Prefetch { stop, left }
+        Prefetch { stop, left, bytes }
     }
 
     /// Where a file with this digest is kept.
@@ -163,6 +176,7 @@ impl Fetcher {
     ) -> Result<PathBuf, Lack> {
         loop {
             if let Some(path) = self.kept(want) {
+                crate::store::touch(&path);
                 progress(want.size);
                 return Ok(path);
             }
@@ -244,9 +258,15 @@ impl Flight {
 pub struct Prefetch {
     stop: Arc<AtomicBool>,
     left: Arc<AtomicUsize>,
+    bytes: Arc<AtomicU64>,
 }
 
 impl Prefetch {
+    /// How many bytes have come.
+    pub fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
     /// How many packages have neither come nor failed yet.
     pub fn left(&self) -> usize {
         self.left.load(Ordering::Relaxed)

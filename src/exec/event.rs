@@ -12,6 +12,15 @@ pub enum Event {
     Started(StepId),
     /// A program of a step said a line.
     Said(StepId, String),
+    /// Packages came, ahead of the steps that unpack them.
+    Fetching {
+        /// How many have come, or were given up.
+        packages: usize,
+        /// How many bytes have come.
+        bytes: u64,
+        /// How many packages, and how many bytes, there are to come in all.
+        of: (usize, u64),
+    },
     /// A step has ended.
     Ended(StepId, Outcome),
 }

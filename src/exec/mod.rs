@@ -6,6 +6,7 @@
 //! When its turn comes a step is judged again, with the layers that are now known: an output whose layers came out as
 //! they were is left alone.
 
+mod ahead;
 pub mod event;
 mod job;
 mod place;
@@ -45,5 +46,12 @@ pub fn build(
         Work::Output { path, .. } => Some(path.as_path()),
         Work::Layer { .. } => None,
     }));
-    schedule::Schedule::new(plan, world, journal, options, cancel, events).run();
+    let schedule = schedule::Schedule::new(plan, world, journal, options, cancel, events);
+    let Some(ahead) = ahead::Ahead::begin(plan, world) else { return schedule.run() };
+    let (end, ended) = crossbeam_channel::bounded(0);
+    std::thread::scope(|scope| {
+        scope.spawn(|| ahead.watch(&ended, events));
+        schedule.run();
+        drop(end);
+    });
 }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::iso9660::{self, Content, Node as VolumeNode, Volume};
+use super::tarball::Tarball;
 use super::{Kind, Stated, Target};
 use crate::fault::{Fault, Faults, Place};
 use crate::key::Key;
@@ -14,7 +15,7 @@ use crate::lang::{Field, Form, Node, Spanned, Word};
 use crate::layer::{Entry, Kind as EntryKind, LayerWriter};
 use crate::store::Layer;
 use crate::tree::{Detail, Filter, Tree, What};
-use crate::work::{Facts, Folders, Job, Output, Reuse, Stack, StackLayer, World, Written};
+use crate::work::{Facts, Folders, Group, Job, Output, Reuse, Stack, StackLayer, World, Written};
 
 pub(super) const KIND: Kind = Kind { word: &WORD, decode };
 
@@ -116,7 +117,7 @@ impl Output for IsoOutput {
     }
 
     fn facts(&self, world: &World) -> Result<Facts, Fault> {
-        let mut facts = Facts::new(Key::new("output-iso", 1));
+        let mut facts = Facts::new(Key::new("output-iso", 2));
         facts.key.fact("label", self.label());
         facts.key.fact("epoch", world.epoch);
         if let Some((tree, path)) = self.cidata_tree(world, false)? {
@@ -138,11 +139,8 @@ impl Output for IsoOutput {
         _reuse: Reuse,
     ) -> Result<Written, Fault> {
         job.go_on()?;
-        stack.layers.iter().try_for_each(refuse_removals)?;
         let mut nodes = Vec::new();
-        let names = tar_names(stack.layers.iter().map(|layer| layer.name.as_str()));
-        for (name, layer) in names.into_iter().zip(&stack.layers) {
-            let content = tar_of(&layer.layer, world, job)?;
+        for (name, content) in tars(stack, world, job)? {
             nodes.push(file(name, content, 0o644, world.epoch));
         }
         if let Some((tree, root)) = self.cidata_tree(world, false)? {
@@ -175,6 +173,41 @@ fn tar_names<'a>(names: impl ExactSizeIterator<Item = &'a str>) -> Vec<String> {
     names.enumerate().map(|(number, name)| format!("{number:0digits$}{name}.tar")).collect()
 }
 
+/// The tars and their names, one for each group of layers.
+fn tars(stack: &Stack, world: &World, job: &Job<'_>) -> Result<Vec<(String, Content)>, Fault> {
+    let grouped = stack.grouped();
+    let faces: Vec<&StackLayer> = grouped.iter().filter_map(|group| stack.face(group)).collect();
+    let names = tar_names(faces.iter().map(|face| face.name.as_str()));
+    // What single layers change is what their own tars say.
+    let groups = if grouped.len() < stack.layers.len() { stack.groups(world.epoch)? } else { Vec::new() };
+    let own = |at: usize| grouped.get(at).is_some_and(|group| group.len() == 1);
+    let mut tars = Vec::new();
+    for (number, (name, face)) in names.into_iter().zip(faces).enumerate() {
+        let content = match groups.get(number).filter(|_| !own(number)) {
+            Some(group) => {
+                refuse_removals(face, group.nodes.iter().map(|node| &node.entry))?;
+                tar_of_group(group, stack, world, job)?
+            }
+            None => {
+                refuse_removals(face, face.layer.index.entries.iter())?;
+                tar_of(&face.layer, world, job)?
+            }
+        };
+        tars.push((name, content));
+    }
+    Ok(tars)
+}
+
+/// A tar of what several layers change together.
+fn tar_of_group(group: &Group, stack: &Stack, world: &World, job: &Job<'_>) -> Result<Content, Fault> {
+    let path = world.store.stage()?.path("group.tar");
+    let failed = |error: std::io::Error| Fault::io("write", &path, &error);
+    let mut out = File::create_new(&path).map_err(failed)?;
+    Tarball::of(group.nodes.iter(), stack).write_file(&mut out, job)?.map_err(failed)?;
+    let size = out.metadata().map_err(failed)?.len();
+    Ok(Content::File { path, size })
+}
+
 /// The layer's own tar, or one of it without times behind the epoch.
 fn tar_of(layer: &Layer, world: &World, job: &Job<'_>) -> Result<Content, Fault> {
     if layer.index.entries.iter().all(|entry| entry.mtime <= world.epoch) {
@@ -200,10 +233,11 @@ fn tar_of(layer: &Layer, world: &World, job: &Job<'_>) -> Result<Content, Fault>
 }
 
 /// Unpacking a tar adds; what a layer removes would stay, and its markers would be there as files.
-fn refuse_removals(layer: &StackLayer) -> Result<(), Fault> {
-    let Some(entry) = layer.layer.index.entries.iter().find(|entry| entry.is_whiteout()) else {
-        return Ok(());
-    };
+fn refuse_removals<'e>(
+    layer: &StackLayer,
+    mut entries: impl Iterator<Item = &'e Entry>,
+) -> Result<(), Fault> {
+    let Some(entry) = entries.find(|entry| entry.is_whiteout()) else { return Ok(()) };
     let what = if entry.kind == EntryKind::Opaque { "what is in " } else { "" };
     let message = format!(
         "`{}` removes {what}`/{}`, which unpacking the tars of a CD-ROM cannot do",

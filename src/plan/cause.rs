@@ -1,12 +1,16 @@
 //! Causes: why a step runs. The root causes, with what was and what is; what merely follows names the step it follows
 //! from.
 
+mod packages;
+
 use super::graph::StepId;
 use super::judge::Plan;
 use crate::key::{self, Key};
+use crate::steps::packages::AUTOMATIC;
 use crate::store::Past;
 use crate::tree;
 use crate::work::{Facts, World};
+pub use packages::PACKAGE;
 
 /// Why a step runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -123,23 +127,31 @@ pub fn of_stacked(
         return vec![Cause::of("step", None, None, "it has not been built yet")];
     };
     let old = past.key();
-    let mut causes = Vec::new();
+    let (mut causes, mut asked) = (Vec::new(), Vec::new());
     for change in key::difference(&old, key) {
-        if change.fact != "layer" {
+        if change.fact == AUTOMATIC {
+            asked.extend(packages::of_asking(&change));
+        } else if change.fact != "layer" {
             causes.extend(of_change(change, &old, facts, world));
         }
     }
-    for below in made {
-        let id = &plan.graph.task(*below).id;
-        causes.push(Cause::follows(id, format!("follows from {id}")));
-    }
     let names: Vec<&str> = stack.iter().map(|below| plan.graph.task(*below).id.as_str()).collect();
     let was = past.stack.as_slice();
+    let is_new = |id: &str| !was.iter().any(|was| was == id);
+    let ids = made.iter().map(|below| plan.graph.task(*below).id.as_str());
+    // That a package is new is told below.
+    let known = ids.filter(|id| !packages::is_one(id) || !is_new(id));
+    let (debs, ids): (Vec<&str>, Vec<&str>) = known.partition(|id| packages::is_one(id));
+    causes.extend(ids.iter().map(|id| Cause::follows(id, format!("follows from {id}"))));
+    causes.extend(packages::limited(debs.iter().map(|id| Cause::follows(id, format!("follows from {id}")))));
     if was.iter().map(String::as_str).ne(names.iter().copied()) {
         causes.extend(of_stack(was, &names));
+        // Of a package that came or went, that is said already.
+        asked.retain(|(name, _)| !packages::is_changed(name, was, &names));
     } else if made.is_empty() {
         causes.extend(of_layers(plan, &old, key, stack));
     }
+    causes.extend(packages::limited(asked.into_iter().map(|(_, cause)| cause)));
     if causes.is_empty() && made.is_empty() && plan.graph.layer(step).is_some() {
         causes.push(Cause::of("record", None, None, "its result is no longer in the cache"));
     }
@@ -148,12 +160,13 @@ pub fn of_stacked(
 
 /// Steps that came, went, or changed places.
 fn of_stack(was: &[String], now: &[&str]) -> Vec<Cause> {
-    let gone = was.iter().filter(|step| !now.contains(&step.as_str()));
-    let new = now.iter().filter(|step| !was.iter().any(|was| was == *step));
+    let gone = was.iter().filter(|step| !now.contains(&step.as_str()) && !packages::is_one(step));
+    let new = now.iter().filter(|step| !was.iter().any(|was| was == *step) && !packages::is_one(step));
     let mut causes: Vec<Cause> = gone
         .map(|step| Cause::of("stack", Some(step.clone()), None, &format!("{step} is not used any more")))
         .chain(new.map(|step| Cause::of("stack", None, Some(step.to_string()), &format!("{step} is new"))))
         .collect();
+    causes.extend(packages::limited(packages::of_stack(was, now).into_iter()));
     if causes.is_empty() {
         let (was, now) = (was.join(", "), now.join(", "));
         causes.push(Cause::of("stack", Some(was), Some(now), "the order of its layers changed"));

@@ -79,6 +79,15 @@ impl Plan {
         self.steps.values().filter(|judged| judged.state == state).count()
     }
 
+    /// The steps that will ask for a package's file that is not kept yet.
+    pub fn to_fetch(&self, world: &World) -> Vec<StepId> {
+        let asks = |(step, judged): &(&StepId, &Judged)| {
+            let file = self.graph.layer(**step).and_then(|layer| layer.file());
+            judged.state == State::Run && file.is_some_and(|(deb, _)| !world.fetcher.seems_kept(deb))
+        };
+        self.steps.iter().filter(asks).map(|(step, _)| *step).collect()
+    }
+
     /// Whether a build would have nothing to do.
     pub fn is_fresh(&self) -> bool {
         self.count(State::Fresh) == self.steps.len()

@@ -61,6 +61,10 @@ impl Step for DebStep {
         true
     }
 
+    fn file(&self) -> Option<(&Deb, &[String])> {
+        Some((&self.deb, &self.mirrors))
+    }
+
     fn facts(&self, _world: &World, _parallel: bool) -> Result<Facts, Fault> {
         Ok(Facts::new(key(&self.deb)))
     }

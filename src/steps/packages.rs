@@ -24,6 +24,9 @@ use crate::work::{Facts, Job, Made, Stack, StackLayer, Step, World};
 /// For the step of each package its file, and where that can be had.
 pub type Files = BTreeMap<String, (Deb, Arc<[String]>)>;
 
+/// The fact of its key about a package that only came along: name and architecture.
+pub const AUTOMATIC: &str = "automatic";
+
 /// What kind of step a base's is, and one on top of it.
 const KINDS: [&str; 2] = ["base", "packages"];
 
@@ -91,7 +94,7 @@ impl Step for Packages {
         let mut key = Key::new("packages", 1);
         key.fact("epoch", world.epoch);
         for (name, arch) in &self.automatic {
-            key.fact("automatic", format_args!("{name} {arch}"));
+            key.fact(AUTOMATIC, format_args!("{name} {arch}"));
         }
         if let Some(sources) = &self.sources {
             key.fact("sources", crate::key::Digest::of(sources));

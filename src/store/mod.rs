@@ -8,6 +8,8 @@
 //!   layers/ab/ID.seal         what both looked like when they were last known to be whole
 //!   trees/ab/KEY/             a folder that programs see as a part of their root; KEY.seal beside it
 //!   trees/turn                locked by whoever puts a tree into its place
+//!   downloads/ab/SHA256       a file of an archive; SHA256.part while it arrives
+//!   releases/KEY/…            the Release file seen last of a source, and its signature
 //!   records/ab/KEY            what the step with that key made; the key's text beside it
 //!   listings/ab/DIGEST        what a folder held, so that a later difference can be told
 //!   parsed/ab/DIGEST          a manifest's text, parsed
@@ -27,6 +29,7 @@
 //! This room knows layers and texts. It does not know what a step is.
 
 mod aside;
+mod downloads;
 mod layers;
 mod records;
 mod trees;
@@ -43,12 +46,13 @@ use std::sync::OnceLock;
 use rustix::fs::FlockOperation;
 
 pub use aside::{Stage, write_whole};
+pub use downloads::KeptDownload;
 pub use journal::{Journal, Past, PastOutput};
 pub use layers::Layer;
 pub use records::Record;
 pub use stamp::Stamp;
 pub use trees::{Held, Holdings, KeptTree, remove_tree};
-pub use upkeep::{Kept, Removed};
+pub use upkeep::{Kept, Removed, touch};
 
 use crate::fault::{Fault, reason};
 use crate::key::Digest;

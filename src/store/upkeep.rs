@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::fs;
 use std::path::Path;
 
-use super::{Journal, KeptTree, Store, clock, remove_tree};
+use super::{Journal, KeptDownload, KeptTree, Store, clock, remove_tree};
 use crate::fault::Fault;
 use crate::key::Digest;
 use crate::layer::LayerId;
@@ -29,6 +29,8 @@ pub struct Removed {
     pub layers: usize,
     /// How many trees.
     pub trees: usize,
+    /// How many downloads.
+    pub downloads: usize,
     /// Bytes.
     pub bytes: u64,
 }
@@ -64,17 +66,12 @@ impl Store {
     /// Notes that a build used what the file stands for now.
     pub(super) fn touch_file(&self, path: &Path) {
         if self.writable() {
-            let now = rustix::fs::Timestamps {
-                last_access: rustix::fs::Timespec { tv_sec: 0, tv_nsec: rustix::fs::UTIME_NOW },
-                last_modification: rustix::fs::Timespec { tv_sec: 0, tv_nsec: rustix::fs::UTIME_NOW },
-            };
-            // An age that is too high costs at worst a build anew.
-            let _ = rustix::fs::utimensat(rustix::fs::CWD, path, &now, rustix::fs::AtFlags::empty());
+            touch(path);
         }
     }
 
-    /// Removes layers that no project's last build uses, and trees, that are older than `seconds`; then, if more than
-    /// `bytes` are left, others, the ones used longest ago first, trees before layers.
+    /// Removes layers that no project's last build uses, trees and downloads that are older than `seconds`; then, if
+    /// more than `bytes` are left, others, the ones used longest ago first: downloads before trees before layers.
     pub fn collect(&self, seconds: i64, bytes: Option<u64>) -> Removed {
         let mut removed = Removed::default();
         let mut left = Vec::new();
@@ -88,9 +85,18 @@ impl Store {
         let (old, mut trees): (Vec<KeptTree>, Vec<KeptTree>) =
             self.trees().into_iter().partition(|tree| tree.age >= seconds);
         old.iter().for_each(|tree| self.drop_tree(tree, &mut removed));
+        let (old, mut downloads): (Vec<KeptDownload>, Vec<KeptDownload>) =
+            self.downloads().into_iter().partition(|download| download.age >= seconds);
+        old.iter().for_each(|download| self.drop_download(download, &mut removed));
         let mut total: u64 = left.iter().map(|kept| kept.size).sum();
         total += trees.iter().map(|tree| tree.size).sum::<u64>();
+        total += downloads.iter().map(|download| download.size).sum::<u64>();
         if let Some(most) = bytes {
+            while total > most {
+                let Some(download) = downloads.pop() else { break };
+                total -= download.size;
+                self.drop_download(&download, &mut removed);
+            }
             while total > most {
                 let Some(tree) = trees.pop() else { break };
                 total -= tree.size;
@@ -112,9 +118,13 @@ impl Store {
     pub fn clear(&self) -> Result<Removed, Fault> {
         let layers = self.layers();
         let trees = self.trees();
-        let bytes = layers.iter().map(|kept| kept.size).chain(trees.iter().map(|tree| tree.size)).sum();
-        let removed = Removed { layers: layers.len(), trees: trees.len(), bytes };
-        for room in ["layers", "trees", "records", "listings", "parsed", "projects", "tmp"] {
+        let downloads = self.downloads();
+        let sizes = layers.iter().map(|kept| kept.size).chain(trees.iter().map(|tree| tree.size));
+        let bytes = sizes.chain(downloads.iter().map(|download| download.size)).sum();
+        let removed = Removed { layers: layers.len(), trees: trees.len(), downloads: downloads.len(), bytes };
+        for room in
+            ["layers", "trees", "downloads", "releases", "records", "listings", "parsed", "projects", "tmp"]
+        {
             let path = self.root().join(room);
             if path.exists() {
                 remove_tree(&path).map_err(|error| Fault::io("remove", &path, &error))?;
@@ -147,6 +157,12 @@ impl Store {
         self.forget_tree(tree.key);
         removed.trees += 1;
         removed.bytes += tree.size;
+    }
+
+    fn drop_download(&self, download: &KeptDownload, removed: &mut Removed) {
+        self.forget_download(download.digest);
+        removed.downloads += 1;
+        removed.bytes += download.size;
     }
 
     /// Every layer that has any of its files.
@@ -191,6 +207,16 @@ impl Store {
             }
         }
     }
+}
+
+/// Notes that what the file stands for was used now.
+pub fn touch(path: &Path) {
+    let now = rustix::fs::Timestamps {
+        last_access: rustix::fs::Timespec { tv_sec: 0, tv_nsec: rustix::fs::UTIME_NOW },
+        last_modification: rustix::fs::Timespec { tv_sec: 0, tv_nsec: rustix::fs::UTIME_NOW },
+    };
+    // An age that is too high costs at worst making it anew.
+    let _ = rustix::fs::utimensat(rustix::fs::CWD, path, &now, rustix::fs::AtFlags::empty());
 }
 
 /// The files in the folders of `room`.

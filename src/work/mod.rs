@@ -4,6 +4,7 @@
 //! its result goes is for others to say. A [`Step`] makes a layer; an [`Output`] writes a file out of a stack of layers.
 //! Neither knows the graph that it stands in.
 
+mod groups;
 pub mod roots;
 mod stack;
 pub mod upper;
@@ -13,9 +14,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+pub use groups::Group;
 pub use stack::{Stack, StackLayer};
 
 use crate::codec::{Block, Earlier};
+use crate::deb::Deb;
 use crate::deb::fetch::Fetcher;
 use crate::fault::{Fault, Place};
 use crate::key::Key;
@@ -137,6 +140,11 @@ pub trait Step: Send + Sync + Debug {
     /// Whether its layer is only a part of the one above it: where layers are shown or kept apart, the two are one.
     fn joins(&self) -> bool {
         false
+    }
+
+    /// The package's file that it is made from, and the mirrors that may have it.
+    fn file(&self) -> Option<(&Deb, &[String])> {
+        None
     }
 
     /// States everything that its layer depends on but the layers below. `parallel` must be false inside a job.

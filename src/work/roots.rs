@@ -466,4 +466,4 @@ fn times(mtime: i64) -> Timestamps {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

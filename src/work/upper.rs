@@ -56,7 +56,7 @@ pub fn corrected_layer(
     let path = world.store.stage()?.path("layer.tar");
     let write = || -> io::Result<Index> {
         let mut writer = LayerWriter::new(BufWriter::with_capacity(1 << 20, File::create_new(&path)?));
-        for (entry, layer) in difference(&shown, &whole) {
+        for (entry, layer) in difference(&shown, &whole, Times::Aside) {
             let Kind::File { size, offset, .. } = entry.kind else {
                 writer.entry(entry)?;
                 continue;
@@ -72,23 +72,35 @@ pub fn corrected_layer(
 
 /// Whether both are the same but for times.
 fn is_same_tree(one: &Merged, other: &Merged) -> bool {
-    one.len() == other.len() && one.nodes().all(|node| is_same_node(&node.entry, other))
+    one.len() == other.len() && one.nodes().all(|node| is_same_node(&node.entry, other, Times::Aside))
 }
 
-fn is_same_node(entry: &Entry, other: &Merged) -> bool {
-    match &entry.kind {
-        Kind::Hardlink(_) => other.get(&entry.path).is_some_and(|there| there.entry.kind == entry.kind),
-        _ => {
-            let there = other.get(&entry.path).map(|node| &node.entry.kind);
-            !matches!(there, None | Some(Kind::Hardlink(_))) && is_same(entry, &entry.path, other)
-        }
+fn is_same_node(entry: &Entry, other: &Merged, times: Times) -> bool {
+    let Some(there) = other.get(&entry.path).map(|node| &node.entry) else { return false };
+    if matches!(entry.kind, Kind::Hardlink(_)) {
+        // All else is the file's.
+        return there.kind == entry.kind;
     }
+    let same_time = times == Times::Aside || there.mtime == entry.mtime;
+    same_time && !matches!(there.kind, Kind::Hardlink(_)) && is_same(entry, &entry.path, other)
+}
+
+/// Whether another time alone makes something another thing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Times {
+    /// It does.
+    Count,
+    /// It does not.
+    Aside,
 }
 
 /// What makes `old` into `new`, in the order of a layer, each with the layer of `new` that has its content.
-fn difference(old: &Merged, new: &Merged) -> Vec<(Entry, usize)> {
-    let mut wanted: BTreeSet<&EntryPath> =
-        new.nodes().filter(|node| !is_same_node(&node.entry, old)).map(|node| &node.entry.path).collect();
+pub(super) fn difference(old: &Merged, new: &Merged, times: Times) -> Vec<(Entry, usize)> {
+    let mut wanted: BTreeSet<&EntryPath> = new
+        .nodes()
+        .filter(|node| !is_same_node(&node.entry, old, times))
+        .map(|node| &node.entry.path)
+        .collect();
     // Names of one file stand in one layer.
     let named = |node: &Node| match &node.entry.kind {
         Kind::Hardlink(first) => Some((first.clone(), node.entry.path.clone())),
@@ -110,7 +122,8 @@ fn difference(old: &Merged, new: &Merged) -> Vec<(Entry, usize)> {
         .collect();
     let gone = |path: &EntryPath| new.get(path).is_none();
     for path in old.nodes().map(|node| &node.entry.path).filter(|path| gone(path)) {
-        let along = path.parent().is_some_and(|parent| {
+        // Not every merge has the root as an entry.
+        let along = path.parent().filter(|parent| !parent.is_root()).is_some_and(|parent| {
             gone(&parent) || new.get(&parent).is_some_and(|node| node.entry.kind != Kind::Directory)
         });
         if !along {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::json_line;
 use crate::cli::contract::TargetAnswer;
 use crate::cli::exit::Exit;
+use crate::cli::folded;
 use crate::cli::session::{Project, Session};
 use crate::fault::{Fault, Faults, Place, Source};
 use crate::lang::Spanned;
@@ -98,15 +99,16 @@ pub fn overview(session: &Session, json: bool) -> Result<Exit, Faults> {
     let graph = project.graph()?;
     let mut text = String::new();
     for target in &graph.targets {
-        let layers = target.stack.iter().map(|step| graph.task(*step).id.clone()).collect();
         let outputs: Vec<&PathBuf> =
             target.outputs.iter().filter_map(|step| path_of(&graph, *step)).collect();
         if json {
+            let layers = target.stack.iter().map(|step| graph.task(*step).id.clone()).collect();
             let outputs = outputs.iter().map(|path| path.display().to_string()).collect();
             text.push_str(&json_line(&TargetAnswer { target: target.name.clone(), layers, outputs }));
             continue;
         }
         let _ = writeln!(text, "{}", session.terminal.bold(&target.name));
+        let layers = folded::stack(&graph, &target.stack);
         layers.iter().for_each(|layer| text.push_str(&format!("  {layer}\n")));
         for path in outputs {
             let _ = writeln!(text, "  → {}", wording::printable(&session.shown(path)));

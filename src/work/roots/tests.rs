@@ -15,13 +15,14 @@ use crate::work::StackLayer;
 
 const EPOCH: i64 = 1000;
 
-struct Bench {
+/// A store with a stack of layers.
+pub(in crate::work) struct Bench {
     _folder: tempfile::TempDir,
     world: World,
 }
 
 impl Bench {
-    fn new() -> Bench {
+    pub(in crate::work) fn new() -> Bench {
         let folder = tempfile::tempdir().expect("a folder");
         let at = |name: &str| folder.path().join(name);
         let world = World {
@@ -41,7 +42,7 @@ impl Bench {
     }
 
     /// A stack of these layers, each of lines `KIND[:MODE] PATH [CONTENT or TARGET]`.
-    fn stack(&self, layers: &[Vec<String>]) -> Stack {
+    pub(in crate::work) fn stack(&self, layers: &[Vec<String>]) -> Stack {
         let mut stack = Stack::default();
         for lines in layers {
             let path = self.world.store.stage().expect("a stage").path("layer.tar");
@@ -99,7 +100,7 @@ fn entry(line: &str) -> (Entry, String) {
     (entry, content)
 }
 
-fn lines(text: &[&str]) -> Vec<String> {
+pub(in crate::work) fn lines(text: &[&str]) -> Vec<String> {
     text.iter().map(ToString::to_string).collect()
 }
 
