@@ -93,10 +93,11 @@ impl Index {
         (number < self.len()).then_some(Package { index: self, number })
     }
 
-    /// The index with only those fields that apt needs to solve and to fetch; no descriptions.
-    pub fn trimmed(&self) -> Vec<u8> {
-        let mut text = Vec::with_capacity(self.inner.text.len() / 2);
-        for package in self.packages() {
+    /// The index with only the packages that are `wanted`, and of them only the fields that apt needs to solve and to
+    /// fetch; no descriptions.
+    pub fn trimmed(&self, wanted: impl Fn(Package<'_>) -> bool) -> Vec<u8> {
+        let mut text = Vec::new();
+        for package in self.packages().filter(|package| wanted(*package)) {
             trim(package.stanza().as_bytes(), &mut text);
             text.push(b'\n');
         }
@@ -474,7 +475,7 @@ mod tests {
     fn a_trimmed_index_keeps_what_apt_needs() {
         let more = "Depends: b,\n c\nDescription: x\n y\nTag: role::program,\n  z\nTask: t\n";
         let index = parse(stanza("aa", more).trim_end()).unwrap();
-        let trimmed = String::from_utf8(index.trimmed()).unwrap();
+        let trimmed = String::from_utf8(index.trimmed(|_| true)).unwrap();
         assert_eq!(trimmed, format!("{}\n", stanza("aa", "Depends: b,\n c\nTask: t\n")));
         assert_eq!(parse(&trimmed).unwrap().len(), 1);
     }
@@ -522,7 +523,7 @@ mod tests {
                         "{deb:?}"
                     );
                 }
-                assert_eq!(Index::parse(index.trimmed(), "s", "trimmed").unwrap().len(), index.len());
+                assert_eq!(Index::parse(index.trimmed(|_| true), "s", "trimmed").unwrap().len(), index.len());
             }
         }
     }

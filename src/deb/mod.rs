@@ -13,6 +13,7 @@ pub mod http;
 pub mod index;
 pub mod openpgp;
 mod proxy;
+pub mod reach;
 pub mod release;
 pub mod sources;
 pub mod universe;

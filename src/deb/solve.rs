@@ -4,9 +4,10 @@
 //! answers; it starts nothing. apt is shown indexes that were verified before, as if it had fetched them itself, and
 //! simulates: apt-get(8) `--simulate`, apt.conf(5), apt_preferences(5), sources.list(5).
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use super::{Deb, Wish};
+use super::Wish;
 
 /// Where the files stand when apt reads them.
 pub const FOLDER: &str = "/solve";
@@ -16,10 +17,6 @@ pub const FOLDER: &str = "/solve";
 pub struct List<'a> {
     /// The position of the source among all.
     pub source: usize,
-    /// The suite as sources.list names it.
-    pub suite: &'a str,
-    /// The component, or another name that tells it from the source's others.
-    pub component: String,
     /// The fields of its Release file that say what it is (`Origin`, `Suite`, `Codename` …), as they stand there.
     pub release: String,
     /// The stanzas.
@@ -33,14 +30,16 @@ pub struct Problem<'a> {
     pub arch: &'a str,
     /// What there is to choose from.
     pub lists: &'a [List<'a>],
-    /// The control stanzas of what is there already and stays as it is.
+    /// The control stanzas of what is there already.
     pub installed: &'a [String],
+    /// Whether that stays as it is, whatever is wished for.
+    pub firm: bool,
     /// Packages by name that are wanted before any wish: a base's.
     pub roots: &'a [String],
     /// What is wished for, and what is to be left out.
     pub wishes: &'a [&'a Wish],
-    /// Packages that keep their versions as far as they can: the lock's.
-    pub keep: &'a [Deb],
+    /// Versions that packages, by name, keep as far as they can: the lock's.
+    pub keep: &'a BTreeMap<String, String>,
     /// Whether recommended packages come along.
     pub recommends: bool,
 }
@@ -53,20 +52,20 @@ pub fn files(problem: &Problem<'_>) -> Vec<File> {
     let mut files = vec![
         ("apt.conf".into(), configuration(problem).into_bytes()),
         ("preferences".into(), preferences(problem).into_bytes()),
-        ("status".into(), status(problem.installed).into_bytes()),
+        ("status".into(), status(problem).into_bytes()),
         ("extended_states".into(), Vec::new()),
     ];
     let mut sources = String::new();
-    for list in problem.lists {
-        let List { source, suite, component, .. } = list;
-        let suite = suite.trim_end_matches('/');
-        let _ = writeln!(sources, "deb [trusted=yes] http://a{source} {suite} {component}");
-        let stem = format!("lists/a{source}_dists_{}", escape(suite));
+    // Names of our own: those of an archive may be anything, and apt knows a suite by its Release file.
+    for (number, list) in problem.lists.iter().enumerate() {
+        let source = list.source;
+        let _ = writeln!(sources, "deb [trusted=yes] http://a{source} suite part{number}");
+        let stem = format!("lists/a{source}_dists_suite");
         let release = format!("{stem}_Release");
         if !files.iter().any(|(path, _)| *path == release) {
             files.push((release, list.release.clone().into_bytes()));
         }
-        let packages = format!("{stem}_{}_binary-{}_Packages", escape(component), problem.arch);
+        let packages = format!("{stem}_part{number}_binary-{}_Packages", problem.arch);
         files.push((packages, list.packages.to_vec()));
     }
     files.push(("sources.list".into(), sources.into_bytes()));
@@ -76,6 +75,9 @@ pub fn files(problem: &Problem<'_>) -> Vec<File> {
 /// The command that answers, with its arguments.
 pub fn command(problem: &Problem<'_>) -> Vec<String> {
     let mut command: Vec<String> = ["apt-get", "--simulate", "install"].map(String::from).to_vec();
+    if !problem.firm {
+        command.extend(["--allow-downgrades", "--allow-remove-essential"].map(String::from));
+    }
     command.extend(problem.roots.iter().cloned());
     command.extend(problem.wishes.iter().filter(|wish| !wish.out).map(|wish| argument(wish)));
     command
@@ -95,8 +97,8 @@ pub fn environment() -> [(&'static str, String); 3] {
 pub struct Answer {
     /// Packages to be installed, in the order in which apt would unpack them: name, version, architecture.
     pub install: Vec<(String, String, String)>,
-    /// Names of packages that are there and would change: another version, or gone.
-    pub disturbed: Vec<String>,
+    /// Packages that are there and would change, by name: the version that takes their place, or none.
+    pub disturbed: BTreeMap<String, Option<String>>,
 }
 
 /// Reads what `apt-get --simulate` printed: lines such as
@@ -105,12 +107,13 @@ pub fn read_answer(text: &str) -> Answer {
     let mut answer = Answer::default();
     for line in text.lines() {
         if let Some(rest) = line.strip_prefix("Remv ") {
-            answer.disturbed.extend(rest.split(' ').next().map(bare));
+            answer.disturbed.extend(rest.split(' ').next().map(|name| (bare(name), None)));
         } else if let Some((name, rest)) = line.strip_prefix("Inst ").and_then(|rest| rest.split_once(' ')) {
+            let Some(package) = installed(name, rest) else { continue };
             if rest.starts_with('[') {
-                answer.disturbed.push(bare(name));
+                answer.disturbed.insert(package.0.clone(), Some(package.1.clone()));
             }
-            answer.install.extend(installed(name, rest));
+            answer.install.push(package);
         }
     }
     answer
@@ -118,10 +121,14 @@ pub fn read_answer(text: &str) -> Answer {
 
 /// What apt complains about, its own words, without what it always says.
 pub fn complaints(text: &str) -> Vec<String> {
-    let idle =
-        ["Reading ", "Building ", "NOTE:", "      ", "Note, ", "Some packages could not", "requested an"];
-    let idle_too =
-        ["or been moved out", "distribution that some", "The following information may", "or if you are"];
+    let idle = ["Reading ", "Building ", "Note, ", "Some packages could not", "requested an"];
+    let idle_too = [
+        "or been moved out",
+        "distribution that some",
+        "The following information may",
+        "or if you are",
+        "E: Unable to correct problems",
+    ];
     let says = |line: &&str| {
         let line = line.trim_end();
         !line.is_empty() && !idle.iter().chain(&idle_too).any(|idle| line.starts_with(idle))
@@ -167,11 +174,11 @@ fn configuration(problem: &Problem<'_>) -> String {
 /// What is locked is preferred to all else, what is left out to nothing.
 fn preferences(problem: &Problem<'_>) -> String {
     let mut text = String::new();
-    let named = |deb: &&Deb| {
-        let wished = problem.wishes.iter().find(|wish| wish.name.value == deb.name);
-        wished.is_none_or(|wish| wish.version.is_none() && wish.suite.is_none())
+    let stated = |name: &str| {
+        let mut wishes = problem.wishes.iter().filter(|wish| bare(&wish.name.value) == name);
+        wishes.any(|wish| wish.version.is_some() || wish.suite.is_some())
     };
-    for Deb { name, version, .. } in problem.keep.iter().filter(named) {
+    for (name, version) in problem.keep.iter().filter(|(name, _)| !stated(name)) {
         let _ = writeln!(text, "Package: {name}\nPin: version {version}\nPin-Priority: 1001\n");
     }
     for wish in problem.wishes.iter().filter(|wish| wish.out) {
@@ -180,23 +187,19 @@ fn preferences(problem: &Problem<'_>) -> String {
     text
 }
 
-/// dpkg's status file with these packages, each of which is to stay as it is.
-fn status(installed: &[String]) -> String {
+/// dpkg's status file with what is there.
+fn status(problem: &Problem<'_>) -> String {
     let mut text = String::new();
-    for stanza in installed {
+    let want = if problem.firm { "hold" } else { "install" };
+    for stanza in problem.installed {
         let lines = stanza.lines().filter(|line| !line.starts_with("Status:") && !line.is_empty());
         let mut lines = lines.map(|line| format!("{line}\n"));
         text.extend(lines.next());
-        text.push_str("Status: hold ok installed\n");
+        let _ = writeln!(text, "Status: {want} ok installed");
         text.extend(lines);
         text.push('\n');
     }
     text
-}
-
-/// apt's own way of making a file's name of a part of a URI: `/` becomes `_`, and `_` is quoted.
-fn escape(part: &str) -> String {
-    part.replace('_', "%5f").replace('/', "_")
 }
 
 #[cfg(test)]
@@ -213,18 +216,62 @@ mod tests {
         let names: Vec<&str> = answer.install.iter().map(|(name, ..)| name.as_str()).collect();
         assert_eq!(names, ["libc6", "apt", "adduser"]);
         assert_eq!(answer.install[2], ("adduser".into(), "3.152".into(), "all".into()));
-        assert_eq!(answer.disturbed, ["apt", "nano"]);
+        let disturbed = [("apt".to_string(), Some("3.0.3".to_string())), ("nano".to_string(), None)];
+        assert_eq!(answer.disturbed, BTreeMap::from(disturbed));
+    }
+
+    fn problem<'a>(installed: &'a [String], keep: &'a BTreeMap<String, String>) -> Problem<'a> {
+        Problem {
+            arch: "amd64",
+            lists: &[],
+            installed,
+            firm: true,
+            roots: &[],
+            wishes: &[],
+            keep,
+            recommends: false,
+        }
     }
 
     #[test]
     fn the_status_keeps_what_is_there() {
-        let text = status(&["Package: a\nVersion: 1\n".into()]);
-        assert_eq!(text, "Package: a\nStatus: hold ok installed\nVersion: 1\n\n");
+        let (installed, keep) = (["Package: a\nVersion: 1\n".to_string()], BTreeMap::new());
+        let firm = problem(&installed, &keep);
+        assert_eq!(status(&firm), "Package: a\nStatus: hold ok installed\nVersion: 1\n\n");
+        let loose = Problem { firm: false, ..firm };
+        assert_eq!(status(&loose), "Package: a\nStatus: install ok installed\nVersion: 1\n\n");
     }
 
     #[test]
-    fn names_of_lists_are_those_that_apt_looks_for() {
-        assert_eq!(escape("trixie/updates"), "trixie_updates");
-        assert_eq!(escape("non_free"), "non%5ffree");
+    fn each_index_has_a_list_of_its_own() {
+        let list = |source: usize, packages: &'static str| List {
+            source,
+            release: format!("Codename: {source}\n"),
+            packages: packages.as_bytes(),
+        };
+        let keep = BTreeMap::from([("nano".to_string(), "1:2".to_string())]);
+        let lists = [list(0, "one"), list(0, "two"), list(1, "three")];
+        let files = files(&Problem { lists: &lists, ..problem(&[], &keep) });
+        let file = |name: &str| {
+            let found = files.iter().find(|(path, _)| path == name).unwrap();
+            String::from_utf8(found.1.clone()).unwrap()
+        };
+        assert_eq!(file("lists/a0_dists_suite_part1_binary-amd64_Packages"), "two");
+        assert_eq!(file("lists/a1_dists_suite_Release"), "Codename: 1\n");
+        assert!(file("sources.list").ends_with("deb [trusted=yes] http://a1 suite part2\n"));
+        assert_eq!(file("preferences"), "Package: nano\nPin: version 1:2\nPin-Priority: 1001\n\n");
+    }
+
+    #[test]
+    fn what_apt_complains_of_is_kept_whole() {
+        let text = "Reading package lists...\nSome packages could not be installed. This may mean that you have\n\
+                    requested an impossible situation\nThe following packages have unmet dependencies:\n \
+                    one : Depends: two\n       Conflicts: three\nE: Unable to correct problems, you have held broken packages.\n";
+        let kept = [
+            "The following packages have unmet dependencies:",
+            " one : Depends: two",
+            "       Conflicts: three",
+        ];
+        assert_eq!(complaints(text), kept);
     }
 }

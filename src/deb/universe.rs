@@ -189,13 +189,13 @@ fn get(indexes: &[Index], (index, number): (u32, u32)) -> Option<Package<'_>> {
 }
 
 /// `NAME[:ARCH] [(OPERATOR VERSION)]`, one alternative of a dependency.
-struct Relation<'a> {
-    name: &'a str,
+pub(super) struct Relation<'a> {
+    pub(super) name: &'a str,
     bound: Option<(&'a str, &'a str)>,
 }
 
 /// The dependencies in a field, each with its alternatives.
-fn relations(field: &str) -> impl Iterator<Item = impl Iterator<Item = Relation<'_>>> {
+pub(super) fn relations(field: &str) -> impl Iterator<Item = impl Iterator<Item = Relation<'_>>> {
     field.split(',').filter(|one| !one.trim().is_empty()).map(|one| one.split('|').filter_map(relation))
 }
 

@@ -8,31 +8,49 @@ use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
 use super::wanted::Wanted;
-use crate::deb::solve::{self, FOLDER, Problem};
+use crate::bases::debian::Spec;
+use crate::deb::Wish;
+use crate::deb::solve::{self, Answer, FOLDER, Problem};
 use crate::deb::universe::{Universe, closure};
 use crate::fault::{Fault, Faults};
 use crate::layer::EntryPath;
 use crate::sandbox::Launcher;
 use crate::sandbox::image::{Call, ImageRun, Shown};
 use crate::steps::deb;
-use crate::work::roots::root;
+use crate::work::roots::{Root, root};
 use crate::work::{Job, Stack, StackLayer, World};
 
 /// What apt needs to run: itself, dpkg for its tables of architectures, base-files for the links of a merged `/usr`.
 const NEEDED: [&str; 3] = ["apt", "base-files", "dpkg"];
 
-/// apt's own words on `problem`.
-pub(super) fn ask(
-    problem: &Problem<'_>,
-    set: &Wanted<'_>,
+/// The programs that choose: the root that apt runs in.
+pub(super) fn program(
+    spec: &Spec,
     native: &Universe,
     mirrors: &BTreeMap<String, Vec<String>>,
     world: &World,
     stop: &AtomicBool,
-) -> Result<String, Faults> {
-    let stack = unpacked(set, native, mirrors, world, stop)?;
+) -> Result<Root, Faults> {
+    let stack = unpacked(spec, native, mirrors, world, stop)?;
     let job = Job { cancel: stop, say: &|_| {}, log: std::path::PathBuf::new() };
-    let root = root(&stack, &[0], world, &job)?;
+    Ok(root(&stack, &[0], world, &job)?)
+}
+
+/// What apt says.
+pub(super) enum Said {
+    /// What it would do.
+    Answer(Answer),
+    /// That there is no way, in its own words.
+    Refusal(String),
+}
+
+/// Puts `problem` to apt.
+pub(super) fn ask(
+    problem: &Problem<'_>,
+    program: &Root,
+    world: &World,
+    stop: &AtomicBool,
+) -> Result<Said, Fault> {
     let stage = world.store.stage()?;
     let folder = stage.path("solve");
     write(&folder, problem)?;
@@ -46,8 +64,8 @@ pub(super) fn ask(
     let at = EntryPath::parse(FOLDER.trim_start_matches('/')).unwrap_or_default();
     let log = stage.path("solve.log");
     let run = ImageRun {
-        lowers: root.lowers,
-        specials: root.specials,
+        lowers: program.lowers.clone(),
+        specials: program.specials.clone(),
         shown: vec![Shown { host: folder.clone(), at }],
         environment: solve::environment().into_iter().map(|(name, value)| (name.into(), value)).collect(),
         commands: vec![call],
@@ -59,10 +77,10 @@ pub(super) fn ask(
     let text = std::fs::read_to_string(&log).map_err(|error| Fault::io("read", &log, &error))?;
     // Only takes space until the build ends if it stays.
     let _ = std::fs::remove_dir_all(&folder);
-    match ran.failed {
-        None => Ok(text),
-        Some(_) => Err(refused(&text, set, problem).into()),
-    }
+    Ok(match ran.failed {
+        None => Said::Answer(solve::read_answer(&text)),
+        Some(_) => Said::Refusal(text),
+    })
 }
 
 fn write(folder: &Path, problem: &Problem<'_>) -> Result<(), Fault> {
@@ -77,33 +95,35 @@ fn write(folder: &Path, problem: &Problem<'_>) -> Result<(), Fault> {
 
 /// apt's packages as layers.
 fn unpacked(
-    set: &Wanted<'_>,
+    spec: &Spec,
     native: &Universe,
     mirrors: &BTreeMap<String, Vec<String>>,
     world: &World,
     stop: &AtomicBool,
 ) -> Result<Stack, Faults> {
     let needed =
-        closure(native, &NEEDED).map_err(|missing| missing.fault(native).at(&set.spec.place, "this base"))?;
+        closure(native, &NEEDED).map_err(|missing| missing.fault(native).at(&spec.place, "this base"))?;
     let mut layers = Vec::new();
     for package in needed {
         let step = deb::DebStep {
             id: format!("deb:{}", package.to_deb().id()),
             mirrors: mirrors.get(package.source()).cloned().unwrap_or_default().into(),
             deb: package.to_deb(),
-            place: set.spec.place.clone(),
+            place: spec.place.clone(),
         };
         let layer = deb::layer(&step, world, stop)?;
-        layers.push(StackLayer::of(&step, &set.spec.place, layer, Vec::new()));
+        layers.push(StackLayer::of(&step, &spec.place, layer, Vec::new()));
     }
     Ok(Stack { layers })
 }
 
-fn refused(text: &str, set: &Wanted<'_>, problem: &Problem<'_>) -> Fault {
+/// apt's refusal as a fault.
+pub(super) fn refused(text: &str, set: &Wanted<'_>) -> Fault {
     let complaints = solve::complaints(text);
     let message = format!("the packages of `{}` cannot be installed together", set.name);
     let named = |name: &str| complaints.iter().any(|line| line.split([' ', ':']).any(|word| word == name));
-    let blamed = problem.wishes.iter().filter(|wish| named(&wish.name.value));
+    let plain = |wish: &Wish| wish.name.value.split(':').next().is_some_and(named);
+    let blamed = set.wishes.iter().filter(|wish| plain(wish));
     let mut fault = Fault::error("packages/unsolvable", message);
     for wish in blamed.take(8) {
         fault = fault.at(&wish.name.place, "apt complains about this one");

@@ -4,11 +4,13 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use super::apt::{self, Said};
 use super::wanted::Wanted;
-use super::{Chosen, Options, apt, check};
+use super::{Chosen, Options, check};
 use crate::bases::debian::{Spec, own_arch, variant_name};
 use crate::deb::control::Control;
 use crate::deb::index::{Index, Package};
+use crate::deb::reach::reachable;
 use crate::deb::release::Release as Signed;
 use crate::deb::solve::{self, List, Problem};
 use crate::deb::sources;
@@ -17,6 +19,7 @@ use crate::deb::{Deb, Source, Variant, Wish};
 use crate::fault::{Fault, Faults};
 use crate::lock::{Locked, Release, Solution};
 use crate::work::World;
+use crate::work::roots::Root;
 
 /// What was fetched of one base's archives.
 pub(super) struct Archive {
@@ -24,9 +27,13 @@ pub(super) struct Archive {
     pub universe: Universe,
     /// For each index, the position of its source, and what that says it is.
     lists: Vec<(usize, String)>,
-    sources: Vec<Source>,
     releases: Vec<Release>,
+    /// What the sources' suites are called: as they are asked for, and as they call themselves.
+    suites: Vec<String>,
 }
+
+/// What was fetched of one source.
+type Fetched = (Signed, Vec<Index>);
 
 /// All archives.
 pub(super) struct Archives<'a> {
@@ -34,8 +41,12 @@ pub(super) struct Archives<'a> {
     options: &'a Options,
     stop: &'a AtomicBool,
     say: &'a (dyn Fn(&str) + Sync),
-    /// By the sources' names and suites.
-    fetched: HashMap<String, Arc<Archive>>,
+    /// By the source's name and where it is, and the architecture.
+    fetched: HashMap<String, Fetched>,
+    /// By all of these.
+    archives: HashMap<String, Arc<Archive>>,
+    /// The programs that choose, by the archive that they are of.
+    programs: HashMap<String, Arc<Root>>,
 }
 
 impl<'a> Archives<'a> {
@@ -45,7 +56,8 @@ impl<'a> Archives<'a> {
         stop: &'a AtomicBool,
         say: &'a (dyn Fn(&str) + Sync),
     ) -> Archives<'a> {
-        Archives { world, options, stop, say, fetched: HashMap::new() }
+        let (fetched, archives, programs) = Default::default();
+        Archives { world, options, stop, say, fetched, archives, programs }
     }
 
     /// Mirrors for every source that a package of the set can come from.
@@ -64,39 +76,66 @@ impl<'a> Archives<'a> {
         spec.sources(&host, wishes)
     }
 
-    /// Lets apt choose the packages of a set on top of what is `installed`.
-    pub fn solve(&mut self, set: &Wanted<'_>, installed: &[Deb], keep: &[Deb]) -> Result<Chosen, Faults> {
-        let archive = self.archive(set.spec, &set.spec.arch, set.wishes)?;
-        check::wishes(set.wishes, &archive.universe, &archive.releases)?;
+    /// Lets apt choose the packages of a set on top of what is `installed`; `keep` has versions by name.
+    pub fn solve(
+        &mut self,
+        set: &Wanted<'_>,
+        installed: &[Deb],
+        keep: &BTreeMap<String, String>,
+    ) -> Result<Chosen, Faults> {
+        let archive = self.archive(self.sources(set.spec, &set.spec.arch, set.wishes)?, &set.spec.arch)?;
+        check::wishes(set.wishes, &set.spec.arch, &archive.universe, &archive.suites)?;
         let stanzas: Vec<String> =
             installed.iter().map(|deb| self.stanza(deb, &archive)).collect::<Result<_, Fault>>()?;
         let roots = if set.below.is_none() { roots(set.spec, &archive) } else { Vec::new() };
-        let trimmed: Vec<Vec<u8>> = archive.universe.indexes().iter().map(Index::trimmed).collect();
+        let names = archive.seeds(set.wishes, &roots, installed);
+        let within = reachable(&archive.universe, names, set.recommends);
+        let trimmed = |index: &Index| index.trimmed(|package| within.contains(package.name()));
+        let trimmed: Vec<Vec<u8>> = archive.universe.indexes().iter().map(trimmed).collect();
         let lists: Vec<List<'_>> = archive.lists(&trimmed);
         let wishes: Vec<&Wish> = set.wishes.iter().collect();
-        let problem = Problem {
+        let mut problem = Problem {
             arch: &set.spec.arch,
             lists: &lists,
             installed: &stanzas,
+            firm: true,
             roots: &roots,
             wishes: &wishes,
             keep,
             recommends: set.recommends,
         };
         (self.say)(&format!("choosing packages for {}", set.name));
-        let native = self.archive(set.spec, own_arch(), &[])?;
-        let text =
-            apt::ask(&problem, set, &native.universe, &self.apt_mirrors(set.spec)?, self.world, self.stop)?;
-        let answer = solve::read_answer(&text);
+        let program = self.program(set.spec)?;
+        let mut said = apt::ask(&problem, &program, self.world, self.stop)?;
+        if matches!(said, Said::Refusal(_)) && !installed.is_empty() {
+            // Perhaps there is a way if what is below gives way.
+            problem.firm = false;
+            said = apt::ask(&problem, &program, self.world, self.stop)?;
+        }
+        let answer = match said {
+            Said::Answer(answer) => answer,
+            Said::Refusal(text) => return Err(apt::refused(&text, set).into()),
+        };
         let packages = chosen(set, &answer, &roots, &archive)?;
         let releases = archive.releases.clone();
         let solution = Solution { id: set.id.clone(), request: set.request.clone(), releases, packages };
         Ok(Chosen { solution, disturbed: answer.disturbed })
     }
 
-    fn apt_mirrors(&self, spec: &Spec) -> Result<BTreeMap<String, Vec<String>>, Fault> {
-        let sources = self.sources(spec, own_arch(), &[])?;
-        Ok(sources.into_iter().map(|source| (source.name, source.mirrors)).collect())
+    /// The apt of a base's own suite, for this machine.
+    fn program(&mut self, spec: &Spec) -> Result<Arc<Root>, Faults> {
+        let mut sources = self.sources(spec, own_arch(), &[])?;
+        // Those of others need not have packages for this machine.
+        sources.retain(|source| spec.repositories.iter().all(|other| other.name != source.name));
+        let key = key(&sources, own_arch());
+        if let Some(known) = self.programs.get(&key) {
+            return Ok(Arc::clone(known));
+        }
+        let mirrors = sources.iter().map(|source| (source.name.clone(), source.mirrors.clone())).collect();
+        let native = self.archive(sources, own_arch())?;
+        let program = Arc::new(apt::program(spec, &native.universe, &mirrors, self.world, self.stop)?);
+        self.programs.insert(key, Arc::clone(&program));
+        Ok(program)
     }
 
     /// The control stanza of a package that is there already: from the index, or what was kept when it was unpacked.
@@ -117,62 +156,95 @@ impl<'a> Archives<'a> {
             })
     }
 
-    /// Fetches and reads the indexes of a base for `arch`, once.
-    fn archive(&mut self, spec: &Spec, arch: &str, wishes: &[Wish]) -> Result<Arc<Archive>, Faults> {
-        let sources = self.sources(spec, arch, wishes)?;
-        let names: Vec<String> =
-            sources.iter().map(|source| format!("{}|{}", source.name, source.mirrors.join(" "))).collect();
-        let key = format!("{arch}|{}", names.join("|"));
-        if let Some(known) = self.fetched.get(&key) {
+    /// Fetches and reads the indexes of `sources` for `arch`, each once.
+    fn archive(&mut self, sources: Vec<Source>, arch: &str) -> Result<Arc<Archive>, Faults> {
+        let all = key(&sources, arch);
+        if let Some(known) = self.archives.get(&all) {
             return Ok(Arc::clone(known));
         }
-        let archive = Arc::new(self.fetch(sources, arch)?);
-        self.fetched.insert(key, Arc::clone(&archive));
-        Ok(archive)
-    }
-
-    fn fetch(&self, sources: Vec<Source>, arch: &str) -> Result<Archive, Faults> {
-        let refresh = self.options.refresh || self.options.update.is_some();
-        let one = |source: &Source| -> Result<(Signed, Vec<Index>), Fault> {
-            (self.say)(&format!("reading the index of {}", source.name));
-            let signed = self.world.fetcher.release(source, arch, refresh, self.stop)?;
-            let indexes = self.world.fetcher.packages(source, &signed, arch, self.stop)?;
-            Ok((signed, indexes))
-        };
-        let answers: Vec<Result<_, Fault>> = std::thread::scope(|scope| {
-            let threads: Vec<_> = sources.iter().map(|source| scope.spawn(|| one(source))).collect();
+        let lacking: Vec<&Source> =
+            sources.iter().filter(|source| !self.fetched.contains_key(&key([*source], arch))).collect();
+        let answers: Vec<Result<Fetched, Fault>> = std::thread::scope(|scope| {
+            let threads: Vec<_> =
+                lacking.iter().map(|source| scope.spawn(|| self.fetch(source, arch))).collect();
             let lost = || Err(Fault::machine("internal", "a thread that fetched an index was lost"));
             threads.into_iter().map(|thread| thread.join().unwrap_or_else(|_| lost())).collect()
         });
         let mut faults = Faults::new();
-        let (mut all, mut lists, mut releases) = (Vec::new(), Vec::new(), Vec::new());
-        for (at, (source, answer)) in sources.iter().zip(answers).enumerate() {
-            let Some((signed, indexes)) = faults.keep(answer) else { continue };
-            releases.push(Release {
-                source: source.name.clone(),
-                suite: source.suite.clone(),
-                date: signed.date,
-            });
-            lists.extend(indexes.iter().map(|_| (at, signed.identity())));
-            all.extend(indexes);
+        for (source, answer) in lacking.into_iter().zip(answers) {
+            if let Some(fetched) = faults.keep(answer) {
+                self.fetched.insert(key([source], arch), fetched);
+            }
         }
         if faults.has_errors() {
             return Err(faults);
         }
-        Ok(Archive { universe: Universe::new(all, arch), lists, sources, releases })
+        let archive = Arc::new(self.together(&sources, arch));
+        self.archives.insert(all, Arc::clone(&archive));
+        Ok(archive)
+    }
+
+    fn fetch(&self, source: &Source, arch: &str) -> Result<Fetched, Fault> {
+        let refresh = self.options.refresh || self.options.update.is_some();
+        (self.say)(&format!("reading the index of {}", source.name));
+        let signed = self.world.fetcher.release(source, arch, refresh, self.stop)?;
+        let indexes = self.world.fetcher.packages(source, &signed, arch, self.stop)?;
+        Ok((signed, indexes))
+    }
+
+    /// What was fetched of these sources.
+    fn together(&self, sources: &[Source], arch: &str) -> Archive {
+        let (mut all, mut lists) = (Vec::new(), Vec::new());
+        let (mut releases, mut suites) = (Vec::new(), Vec::new());
+        for (at, source) in sources.iter().enumerate() {
+            let Some((signed, indexes)) = self.fetched.get(&key([source], arch)) else { continue };
+            let Source { name, suite, .. } = source;
+            releases.push(Release { source: name.clone(), suite: suite.clone(), date: signed.date });
+            let mut identity = signed.identity();
+            if signed.suite.is_empty() && signed.codename.is_empty() {
+                identity.push_str(&format!("Suite: {suite}\n"));
+            }
+            suites.extend([suite, &signed.suite, &signed.codename].map(String::from));
+            lists.extend(indexes.iter().map(|_| (at, identity.clone())));
+            all.extend(indexes.iter().cloned());
+        }
+        suites.retain(|suite| !suite.is_empty());
+        suites.sort();
+        suites.dedup();
+        Archive { universe: Universe::new(all, arch), lists, releases, suites }
     }
 }
 
+/// What tells sources for `arch` from others.
+fn key<'s>(sources: impl IntoIterator<Item = &'s Source>, arch: &str) -> String {
+    let one = |source: &Source| {
+        let Source { name, suite, mirrors, components, .. } = source;
+        format!("|{name}|{suite}|{}|{}", mirrors.join(" "), components.join(" "))
+    };
+    std::iter::once(arch.to_string()).chain(sources.into_iter().map(one)).collect()
+}
+
 impl Archive {
-    fn lists<'l>(&'l self, trimmed: &'l [Vec<u8>]) -> Vec<List<'l>> {
-        let lists =
-            self.lists.iter().zip(trimmed).enumerate().filter_map(|(number, ((at, release), packages))| {
-                let suite = &self.sources.get(*at)?.suite;
-                // apt only needs to tell them apart.
-                let component = format!("part{number}");
-                Some(List { source: *at, suite, component, release: release.clone(), packages })
-            });
+    fn lists<'l>(&self, trimmed: &'l [Vec<u8>]) -> Vec<List<'l>> {
+        let lists = self.lists.iter().zip(trimmed).map(|((source, release), packages)| List {
+            source: *source,
+            release: release.clone(),
+            packages,
+        });
         lists.collect()
+    }
+
+    /// All names that a choice can start from.
+    fn seeds<'a>(&'a self, wishes: &'a [Wish], roots: &'a [String], installed: &'a [Deb]) -> Vec<&'a str> {
+        let mut names: Vec<&str> = roots.iter().map(String::as_str).collect();
+        names.extend(installed.iter().map(|deb| deb.name.as_str()));
+        for wish in wishes {
+            match wish.name.value.strip_suffix('^') {
+                Some(task) => names.extend(self.universe.tasks().remove(task).unwrap_or_default()),
+                None => names.extend(wish.name.value.split(':').next()),
+            }
+        }
+        names
     }
 }
 
@@ -221,7 +293,7 @@ fn chosen(
             faults.push(Fault::error("packages/lost", message).at(&set.place, "asked for here"));
             continue;
         };
-        let wish = set.wishes.iter().find(|wish| wish.name.value == *name && !wish.out);
+        let wish = set.wishes.iter().find(|wish| !wish.out && is_meant(wish, package, &archive.universe));
         let asked = match wish {
             Some(wish) => Some(wish.list.clone().unwrap_or_else(|| set.name.clone())),
             None => roots.contains(name).then(|| variant_name(set.spec.variant).to_string()),
@@ -230,4 +302,14 @@ fn chosen(
     }
     packages.sort_by_key(|locked| locked.deb.id());
     if faults.has_errors() { Err(faults) } else { Ok(packages) }
+}
+
+/// Whether a wish names that very package: itself, a task of it, or, where there is no such package, what it provides.
+fn is_meant(wish: &Wish, package: Package<'_>, universe: &Universe) -> bool {
+    if let Some(task) = wish.name.value.strip_suffix('^') {
+        return package.tasks().any(|other| other == task);
+    }
+    let name = wish.name.value.split(':').next().unwrap_or_default();
+    let provided = || universe.providers(name).any(|provider| provider.name() == package.name());
+    name == package.name() || (universe.newest(name).is_none() && provided())
 }

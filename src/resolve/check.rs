@@ -3,18 +3,39 @@
 use crate::deb::Wish;
 use crate::deb::universe::Universe;
 use crate::fault::{Fault, Faults};
-use crate::lock::Release;
 use crate::wording;
 
 /// What is wrong with the wishes, as far as the indexes tell.
-pub(super) fn wishes(wishes: &[Wish], universe: &Universe, releases: &[Release]) -> Result<(), Faults> {
+pub(super) fn wishes(
+    wishes: &[Wish],
+    arch: &str,
+    universe: &Universe,
+    suites: &[String],
+) -> Result<(), Faults> {
     let mut faults = Faults::new();
     for wish in wishes {
         faults.extend(
-            name(wish, universe).or_else(|| version(wish, universe)).or_else(|| suite(wish, releases)),
+            foreign(wish, arch)
+                .or_else(|| name(wish, universe))
+                .or_else(|| version(wish, universe))
+                .or_else(|| suite(wish, suites)),
         );
     }
     if faults.has_errors() { Err(faults) } else { Ok(()) }
+}
+
+/// An image has packages of one architecture.
+fn foreign(wish: &Wish, arch: &str) -> Option<Fault> {
+    let (name, other) = wish.name.value.split_once(':')?;
+    if [arch, "all", "native", "any"].contains(&other) {
+        return None;
+    }
+    let message = format!("`{name}` is wanted for `{other}`, and this image is for `{arch}`");
+    Some(
+        Fault::error("packages/arch", message)
+            .at(&wish.name.place, "asked for here")
+            .help(format!("write `{name}`; an image for `{other}` has a base with `arch=\"{other}\"`")),
+    )
 }
 
 fn name(wish: &Wish, universe: &Universe) -> Option<Fault> {
@@ -93,12 +114,12 @@ fn fits(version: &str, stated: &str) -> bool {
     rest.is_empty() || left.char_indices().any(|(at, _)| fits(&left[at..], rest))
 }
 
-fn suite(wish: &Wish, releases: &[Release]) -> Option<Fault> {
+fn suite(wish: &Wish, suites: &[String]) -> Option<Fault> {
     let stated = wish.suite.as_ref()?;
-    if releases.iter().any(|release| release.suite == stated.value) {
+    if suites.contains(&stated.value) {
         return None;
     }
-    let known = wording::all(releases.iter().map(|release| release.suite.as_str()));
+    let known = wording::all(suites.iter().map(String::as_str));
     Some(
         Fault::error("packages/suite", format!("no source has the suite `{}`", stated.value))
             .at(&stated.place, "this suite")

@@ -126,6 +126,7 @@ pub fn resolve(
         old: &old,
         options,
         loosened: BTreeMap::new(),
+        unsettled: None,
     };
     let solutions = resolver.all()?;
     let mut resolved = Resolved { first, ..Resolved::default() };
@@ -158,8 +159,10 @@ struct Resolver<'a, 'm> {
     archives: Archives<'a>,
     old: &'a Lock,
     options: &'a Options,
-    /// Packages of a set, by its position, that another set cannot do with as they are locked.
-    loosened: BTreeMap<usize, Vec<String>>,
+    /// Versions, by name, that packages of a set, by its position, must have for the sake of another on top of it.
+    loosened: BTreeMap<usize, BTreeMap<String, String>>,
+    /// What was asked for last that a set below could not do with.
+    unsettled: Option<Fault>,
 }
 
 /// How often a base may have to give way to what is asked for on top of it.
@@ -175,45 +178,45 @@ impl Resolver<'_, '_> {
                 return Ok(solutions);
             }
         }
-        Err(Fault::error("packages/unsettled", "no choice of packages was found that all sets agree on")
-            .into())
+        let plain =
+            || Fault::error("packages/unsettled", "no choice of packages was found that all sets agree on");
+        Err(self.unsettled.take().unwrap_or_else(plain).into())
     }
 
     /// Each set in turn; none if a lower one has to be chosen again.
     fn round(&mut self) -> Result<Option<Vec<Solution>>, Faults> {
+        let wanted = self.wanted;
         let mut solutions: Vec<Solution> = Vec::new();
-        let mut fresh = vec![false; self.wanted.len()];
+        let mut states: Vec<State> = Vec::new();
         let mut faults = Faults::new();
-        for at in 0..self.wanted.len() {
-            let Some(set) = self.wanted.get(at) else { break };
+        for (at, set) in wanted.iter().enumerate() {
             let kept = self.old.solution(&set.id).filter(|old| old.request == set.request);
-            let moved = set.below.is_some_and(|below| fresh.get(below) == Some(&true));
-            let (solution, is_fresh) = match kept {
-                Some(kept) if !moved && !self.is_loose(at, kept) => (kept.clone(), false),
+            let below = set.below.and_then(|below| states.get(below)).copied().unwrap_or(State::Kept);
+            let none =
+                || Solution { id: set.id.clone(), request: vec![], releases: vec![], packages: vec![] };
+            let (solution, state) = match kept {
+                _ if below == State::Open => (none(), State::Open),
+                Some(kept) if below == State::Kept && !self.is_loose(at, kept) => (kept.clone(), State::Kept),
                 _ => match self.solve(at, &solutions) {
-                    Ok(Some(solution)) => {
-                        let same = kept.is_some_and(|kept| kept.packages == solution.packages);
-                        (solution, !same)
-                    }
-                    Ok(None) => return Ok(None),
+                    Ok(Some(solution)) => match kept {
+                        // Of a new date alone there is nothing to say.
+                        Some(kept) if kept.packages == solution.packages => (kept.clone(), State::Kept),
+                        _ => (solution, State::Fresh),
+                    },
+                    Ok(None) => (none(), State::Open),
                     Err(found) => {
                         faults.extend(found.list);
-                        let set = Solution {
-                            id: set.id.clone(),
-                            request: vec![],
-                            releases: vec![],
-                            packages: vec![],
-                        };
-                        (set, false)
+                        (none(), State::Open)
                     }
                 },
             };
             solutions.push(solution);
-            if let Some(flag) = fresh.get_mut(at) {
-                *flag = is_fresh;
-            }
+            states.push(state);
         }
-        if faults.has_errors() { Err(faults) } else { Ok(Some(solutions)) }
+        if faults.has_errors() {
+            return Err(faults);
+        }
+        Ok((!states.contains(&State::Open)).then_some(solutions))
     }
 
     /// Whether some of what is locked is to be let go.
@@ -227,21 +230,25 @@ impl Resolver<'_, '_> {
         asked || self.loosened.contains_key(&at)
     }
 
-    /// The locked packages that keep their versions.
-    fn keep(&self, at: usize, set: &Wanted<'_>) -> Vec<Deb> {
-        let Some(old) = self.old.solution(&set.id) else { return Vec::new() };
-        let loosened = self.loosened.get(&at);
-        let held = |name: &str| set.wishes.iter().any(|wish| wish.hold && wish.name.value == name);
-        let keeps = |deb: &Deb| {
-            let loose = loosened.is_some_and(|names| names.contains(&deb.name));
-            let updated = match &self.options.update {
-                Some(names) if names.is_empty() => !held(&deb.name),
-                Some(names) => names.contains(&deb.name),
-                None => false,
-            };
-            !loose && !updated
+    /// The versions that packages keep, by name.
+    fn keep(&self, at: usize, set: &Wanted<'_>) -> BTreeMap<String, String> {
+        let old = self.old.solution(&set.id).map(Solution::debs).unwrap_or_default();
+        let held = |name: &str| {
+            let mut sets = self
+                .wanted
+                .iter()
+                .filter(|other| std::ptr::eq(*other, set) || self.chain(other).contains(&at));
+            sets.any(|set| set.wishes.iter().any(|wish| wish.hold && wish.name.value == name))
         };
-        old.debs().into_iter().filter(keeps).collect()
+        let keeps = |deb: &Deb| match &self.options.update {
+            Some(names) if names.is_empty() => held(&deb.name),
+            Some(names) => !names.contains(&deb.name),
+            None => true,
+        };
+        let mut keep: BTreeMap<String, String> =
+            old.into_iter().filter(keeps).map(|deb| (deb.name, deb.version)).collect();
+        keep.extend(self.loosened.get(&at).cloned().unwrap_or_default());
+        keep
     }
 
     /// Chooses; none if a set below has to be chosen anew first.
@@ -250,19 +257,30 @@ impl Resolver<'_, '_> {
         let chain = self.chain(set);
         let installed: Vec<Deb> =
             chain.iter().filter_map(|at| below.get(*at)).flat_map(Solution::debs).collect();
-        let keep = self.keep(at, set);
+        let mut keep = self.keep(at, set);
+        installed.iter().for_each(|deb| drop(keep.remove(&deb.name)));
         let answer = self.archives.solve(set, &installed, &keep)?;
         if answer.disturbed.is_empty() {
             return Ok(Some(answer.solution));
         }
+        let gone = answer.disturbed.iter().filter(|(_, version)| version.is_none());
+        let gone: Vec<&str> = gone.map(|(name, _)| name.as_str()).collect();
+        if !gone.is_empty() {
+            return Err(unfit(set, &gone).into());
+        }
         for at in chain {
             let Some(solution) = below.get(at) else { continue };
-            let named = solution.packages.iter().map(|locked| &locked.deb.name);
-            let loose: Vec<String> = named.filter(|name| answer.disturbed.contains(name)).cloned().collect();
-            if !loose.is_empty() {
-                self.loosened.entry(at).or_default().extend(loose);
+            for Locked { deb: Deb { name, .. }, .. } in &solution.packages {
+                if let Some(Some(version)) = answer.disturbed.get(name) {
+                    self.loosened.entry(at).or_default().insert(name.clone(), version.clone());
+                }
             }
         }
+        let names = crate::wording::all(answer.disturbed.keys().take(8));
+        let message = format!("`{}` needs other versions of {names} than others can do with", set.name);
+        let fault = Fault::error("packages/unsettled", message).at(&set.place, "asked for here");
+        self.unsettled =
+            Some(fault.help("ask for the same versions everywhere, or give it a base of its own"));
         Ok(None)
     }
 
@@ -297,9 +315,32 @@ impl Resolver<'_, '_> {
     }
 }
 
+/// What became of a set.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Its packages are the lock's.
+    Kept,
+    /// Others were chosen.
+    Fresh,
+    /// None were: it has faults, or what is below it has to change first.
+    Open,
+}
+
+/// A set that packages below it cannot be beside.
+fn unfit(set: &Wanted<'_>, gone: &[&str]) -> Fault {
+    let names = crate::wording::all(gone.iter().take(8));
+    Fault::error(
+        "packages/unfit",
+        format!("the packages of `{}` do not go with {names} below them", set.name),
+    )
+    .at(&set.place, "asked for here")
+    .at(&set.spec.place, "on this base")
+    .help("leave out what conflicts, or start from a base with less: `variant=\"minbase\"`")
+}
+
 /// What apt chose.
 struct Chosen {
     solution: Solution,
-    /// Packages of the sets below that would have to change.
-    disturbed: Vec<String>,
+    /// Packages of the sets below that would have to change, by name: to which version, or away.
+    disturbed: BTreeMap<String, Option<String>>,
 }
