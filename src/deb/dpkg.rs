@@ -150,8 +150,8 @@ fn merged_usr(path: &EntryPath) -> EntryPath {
 }
 
 /// The links that make `/usr` merged (`bin` to `usr/bin` and so on), with the directories that they lead to, in the
-/// order of a layer; for suites whose base-files does not bring them, that is, up to bookworm.
-pub fn links(arch: &str) -> Vec<Entry> {
+/// order of a layer, with the time `epoch`; for suites whose base-files does not bring them, that is, up to bookworm.
+pub fn links(arch: &str, epoch: i64) -> Vec<Entry> {
     let more: &[&str] = match arch {
         "amd64" | "x32" => &["lib32", "lib64", "libx32"],
         "i386" => &["lib64", "libx32"],
@@ -161,14 +161,15 @@ pub fn links(arch: &str) -> Vec<Entry> {
         "s390x" => &["lib32"],
         _ => &[],
     };
-    let mut entries = vec![Entry::passage(EntryPath::root().join(b"usr"), 0)];
+    let folder = |path: &[u8]| {
+        let kind = Kind::Directory;
+        Entry { kind, mode: 0o755, weak: false, ..Entry::passage(EntryPath::root().join(path), epoch) }
+    };
+    let mut entries = vec![folder(b"usr")];
     for name in ["bin", "lib", "sbin"].iter().chain(more) {
-        let folder = EntryPath::root().join(format!("usr/{name}").as_bytes());
-        let target = folder.as_bytes().to_vec();
-        entries.push(Entry::passage(folder, 0));
-        let path = EntryPath::root().join(name.as_bytes());
-        let kind = Kind::Symlink(target);
-        entries.push(Entry { kind, mode: 0o777, weak: false, ..Entry::passage(path, 0) });
+        let target = format!("usr/{name}").into_bytes();
+        entries.push(folder(&target));
+        entries.push(Entry { kind: Kind::Symlink(target), mode: 0o777, ..folder(name.as_bytes()) });
     }
     entries.sort_by(Entry::order);
     entries

@@ -32,7 +32,8 @@ pub struct Initramfs {
     pub debs: Files,
 }
 
-/// Makes one for every kernel; each package's hooks find the same clock.
+/// Makes one for every kernel; each package's hooks find the same clock. The links beside those to the kernels are what
+/// linux-update-symlinks(1) would make if it were not told that there is no initramfs.
 const SCRIPT: &str = r#"
 set -e
 for kernel in /boot/vmlinu[xz]-*; do
@@ -40,6 +41,14 @@ for kernel in /boot/vmlinu[xz]-*; do
     version=${kernel#/boot/vmlinu?-}
     [ -d "/lib/modules/$version" ] || continue
     update-initramfs -c -k "$version"
+done
+for folder in / /boot/; do
+    for link in "$folder"vmlinu[xz] "$folder"vmlinu[xz].old; do
+        [ -L "$link" ] || continue
+        kernel=$(readlink "$link")
+        initrd=${kernel%vmlinu?-*}initrd.img-${kernel##*vmlinu?-}
+        [ ! -e "$folder$initrd" ] || ln -sfn "$initrd" "${folder}initrd.img${link##*vmlinu?}"
+    done
 done
 "#;
 
@@ -68,7 +77,7 @@ impl Step for Initramfs {
     }
 
     fn facts(&self, world: &World, _parallel: bool) -> Result<Facts, Fault> {
-        let mut key = Key::new(KIND, 1);
+        let mut key = Key::new(KIND, 2);
         key.fact("epoch", world.epoch);
         Ok(Facts::new(key))
     }
@@ -101,7 +110,9 @@ impl Step for Initramfs {
         };
         let keep = |path: &EntryPath| {
             let path = path.as_bytes();
-            path.starts_with(b"boot/initrd.img-") || path.starts_with(b"var/lib/initramfs-tools/")
+            path.starts_with(b"boot/initrd.img")
+                || [&b"initrd.img"[..], b"initrd.img.old"].contains(&path)
+                || path.starts_with(b"var/lib/initramfs-tools/")
         };
         let configured = set.configure(&self.place, set.files(), vec![call], world, job)?;
         let below = &configured.root.merged;

@@ -1,4 +1,8 @@
 //! Configuring packages: dpkg and the packages' own scripts, inside the image.
+//!
+//! The host keys that openssh-server's script makes are no part of an image (see [`crate::deb::dpkg::CLEANED`]), and
+//! sshd does not start without one. So a unit is added that makes them. The one that newer packages have themselves
+//! counts on a first boot, which is none for systemd where `/etc/machine-id` is empty (machine-id(5)).
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -91,7 +95,7 @@ impl Step for Packages {
     }
 
     fn facts(&self, world: &World, _parallel: bool) -> Result<Facts, Fault> {
-        let mut key = Key::new("packages", 1);
+        let mut key = Key::new("packages", 2);
         key.fact("epoch", world.epoch);
         for (name, arch) in &self.automatic {
             key.fact(AUTOMATIC, format_args!("{name} {arch}"));
@@ -109,6 +113,9 @@ impl Step for Packages {
         if let Some(sources) = &self.sources {
             files.push(given(SOURCES, 0o644, sources.clone()));
         }
+        if set.has("openssh-server") {
+            files.extend(HOST_KEYS.iter().map(|(path, text)| given(path, 0o644, *text)));
+        }
         let configured = set.configure(&self.place, files, Vec::new(), world, job)?;
         let root = (&configured.root.merged, &configured.stack);
         let layer = corrected_layer(configured.gathered, &configured.tar, root, below, world)?;
@@ -118,6 +125,28 @@ impl Step for Packages {
 
 /// Where the image's own apt finds what to fetch from.
 const SOURCES: &str = "etc/apt/sources.list.d/imgbuild.sources";
+
+/// Makes the keys of an SSH server when they are not there (systemd.unit(5), ssh-keygen(1)), before anything that
+/// starts it, by socket or by itself: path and text of each file.
+const HOST_KEYS: &[(&str, &str)] = &[
+    (
+        "usr/lib/systemd/system/imgbuild-ssh-host-keys.service",
+        "[Unit]\n\
+         Description=SSH host keys of this machine\n\
+         DefaultDependencies=no\n\
+         ConditionPathExists=!/etc/ssh/ssh_host_ed25519_key\n\
+         After=sysinit.target sshd-keygen.service\n\
+         Before=ssh.service ssh.socket shutdown.target\n\
+         Conflicts=shutdown.target\n\n\
+         [Service]\n\
+         Type=oneshot\n\
+         ExecStart=/usr/bin/ssh-keygen -A\n",
+    ),
+    ("usr/lib/systemd/system/ssh.service.d/imgbuild.conf", WANTS_HOST_KEYS),
+    ("usr/lib/systemd/system/ssh.socket.d/imgbuild.conf", WANTS_HOST_KEYS),
+];
+
+const WANTS_HOST_KEYS: &str = "[Unit]\nWants=imgbuild-ssh-host-keys.service\n";
 
 impl Packages {
     /// apt's list of packages that only came along, so that `apt autoremove` knows.
@@ -166,6 +195,10 @@ impl<'a> Set<'a> {
     pub fn files(&self) -> Vec<Given> {
         let files = dpkg::database(&self.packages, &self.order, &self.below);
         files.into_iter().map(|(path, text)| given(&path, 0o644, text)).collect()
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.packages.iter().any(|package| package.name() == name)
     }
 
     fn read(&self, path: &str) -> String {

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::BufWriter;
 
 use super::deb;
+use crate::deb::dpkg::links;
 use crate::fault::{Fault, Place};
 use crate::key::Key;
 use crate::lang::Owner;
@@ -81,7 +82,7 @@ impl Step for Skeleton {
                 .any(|entry| entry.path.as_bytes() == b"bin" && matches!(entry.kind, Kind::Symlink(_)))
         });
         if !has_links {
-            entries.extend(merged_usr(&self.arch, world.epoch));
+            entries.extend(links(&self.arch, world.epoch));
         }
         entries.sort_by(Entry::order);
         let path = world.store.stage()?.path("layer.tar");
@@ -112,23 +113,4 @@ fn devices(epoch: i64) -> Vec<Entry> {
 
 fn link(path: &str, target: &str, epoch: i64) -> Entry {
     entry(path, Kind::Symlink(target.as_bytes().into()), 0o777, epoch)
-}
-
-/// `/bin` and its like as links into `/usr`, with the folders that they lead to: those that debootstrap(8) makes for
-/// the architecture.
-fn merged_usr(arch: &str, epoch: i64) -> Vec<Entry> {
-    let more: &[&str] = match arch {
-        "amd64" => &["lib32", "lib64", "libx32"],
-        "i386" => &["lib64", "libx32"],
-        "ppc64el" | "loong64" => &["lib64"],
-        "s390x" => &["lib32"],
-        _ => &[],
-    };
-    let names = ["bin", "lib", "sbin"].iter().chain(more);
-    let mut entries = vec![entry("usr", Kind::Directory, 0o755, epoch)];
-    for name in names {
-        entries.push(entry(&format!("usr/{name}"), Kind::Directory, 0o755, epoch));
-        entries.push(link(name, &format!("usr/{name}"), epoch));
-    }
-    entries
 }

@@ -143,6 +143,7 @@ fn a_base_begins_with_its_accounts_and_preinsts_wait_for_what_they_need() {
             "quiet.preinst install",
             "/usr/bin/dpkg --no-triggers --configure libc6 debconf",
             "needy.preinst install",
+            "/usr/bin/dpkg --configure bash",
             "/usr/bin/dpkg --configure --pending",
         ]
     );
@@ -161,6 +162,7 @@ fn scripts_know_whose_they_are() {
     let variables = work.commands[0].variables(7);
     let told = |name: &str| variables.get(name).map(String::as_str).unwrap_or_default();
     assert_eq!(told("DPKG_MAINTSCRIPT_PACKAGE"), "a");
+    assert_eq!(told("DEBCONF_PACKAGE"), "a");
     assert_eq!(told("DPKG_MAINTSCRIPT_NAME"), "preinst");
     assert_eq!(told("SOURCE_DATE_EPOCH"), "7");
     assert_eq!(told("DEBIAN_FRONTEND"), "noninteractive");

@@ -63,8 +63,8 @@ const DPKG: &str = "/usr/bin/dpkg";
 /// The commands that configure `packages`, of which those in `order.layers` are unpacked, on top of `below`.
 ///
 /// In a base, base-passwd is configured before anything else, since all scripts need its accounts. Then the preinsts
-/// run, each behind the configuring of what its package pre-depends on where that makes a difference; at last dpkg
-/// configures everything.
+/// run, each behind the configuring of what its package pre-depends on where that makes a difference; then dpkg
+/// configures, in a base what is essential first, as every bootstrap does: scripts rely on its conffiles without a word.
 pub fn work(packages: &[Package], order: &Order, below: &Below) -> Work {
     let names = Names::of(packages);
     let mut planner = Planner {
@@ -81,6 +81,7 @@ pub fn work(packages: &[Package], order: &Order, below: &Below) -> Work {
     }
     planner.run_preinsts(&order.layers);
     planner.unpack_by_dpkg(order);
+    planner.configure_essential(&order.layers);
     if !packages.is_empty() {
         planner.dpkg(&["--configure", "--pending"]);
     }
@@ -195,12 +196,24 @@ impl Planner<'_> {
             ("DPKG_MAINTSCRIPT_ARCH", package.arch().to_string()),
             ("DPKG_MAINTSCRIPT_NAME", "preinst".to_string()),
             ("DPKG_MAINTSCRIPT_DEBUG", "0".to_string()),
+            // debconf looks into the folder that dpkg unpacks to, and else calls the owner of a question unknown.
+            ("DEBCONF_PACKAGE", package.name().to_string()),
         ];
         let script = format!("/var/lib/dpkg/info/{}.preinst", package.control.database_name());
         self.work.commands.push(Command {
             arguments: vec![script, "install".to_string()],
             environment: variables.map(|(name, value)| (name.to_string(), value)).to_vec(),
         });
+    }
+
+    fn configure_essential(&mut self, layers: &[usize]) {
+        let todo = |number: &&usize| self.essential.contains(number) && !self.configured.contains(number);
+        let names: Vec<String> =
+            layers.iter().filter(todo).map(|number| self.packages[*number].control.database_name()).collect();
+        if !names.is_empty() {
+            let arguments = ["--configure".to_string()].into_iter().chain(names).collect::<Vec<_>>();
+            self.dpkg(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
+        }
     }
 
     fn unpack_by_dpkg(&mut self, order: &Order) {

@@ -24,6 +24,8 @@ pub static PACKAGES: Word = Word {
     summary: "packages on top of a base, from lists and named here",
     docs: "All that an image asks for, in however many of these, is chosen at once, with what it depends on, exactly as \
            apt would. What the block names is stronger than the lists: with `!nano`, a list's `nano` does not count.\n\n\
+           An image has no secrets of its own: the host keys of openssh-server, which are made when it is installed, are \
+           left out, and each machine makes its own when it boots first. Keys that an overlay brings stay.\n\n\
            What a hypervisor asks for goes on top of that, and leaves it as it is. Only images with a base that is made \
            of packages (`debian`, `ubuntu`) can have any.",
     example: "packages-list \"common\" {\n    openssh-server\n    iproute2\n}\nimage \"server\" {\n    base \"debian\" \
