@@ -21,8 +21,14 @@ pub use work::{Command, DURING, ENVIRONMENT, Work, work};
 use super::control::Control;
 use super::unpack::{INFO, NEW};
 use crate::fault::Fault;
+use crate::key::Digest;
 use crate::layer::{Entry, EntryPath, Kind};
 use crate::store::Layer;
+
+/// A digest of all that is the same in every run: what it adds to the programs' world, and what is cleaned away.
+pub fn recipe() -> Digest {
+    Digest::of(format!("{ENVIRONMENT:?} {DURING:?} {CLEANED:?}"))
+}
 
 /// A package as far as it counts for the others.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::deb;
 use super::packages::{Files, Set};
 use crate::deb::control::Control;
+use crate::deb::dpkg;
 use crate::fault::{Fault, Place};
 use crate::key::Key;
 use crate::layer::EntryPath;
@@ -79,6 +80,7 @@ impl Step for Initramfs {
     fn facts(&self, world: &World, _parallel: bool) -> Result<Facts, Fault> {
         let mut key = Key::new(KIND, 2);
         key.fact("epoch", world.epoch);
+        key.fact("recipe", dpkg::recipe());
         Ok(Facts::new(key))
     }
 

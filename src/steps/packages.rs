@@ -97,6 +97,7 @@ impl Step for Packages {
     fn facts(&self, world: &World, _parallel: bool) -> Result<Facts, Fault> {
         let mut key = Key::new("packages", 2);
         key.fact("epoch", world.epoch);
+        key.fact("recipe", dpkg::recipe());
         for (name, arch) in &self.automatic {
             key.fact(AUTOMATIC, format_args!("{name} {arch}"));
         }

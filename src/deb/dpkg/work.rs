@@ -54,6 +54,8 @@ pub const ENVIRONMENT: &[(&str, &str)] = &[
 pub const DURING: &[(&str, u32, &str)] = &[
     // No service is started (Debian Policy, 9.3.3; invoke-rc.d(8)).
     ("usr/sbin/policy-rc.d", 0o755, "#!/bin/sh\nexit 101\n"),
+    // What starts a daemon without asking (start-stop-daemon(8)) believes that it did.
+    ("usr/sbin/start-stop-daemon", 0o755, "#!/bin/sh\nexit 0\n"),
     // What is lost with power is made again anyway.
     ("etc/dpkg/dpkg.cfg.d/imgbuild", 0o644, "force-unsafe-io\n"),
 ];
