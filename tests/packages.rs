@@ -41,7 +41,8 @@ impl Scene {
         let server = Server::start(archive.build(&key));
         // The base is the same everywhere here.
         let cache = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("packages-cache");
-        let project = Project { cache, ..Project::new() };
+        let mut project = Project::new();
+        project.cache = cache;
         project.write("third.gpg", key.public());
         Some(Scene { project, server, key, archive })
     }
@@ -98,7 +99,7 @@ fn plain(name: &str, version: &str) -> Deb {
 }
 
 fn needs(name: &str, version: &str, more: &str) -> Deb {
-    Deb::new(name, version, "all", &format!("{more}\n"))
+    Deb::new(name, version, "all", &if more.is_empty() { String::new() } else { format!("{more}\n") })
 }
 
 const PLAN: [&str; 3] = ["plan", "--message-format", "short"];
@@ -190,7 +191,7 @@ fn a_lock_is_followed_without_the_network() {
 
     scene.write("third-hello\nnano", "");
     scene.fails(&["build", "--locked"], 2, &["the lock was made for other packages of `box`"]);
-    let empty = Project { cache: scene.project.outer().join("empty"), ..scene.project.copy("empty") };
+    let empty = scene.project.copy("empty");
     let ended = empty.run(&["build", "--offline"]);
     assert_ne!(ended.code, Some(0));
     assert!(ended.err.contains("--offline"), "{}", ended.err);
@@ -231,8 +232,8 @@ fn a_change_of_the_manifest_changes_as_little_as_it_can() {
 
     // The mirror gave up the old versions: what is in the cache is still built.
     scene.serve(newer.into_iter().chain(rest()).collect());
-    let copy = scene.project.copy("copy");
-    let copy = Project { cache: scene.project.cache.clone(), ..copy };
+    let mut copy = scene.project.copy("copy");
+    copy.cache = scene.project.cache.clone();
     copy.build();
     assert_eq!(fs::read_to_string(copy.path("image.lock.kdl")).unwrap(), scene.lock());
 }
@@ -255,7 +256,7 @@ fn what_no_mirror_has_any_more_is_named_with_the_way_out() {
         .replace(&format!("size={} ", old.len()), &format!("size={} ", new.len()));
     assert_ne!(changed, lock);
     fs::write(&path, &changed).unwrap();
-    scene.fails(&["build"], 1, &["third-hello_1.5_amd64", "imgbuild update third-hello", "snapshot"]);
+    scene.fails(&["build"], 1, &["third-hello_1.5_amd64", "imgbuild update", "snapshot"]);
     scene.fails(&["build", "--offline"], 1, &["third-hello_1.5_amd64", "--offline"]);
 
     // An edit that does not fit the file, and one that is none.
