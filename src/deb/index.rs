@@ -142,6 +142,8 @@ fn is_needed(name: &[u8]) -> bool {
             | b"Pre-Depends"
             | b"Recommends"
             | b"Suggests"
+            // apt tells versions apart by it, and by what they depend on.
+            | b"Installed-Size"
             | b"Provides"
             | b"Conflicts"
             | b"Breaks"

@@ -93,7 +93,7 @@ impl<'a> Archives<'a> {
         let trimmed = |index: &Index| index.trimmed(|package| within.contains(package.name()));
         let trimmed: Vec<Vec<u8>> = archive.universe.indexes().iter().map(trimmed).collect();
         let lists: Vec<List<'_>> = archive.lists(&trimmed);
-        let wishes: Vec<&Wish> = set.wishes.iter().collect();
+        let wishes: Vec<&Wish> = set.wishes.iter().filter(|wish| !is_there(wish, installed)).collect();
         let mut problem = Problem {
             arch: &set.spec.arch,
             lists: &lists,
@@ -302,6 +302,13 @@ fn chosen(
     }
     packages.sort_by_key(|locked| locked.deb.id());
     if faults.has_errors() { Err(faults) } else { Ok(packages) }
+}
+
+/// Whether a wish is met by what is below, so that apt need not look for something newer.
+fn is_there(wish: &Wish, installed: &[Deb]) -> bool {
+    let name = wish.name.value.split(':').next().unwrap_or_default();
+    let plain = !wish.out && wish.version.is_none() && wish.suite.is_none();
+    plain && installed.iter().any(|deb| deb.name == name)
 }
 
 /// Whether a wish names that very package: itself, a task of it, or, where there is no such package, what it provides.

@@ -238,7 +238,9 @@ impl Resolver<'_, '_> {
                 .wanted
                 .iter()
                 .filter(|other| std::ptr::eq(*other, set) || self.chain(other).contains(&at));
-            sets.any(|set| set.wishes.iter().any(|wish| wish.hold && wish.name.value == name))
+            sets.any(|set| {
+                set.wishes.iter().any(|wish| wish.hold && wish.name.value.split(':').next() == Some(name))
+            })
         };
         let keeps = |deb: &Deb| match &self.options.update {
             Some(names) if names.is_empty() => held(&deb.name),
