@@ -1,4 +1,5 @@
-//! What a Debian root has before its first package is unpacked: the links of a merged `/usr`, and `/dev`.
+//! What a Debian root has before its first package is unpacked: the links of a merged `/usr`, `/dev`, and
+//! `/run/lock`.
 
 use std::fs::File;
 use std::io::BufWriter;
@@ -65,14 +66,14 @@ impl Step for Skeleton {
     }
 
     fn facts(&self, world: &World, _parallel: bool) -> Result<Facts, Fault> {
-        let mut key = Key::new("debian-root", 1);
+        let mut key = Key::new("debian-root", 2);
         key.fact("arch", &self.arch);
         key.fact("epoch", world.epoch);
         Ok(Facts::new(key))
     }
 
     fn make(&self, world: &World, below: &Stack, _job: &Job<'_>) -> Result<Made, Fault> {
-        let mut entries = devices(world.epoch);
+        let mut entries = own_entries(world.epoch);
         let has_links = below.layers.iter().any(|layer| {
             layer
                 .layer
@@ -101,9 +102,11 @@ fn entry(path: &str, kind: Kind, mode: u32, epoch: i64) -> Entry {
     Entry { path, kind, mode, owner: Owner::ROOT, mtime: epoch, xattrs: Vec::new(), weak: false }
 }
 
-fn devices(epoch: i64) -> Vec<Entry> {
+fn own_entries(epoch: i64) -> Vec<Entry> {
     let folder = |path| entry(path, Kind::Directory, 0o755, epoch);
-    let mut entries = vec![folder("dev"), folder("dev/pts"), folder("dev/shm")];
+    let mut entries = vec![folder("dev"), folder("dev/pts"), folder("dev/shm"), folder("run")];
+    // base-files makes it when it is configured, where another directory stands in for `/run`; containers count on it.
+    entries.push(Entry { mode: 0o1777, ..folder("run/lock") });
     entries.extend(DEVICES.map(|(name, major, minor)| {
         entry(&format!("dev/{name}"), Kind::Character(major, minor), 0o666, epoch)
     }));

@@ -57,7 +57,7 @@ const fn contents(path: &'static str, why: &'static str) -> Cleaned {
 }
 
 /// Everything that is cleaned away. What programs leave in `/run` and `/tmp` never gets there: while they run, other
-/// directories stand in these places, and what packages ship in them stays.
+/// directories stand in these places.
 pub static CLEANED: &[Cleaned] = &[
     remove("var/log/dpkg.log", LOG),
     remove("var/log/alternatives.log", LOG),
