@@ -48,7 +48,8 @@ image "box" {
 fn a_shell_has_the_state_of_a_target_or_a_step() {
     let Some(project) = project() else { return };
     let run = |what: &str, script: &str| project.run(&["shell", what, "--", "/bin/sh", "-c", script]);
-    let ended = run("box", "read motd </etc/motd; echo $motd; busybox stat -c '%u:%g %a' /srv/of-web; busybox id -u");
+    let ended =
+        run("box", "read motd </etc/motd; echo $motd; busybox stat -c '%u:%g %a' /srv/of-web; busybox id -u");
     assert_eq!((ended.code, ended.out.as_str()), (Some(0), "upper\n33:33 640\n0\n"), "{ended:?}");
     let below = run("overlay:tools", "read motd </etc/motd; echo $motd");
     assert_eq!((below.code, below.out.as_str()), (Some(0), "lower\n"), "{below:?}");

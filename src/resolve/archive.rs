@@ -83,7 +83,8 @@ impl<'a> Archives<'a> {
         installed: &[Deb],
         keep: &BTreeMap<String, String>,
     ) -> Result<Chosen, Faults> {
-        let archive = self.archive(self.sources(set.spec, &set.spec.arch, set.wishes)?, &set.spec.arch)?;
+        let sources = self.sources(set.spec, &set.spec.arch, set.wishes)?;
+        let archive = self.archive(set.spec, sources, &set.spec.arch)?;
         check::wishes(set.wishes, &set.spec.arch, &archive.universe, &archive.suites)?;
         let stanzas: Vec<String> =
             installed.iter().map(|deb| self.stanza(deb, &archive)).collect::<Result<_, Fault>>()?;
@@ -132,7 +133,7 @@ impl<'a> Archives<'a> {
             return Ok(Arc::clone(known));
         }
         let mirrors = sources.iter().map(|source| (source.name.clone(), source.mirrors.clone())).collect();
-        let native = self.archive(sources, own_arch())?;
+        let native = self.archive(spec, sources, own_arch())?;
         let program = Arc::new(apt::program(spec, &native.universe, &mirrors, self.world, self.stop)?);
         self.programs.insert(key, Arc::clone(&program));
         Ok(program)
@@ -157,7 +158,7 @@ impl<'a> Archives<'a> {
     }
 
     /// Fetches and reads the indexes of `sources` for `arch`, each once.
-    fn archive(&mut self, sources: Vec<Source>, arch: &str) -> Result<Arc<Archive>, Faults> {
+    fn archive(&mut self, spec: &Spec, sources: Vec<Source>, arch: &str) -> Result<Arc<Archive>, Faults> {
         let all = key(&sources, arch);
         if let Some(known) = self.archives.get(&all) {
             return Ok(Arc::clone(known));
@@ -177,7 +178,7 @@ impl<'a> Archives<'a> {
             }
         }
         if faults.has_errors() {
-            return Err(faults);
+            return Err(of_suite(faults, spec));
         }
         let archive = Arc::new(self.together(&sources, arch));
         self.archives.insert(all, Arc::clone(&archive));
@@ -212,6 +213,20 @@ impl<'a> Archives<'a> {
         suites.sort();
         suites.dedup();
         Archive { universe: Universe::new(all, arch), lists, releases, suites }
+    }
+}
+
+/// Where no mirror has the base's own suite, that it is misspelt is likelier than anything else: only that is told.
+fn of_suite(mut faults: Faults, spec: &Spec) -> Faults {
+    let own = format!("/dists/{}/", spec.suite.value);
+    match faults.list.iter().position(|fault| fault.code == "deb/not-found" && fault.message.contains(&own)) {
+        Some(at) => {
+            let mut fault = faults.list.swap_remove(at);
+            fault.labels.clear();
+            let help = "check the suite's name, and that the mirror has it";
+            fault.at(&spec.suite.place, "this suite").help(help).into()
+        }
+        None => faults,
     }
 }
 
