@@ -328,7 +328,7 @@ fn a_package_that_fails_is_named_with_its_last_words() {
     let Some(odd) = Odd::new("echo before; echo 'it cannot be' >&2; exit 3") else { return };
     let ended = odd.project.run(&["build"]);
     assert_eq!(ended.code, Some(1), "{}{}", ended.out, ended.err);
-    for word in ["odd", "it cannot be", "exit status 3", "image.kdl:5", ".log"] {
+    for word in ["the package `odd`", "it cannot be", "exit status 3", "image.kdl:6", ".log"] {
         assert!(ended.err.contains(word), "{word}: {}", ended.err);
     }
     let log = ended.err.split('`').find(|part| part.ends_with(".log")).unwrap();
