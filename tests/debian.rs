@@ -317,9 +317,12 @@ impl Odd {
         Archive::flat("odd", vec![deb.script("postinst", &text)])
     }
 
-    fn mend(&self) {
+    /// Serves a package that can be configured, and builds with it.
+    fn mend_and_build(&self) {
         self.server.serve(Odd::archive("2", "echo well > /etc/odd").build(&self.key));
-        let _ = fs::remove_file(self.project.path("image.lock.kdl"));
+        fs::remove_file(self.project.path("image.lock.kdl")).unwrap();
+        let ended = self.project.run(&["build", "--refresh"]);
+        assert_eq!(ended.code, Some(0), "{}{}", ended.out, ended.err);
     }
 }
 
@@ -333,8 +336,7 @@ fn a_package_that_fails_is_named_with_its_last_words() {
     }
     let log = ended.err.split('`').find(|part| part.ends_with(".log")).unwrap();
     assert!(fs::read_to_string(odd.project.path(log)).unwrap().contains("it cannot be"), "{log}");
-    odd.mend();
-    odd.project.build();
+    odd.mend_and_build();
     let tree = Tree::read(&tar(&odd.project, "odd"));
     assert!(tree.get("etc/odd").is_some() && tree.get("usr/share/odd/file").is_some());
 }
@@ -384,8 +386,7 @@ fn killed_while_it_configures_it_leaves_nothing() {
     foreign.retain(|path| !path.ends_with("ids"));
     assert_eq!(foreign, Vec::<PathBuf>::new(), "files of others");
 
-    odd.mend();
-    odd.project.build();
+    odd.mend_and_build();
     assert!(Tree::read(&tar(&odd.project, "odd")).get("etc/odd").is_some());
 }
 
