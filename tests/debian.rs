@@ -205,7 +205,7 @@ fn dpkg_apt_and_sshd_are_content_with_it() {
             let _ = fs::copy(Path::new("/etc").join(name), root.join("etc").join(name));
         }
         let (works, said) = inside(root, "apt-get -q update; apt-get -qy install hello; hello");
-        assert!(works && said.ends_with("Hello, world!\n"), "{suite}: {said}");
+        assert!(works && said.contains("Hello, world!\n"), "{suite}: {said}");
         quiet("dpkg --audit; dpkg --verify");
     }
 }
