@@ -205,7 +205,7 @@ fn dpkg_apt_and_sshd_are_content_with_it() {
             let _ = fs::copy(Path::new("/etc").join(name), root.join("etc").join(name));
         }
         let (works, said) = inside(root, "apt-get -q update; apt-get -qy install hello; hello");
-        assert!(works && said.ends_with("Hello, world!\n"), "{suite}: {said}");
+        assert!(works && said.contains("Hello, world!\n"), "{suite}: {said}");
         quiet("dpkg --audit; dpkg --verify");
     }
 }
@@ -317,9 +317,12 @@ impl Odd {
         Archive::flat("odd", vec![deb.script("postinst", &text)])
     }
 
-    fn mend(&self) {
+    /// Serves a package that can be configured, and builds with it.
+    fn mend_and_build(&self) {
         self.server.serve(Odd::archive("2", "echo well > /etc/odd").build(&self.key));
-        let _ = fs::remove_file(self.project.path("image.lock.kdl"));
+        fs::remove_file(self.project.path("image.lock.kdl")).unwrap();
+        let ended = self.project.run(&["build", "--refresh"]);
+        assert_eq!(ended.code, Some(0), "{}{}", ended.out, ended.err);
     }
 }
 
@@ -328,13 +331,12 @@ fn a_package_that_fails_is_named_with_its_last_words() {
     let Some(odd) = Odd::new("echo before; echo 'it cannot be' >&2; exit 3") else { return };
     let ended = odd.project.run(&["build"]);
     assert_eq!(ended.code, Some(1), "{}{}", ended.out, ended.err);
-    for word in ["odd", "it cannot be", "exit status 3", "image.kdl:5", ".log"] {
+    for word in ["the package `odd`", "it cannot be", "exit status 3", "image.kdl:6", ".log"] {
         assert!(ended.err.contains(word), "{word}: {}", ended.err);
     }
     let log = ended.err.split('`').find(|part| part.ends_with(".log")).unwrap();
     assert!(fs::read_to_string(odd.project.path(log)).unwrap().contains("it cannot be"), "{log}");
-    odd.mend();
-    odd.project.build();
+    odd.mend_and_build();
     let tree = Tree::read(&tar(&odd.project, "odd"));
     assert!(tree.get("etc/odd").is_some() && tree.get("usr/share/odd/file").is_some());
 }
@@ -384,8 +386,7 @@ fn killed_while_it_configures_it_leaves_nothing() {
     foreign.retain(|path| !path.ends_with("ids"));
     assert_eq!(foreign, Vec::<PathBuf>::new(), "files of others");
 
-    odd.mend();
-    odd.project.build();
+    odd.mend_and_build();
     assert!(Tree::read(&tar(&odd.project, "odd")).get("etc/odd").is_some());
 }
 

@@ -19,15 +19,19 @@ pub const KIND: &str = "deb";
 const EARLY: &str = "initramfs";
 
 /// What holds what an initramfs is made of.
-const EARLY_FOLDERS: [&str; 9] = [
+const EARLY_FOLDERS: [&str; 13] = [
     "boot/vmlinuz-",
     "boot/vmlinux-",
     "etc/initramfs-tools/",
     "etc/modprobe.d/",
     "lib/firmware/",
+    "lib/modprobe.d/",
     "lib/modules/",
+    "lib/udev/rules.d/",
     "usr/lib/firmware/",
+    "usr/lib/modprobe.d/",
     "usr/lib/modules/",
+    "usr/lib/udev/rules.d/",
     "usr/share/initramfs-tools/",
 ];
 
@@ -76,7 +80,7 @@ impl Step for DebStep {
 
 /// The key of a package's layer: what it is, not where it came from, and no epoch, which images differ in.
 pub fn key(deb: &Deb) -> Key {
-    let mut key = Key::new("deb", 1);
+    let mut key = Key::new("deb", 2);
     key.fact("deb", format_args!("{} {}", deb.digest, deb.size));
     key.fact("package", deb.id());
     key

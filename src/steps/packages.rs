@@ -95,7 +95,7 @@ impl Step for Packages {
     }
 
     fn facts(&self, world: &World, _parallel: bool) -> Result<Facts, Fault> {
-        let mut key = Key::new("packages", 2);
+        let mut key = Key::new("packages", 3);
         key.fact("epoch", world.epoch);
         key.fact("recipe", dpkg::recipe());
         for (name, arch) in &self.automatic {
@@ -302,7 +302,11 @@ fn refuse_failure(run: &ImageRun, ran: &ImageRan, place: &Place, job: &Job<'_>) 
         let arguments = call.arguments.iter().map(|argument| format!(" {argument}")).collect::<String>();
         format!("{}{arguments}", call.program)
     });
-    let message = format!("packages could not be configured: `{}` failed", call.unwrap_or_default());
+    // dpkg names what could not be configured for want of it behind it.
+    let named = ran.tail.iter().find_map(|line| line.strip_prefix("dpkg: error processing package "));
+    let named = named.and_then(|rest| rest.split_once(" (")).map(|(name, _)| format!("the package `{name}`"));
+    let what = named.unwrap_or_else(|| "packages".into());
+    let message = format!("{what} could not be configured: `{}` failed", call.unwrap_or_default());
     let mut fault = Fault::build("packages/configure", message).at(place, "these packages");
     fault.output = ran.tail.clone();
     Err(fault.help(format!("the whole output is in `{}`", job.log.display())))

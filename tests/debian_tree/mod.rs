@@ -38,8 +38,8 @@ enum May {
     Access,
     /// Its lines may be in another order.
     Order,
-    /// The time of the source, in the third word of a compiled module (PEP 552).
-    SourceTime,
+    /// By what a compiled module's source is known, in its first four words (PEP 552).
+    Source,
     /// Times in the archives that it consists of.
     Initramfs,
     /// Its target may be named through the link `/lib`.
@@ -79,14 +79,14 @@ const MAY: &[(&str, May, &str)] = &[
     ("run/lock/subsys", May::Anything, "belongs to a running system"),
     (
         "usr/share/python3/debpython/__pycache__/*",
-        May::SourceTime,
-        "our sources have no time behind the epoch",
+        May::Source,
+        "with SOURCE_DATE_EPOCH, by its digest in place of its time",
     ),
     ("var/cache/man/*index.db", May::Anything, "has the times of pages, and an order by hash"),
     ("var/cache/apt/archives/lock", May::Anything, APT),
     ("var/cache/apt/archives/partial", May::Access, APT),
     ("var/lib/apt/lists/lock", May::Anything, APT),
-    ("var/lib/apt/lists/partial", May::Anything, APT),
+    ("var/lib/apt/lists/partial", May::Access, APT),
     ("var/lib/apt/extended_states", May::Anything, "mmdebstrap's base counts as asked for by hand"),
     ("var/cache/debconf/*-old", May::Anything, BEFORE),
     ("var/lib/dpkg/*-old", May::Anything, BEFORE),
@@ -226,8 +226,8 @@ fn is_alike(may: May, path: &str, (wanted, one): (&Tree, &Item), (got, other): (
         May::Anything => true,
         May::Access => one.kind == other.kind && one.content == other.content,
         May::Order => same_but_content && lines(texts.0) == lines(texts.1),
-        May::SourceTime => {
-            let apart = |text: &[u8]| (text[..8].to_vec(), text[12..].to_vec());
+        May::Source => {
+            let apart = |text: &[u8]| (text[..4].to_vec(), text[16..].to_vec());
             same_but_content && apart(texts.0) == apart(texts.1)
         }
         May::Initramfs => same_but_content && initramfs_differences(texts.0, texts.1).is_empty(),
@@ -258,6 +258,12 @@ fn initramfs(bytes: &[u8]) -> BTreeMap<String, String> {
         }
         if rest.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) {
             rest = zstd::decode_all(rest.as_slice()).unwrap();
+            continue;
+        }
+        if rest.starts_with(&[0x1f, 0x8b]) {
+            let mut plain = Vec::new();
+            flate2::read::GzDecoder::new(rest.as_slice()).read_to_end(&mut plain).unwrap();
+            rest = plain;
             continue;
         }
         let used = cpio(&rest, &mut entries);

@@ -69,7 +69,7 @@ pub static CLEANED: &[Cleaned] = &[
     remove("var/cache/apt/pkgcache.bin", CACHE),
     remove("var/cache/apt/srcpkgcache.bin", CACHE),
     remove("var/cache/apt/archives/*.deb", "the packages are installed; apt can fetch them again"),
-    contents("var/lib/apt/lists", "what a mirror had on the day of the build; `apt update` fetches it"),
+    contents("var/lib/apt/lists/partial", "what a mirror had on the day of the build"),
     remove("var/lib/dpkg/status-old", BACKUP),
     remove("var/lib/dpkg/diversions-old", BACKUP),
     remove("var/lib/dpkg/statoverride-old", BACKUP),

@@ -222,7 +222,8 @@ fn what_is_cleaned_is_told_apart_from_what_stays() {
     };
     assert_eq!(cleaned("etc/machine-id"), Some(Clean::Empty));
     assert_eq!(cleaned("etc/ssh/ssh_host_ed25519_key.pub"), Some(Clean::Remove));
-    assert_eq!(cleaned("var/lib/apt/lists/partial"), Some(Clean::Contents));
+    assert_eq!(cleaned("var/lib/apt/lists/partial/x"), Some(Clean::Contents));
+    assert_eq!(cleaned("var/lib/apt/lists/partial"), None, "it is a package's own");
     assert_eq!(cleaned("var/cache/debconf/config.dat-old"), Some(Clean::Remove));
     for stays in [
         "var/lib/apt/lists",
