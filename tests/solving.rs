@@ -36,7 +36,7 @@ const IMPOSSIBLE: [&str; 6] = [
     "systemd-sysv sysvinit-core",
     "nginx !nginx-common",
     "exim4-daemon-light postfix",
-    "openssh-server !libssl3 !libssl3t64",
+    "openssh-server !openssh-sftp-server",
     "bind9 !bind9-libs",
     "git !git-man",
 ];
