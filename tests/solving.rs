@@ -243,6 +243,9 @@ impl Bench {
             .arg(&self.root)
             .args(["/usr/bin/apt-get", "--simulate", "-y", "-o"])
             .arg(format!("APT::Install-Recommends={recommends}"))
+            // For apt, apt itself is essential; mmdebstrap asks it not to think so of a base.
+            .args(status.is_empty().then_some("-opkgCacheGen::ForceEssential=,"))
+            .args(status.is_empty().then_some("-oDir::Cache::srcpkgcache="))
             .arg("install")
             .args(words)
             .env_clear()
