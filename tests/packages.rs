@@ -272,7 +272,7 @@ fn what_no_mirror_has_any_more_is_named_with_the_way_out() {
 #[test]
 fn a_package_that_was_tampered_with_is_not_used() {
     let deb = plain("third-tampered", "1.0");
-    let marked = deb.clone().file("usr/share/mark", 0o644, format!("{:?}", std::time::Instant::now()));
+    let marked = deb.file("usr/share/mark", 0o644, format!("{:?}", std::time::Instant::now()));
     let Some(scene) = Scene::new(vec![marked.clone()]) else { return };
     scene.server.change(&marked.path(), |bytes| *bytes.last_mut().unwrap() ^= 1);
     scene.write("third-tampered", "");

@@ -257,7 +257,7 @@ impl Bench {
     fn links(&self) -> Layer {
         let path = self.world.store.stage().unwrap().path("links.tar");
         let mut writer = LayerWriter::new(fs::File::create_new(&path).unwrap());
-        for entry in dpkg::links("amd64") {
+        for entry in dpkg::links("amd64", EPOCH) {
             writer.entry(entry).unwrap();
         }
         let (_, index) = writer.finish().unwrap();
@@ -283,7 +283,7 @@ impl Bench {
             fs::create_dir_all(real.join(folder)).unwrap();
         }
         fs::write(real.join("var/lib/dpkg/status"), "").unwrap();
-        for entry in dpkg::links("amd64") {
+        for entry in dpkg::links("amd64", EPOCH) {
             let path = real.join(entry.path.as_os_str());
             match &entry.kind {
                 Kind::Symlink(target) => {
