@@ -1,4 +1,4 @@
-//! Packages of Debian unpacked without dpkg: as dpkg unpacks them, and configured by their own dpkg.
+//! Packages of Debian unpacked without dpkg, as dpkg unpacks them.
 //!
 //! The packages come from the mirror that this machine's apt uses.
 
@@ -12,22 +12,20 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use imgbuild::deb::Deb;
 use imgbuild::deb::control::Control;
-use imgbuild::deb::dpkg::{self, Below, Order, Package};
+use imgbuild::deb::dpkg::{self, Below, Package};
 use imgbuild::deb::fetch::Fetcher;
 use imgbuild::deb::unpack::{Unpacked, unpack};
 use imgbuild::fault::{Place, Source};
 use imgbuild::key::Digest;
 use imgbuild::layer::{Kind, LayerWriter};
-use imgbuild::sandbox::image::{Special, SpecialKind};
 use imgbuild::store::{Access, Layer, Store};
 use imgbuild::tree::Memory;
-use imgbuild::work::roots::{Root, root};
-use imgbuild::work::{Job, Stack, StackLayer, World};
+use imgbuild::work::{Stack, StackLayer, World};
 use tools::{answer, is_root, skip, tool};
 
 /// Times that packages have are kept up to here.
@@ -36,29 +34,6 @@ const EPOCH: i64 = 1_700_000_000;
 /// What a minimal base has, and a few packages that do more when they are configured.
 const BASE: &[&str] = &["apt"];
 const MORE: &[&str] = &["openssh-server", "python3-minimal", "curl", "man-db"];
-
-#[test]
-fn a_base_of_bookworm_and_packages_on_it_are_configured_by_their_own_dpkg() {
-    configured("bookworm");
-}
-
-#[test]
-fn a_base_of_trixie_and_packages_on_it_are_configured_by_their_own_dpkg() {
-    configured("trixie");
-}
-
-fn configured(suite: &str) {
-    let Some(bench) = Bench::new(suite) else { return };
-    let (base, more) = bench.download();
-    let (base, more) = (bench.unpack(&base), bench.unpack(&more));
-    let mut below = Below::default();
-    let mut stack = Stack::default();
-    bench.push(&mut stack, "links", bench.links());
-    let mut machine = Machine { bench: &bench, uppers: Vec::new() };
-    let mut groups = vec![0];
-    machine.configure(&mut stack, &mut groups, &base, &mut below);
-    machine.configure(&mut stack, &mut groups, &more, &mut below);
-}
 
 #[test]
 fn the_database_and_the_files_are_as_dpkg_leaves_them() {
@@ -334,146 +309,5 @@ fn deb(path: &Path) -> Deb {
         digest: Digest::of(&bytes),
         path: path.display().to_string(),
         source: "debian".into(),
-    }
-}
-
-/// A root that packages are configured in, group by group.
-struct Machine<'a> {
-    bench: &'a Bench,
-    /// Upper directories of earlier runs, the first lowest.
-    uppers: Vec<PathBuf>,
-}
-
-impl Machine<'_> {
-    fn configure(
-        &mut self,
-        stack: &mut Stack,
-        groups: &mut Vec<usize>,
-        unpacked: &[Unpacked],
-        below: &mut Below,
-    ) {
-        let packages = packages(unpacked);
-        let order: Order = dpkg::order(&packages, below);
-        assert_eq!(order.by_dpkg, []);
-        groups.push(stack.layers.len());
-        for number in &order.layers {
-            self.bench.push(stack, packages[*number].name(), unpacked[*number].layer.clone());
-        }
-        let files = dpkg::database(&packages, &order, below);
-        let work = dpkg::work(&packages, &order, below);
-        for command in &work.commands {
-            eprintln!("{}", command.arguments.join(" "));
-        }
-        let cancel = AtomicBool::new(false);
-        let job = Job { cancel: &cancel, say: &|_| (), log: PathBuf::new() };
-        let start = Instant::now();
-        let made = root(stack, groups, &self.bench.world, &job).unwrap();
-        eprintln!(
-            "trees made in {:.2} s, {} lowers, {} specials",
-            start.elapsed().as_secs_f64(),
-            made.lowers.len(),
-            made.specials.len()
-        );
-        let start = Instant::now();
-        let again = root(stack, groups, &self.bench.world, &job).unwrap();
-        eprintln!("trees found in {:.3} s", start.elapsed().as_secs_f64());
-        assert_eq!(again.lowers, made.lowers);
-        assert_eq!(self.bench.world.store.verify_trees().1, []);
-        let upper = self.run(&made, &files, &work);
-        below.packages.extend(packages);
-        below.status = fs::read_to_string(upper.join("var/lib/dpkg/status")).unwrap();
-        let triggers = upper.join("var/lib/dpkg/triggers");
-        for entry in fs::read_dir(&triggers).into_iter().flatten().flatten() {
-            let text = fs::read_to_string(entry.path()).unwrap();
-            below.triggers.insert(entry.file_name().into_string().unwrap(), text);
-        }
-        self.uppers.push(upper);
-    }
-
-    /// Runs the commands on the trees; gives the upper directory.
-    fn run(&self, root: &Root, files: &BTreeMap<String, String>, work: &dpkg::Work) -> PathBuf {
-        let at = self.bench.folder.path().join(format!("run-{}", self.uppers.len()));
-        let (specials, upper) = (at.join("specials"), at.join("upper"));
-        for folder in ["specials", "upper", "work", "root"] {
-            fs::create_dir_all(at.join(folder)).unwrap();
-        }
-        root.specials.iter().for_each(|special| make_special(&specials, special));
-        let mut script = String::from("set -e\n");
-        let lowers = self.uppers.iter().rev().chain([&specials]).chain(root.lowers.iter().rev());
-        let lowers: Vec<String> = lowers.map(|path| path.display().to_string()).collect();
-        let place = at.display();
-        let _ = writeln!(
-            script,
-            "mount -t overlay overlay -o lowerdir={},upperdir={place}/upper,workdir={place}/work {place}/root",
-            lowers.join(":")
-        );
-        let _ = writeln!(script, "cd {place}/root\nmount -t proc proc proc\nmount -t tmpfs tmpfs dev");
-        for (name, major, minor) in
-            [("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9)]
-        {
-            let _ = writeln!(script, "mknod -m 666 dev/{name} c {major} {minor}");
-        }
-        let _ =
-            writeln!(script, "mkdir dev/shm dev/pts; mount -t tmpfs tmpfs run; ln -s /proc/self/fd dev/fd");
-        for (path, text) in files {
-            fs::create_dir_all(at.join("files").join(path).parent().unwrap()).unwrap();
-            fs::write(at.join("files").join(path), text).unwrap();
-        }
-        let _ = writeln!(
-            script,
-            "(cd {place}/files && tar -c .) | tar -x --keep-directory-symlink --no-overwrite-dir"
-        );
-        for (path, mode, text) in dpkg::DURING {
-            let _ = writeln!(script, "cat > {path} <<'END'\n{text}END\nchmod {mode:o} {path}");
-        }
-        for command in &work.commands {
-            let variables: Vec<String> =
-                command.variables(EPOCH).iter().map(|(name, value)| format!("'{name}={value}'")).collect();
-            let _ = writeln!(
-                script,
-                "env -i {} chroot . {} </dev/null",
-                variables.join(" "),
-                command.arguments.join(" ")
-            );
-        }
-        for (path, ..) in dpkg::DURING {
-            let _ = writeln!(script, "rm {path}");
-        }
-        let _ = writeln!(script, "echo AUDIT; chroot . dpkg --audit; chroot . dpkg -V; echo END");
-        fs::write(at.join("script"), script).unwrap();
-        let start = Instant::now();
-        let arguments = ["--mount", "--pid", "--fork", "--ipc", "--uts", "--net", "sh"];
-        let out = answer(Command::new("unshare").args(arguments).arg(at.join("script")));
-        eprintln!("configured in {:.2} s", start.elapsed().as_secs_f64());
-        let out = String::from_utf8_lossy(&out).into_owned();
-        let audit = out.split("AUDIT\n").nth(1).unwrap();
-        assert_eq!(audit, "END\n", "{out}");
-        upper
-    }
-}
-
-/// Makes it as a sandbox would, on top of the trees.
-fn make_special(folder: &Path, special: &Special) {
-    use std::os::unix::ffi::OsStrExt;
-    use std::os::unix::fs::FileExt;
-    let path = folder.join(special.path.as_os_str());
-    match &special.kind {
-        SpecialKind::Directory => fs::create_dir_all(&path).unwrap(),
-        SpecialKind::File { file, offset, size } => {
-            let mut bytes = vec![0; *size as usize];
-            fs::File::open(file).unwrap().read_exact_at(&mut bytes, *offset).unwrap();
-            fs::write(&path, bytes).unwrap();
-        }
-        SpecialKind::Symlink(target) => {
-            std::os::unix::fs::symlink(std::ffi::OsStr::from_bytes(target), &path).unwrap()
-        }
-        SpecialKind::Hardlink(target) => {
-            return fs::hard_link(folder.join(target.as_os_str()), &path).unwrap();
-        }
-        SpecialKind::Fifo => panic!("{}: a pipe", special.path),
-    }
-    std::os::unix::fs::lchown(&path, Some(special.user), Some(special.group)).unwrap();
-    if !matches!(special.kind, SpecialKind::Symlink(_)) {
-        fs::set_permissions(&path, fs::Permissions::from_mode(special.mode)).unwrap();
     }
 }
