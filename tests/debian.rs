@@ -270,9 +270,11 @@ fn the_same_bytes_by_somebody_else_elsewhere_with_one_job() {
         fs::copy(project.path(name), other.path(name)).unwrap();
     }
     give_to_plain_user(&mut other);
-    let ended = other.run(&["build", "--locked", "--jobs", "1"]);
+    // A server has all that its base has.
+    const TWICE: [&str; 2] = ["bookworm", "trixie-server"];
+    let ended = other.run(&[&["build", "--locked", "--jobs", "1"], &TWICE[..]].concat());
     assert_eq!(ended.code, Some(0), "{}{}", ended.out, ended.err);
-    for (name, ..) in IMAGES {
+    for name in TWICE {
         let (one, two) = (tar(project, name), tar(&other, name));
         if digest(&one) != digest(&two) {
             let (one, two) = (Tree::read(&one), Tree::read(&two));
