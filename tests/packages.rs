@@ -332,3 +332,25 @@ fn images_share_a_base_and_what_is_below_gives_way() {
     assert_eq!(scene.set("image one"), ["third-app 1", "third-lib 2.0"]);
     assert_eq!(scene.set("image two"), ["third-lib 1.0"], "nobody needs it there");
 }
+
+#[test]
+fn a_new_version_with_the_same_files_is_configured_anew() {
+    let Some(mut scene) = Scene::new(vec![needs("third-meta", "1.0", "")]) else { return };
+    scene.write("third-meta", "");
+    let versions = |scene: &Scene| {
+        let built = scene.project.run(&["build"]);
+        assert_eq!(built.code, Some(0), "{built:?}");
+        let status = scene.project.run(&["cat", "box", "/var/lib/dpkg/status"]).out;
+        let stanza = status.split("\n\n").find(|stanza| stanza.starts_with("Package: third-meta\n"));
+        stanza.and_then(|stanza| stanza.lines().find(|line| line.starts_with("Version:"))).map(str::to_string)
+    };
+    assert_eq!(versions(&scene).as_deref(), Some("Version: 1.0"));
+    // Its layer is the same to the last byte: what the package says of itself is what changes.
+    scene.serve(vec![needs("third-meta", "1.1", "")]);
+    let updated = scene.project.run(&["update", "third-meta"]);
+    assert_eq!(updated.code, Some(0), "{updated:?}");
+    assert!(updated.out.contains("third-meta 1.0 → 1.1"), "{updated:?}");
+    assert_eq!(versions(&scene).as_deref(), Some("Version: 1.1"));
+    let plan = scene.project.run(&["plan", "--exit-code"]);
+    assert_eq!(plan.code, Some(0), "{plan:?}");
+}

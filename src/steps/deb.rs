@@ -8,9 +8,9 @@ use std::time::Instant;
 use crate::deb::control::Control;
 use crate::deb::{Deb, unpack};
 use crate::fault::{Fault, Place};
-use crate::key::Key;
+use crate::key::{Digest, Key};
 use crate::store::{Layer, Record};
-use crate::work::{Facts, Job, Made, Stack, Step, World};
+use crate::work::{Below, Facts, Job, Made, Stack, Step, World};
 
 /// What kind of step it is.
 pub const KIND: &str = "deb";
@@ -121,6 +121,16 @@ fn found(control: &Control, layer: &Layer) -> Vec<String> {
         found.push(EARLY.to_string());
     }
     found
+}
+
+/// States layers below as a step sees them that configures: a package's stanza is in no layer, and counts.
+pub fn below_facts<'b>(below: impl Iterator<Item = &'b Below>, key: &mut Key) {
+    for Below { layer, kind, found, .. } in below {
+        match *kind {
+            KIND => key.fact("layer", format_args!("{layer} {}", Digest::of(found.join("\n")))),
+            _ => key.fact("layer", layer),
+        }
+    }
 }
 
 /// Whether an initramfs is made with something of the package.

@@ -86,11 +86,8 @@ impl Step for Initramfs {
 
     fn below_facts(&self, below: &[Below], key: &mut Key) {
         let parts: Vec<Part<'_>> = below.iter().map(Part::of_below).collect();
-        for (layer, role) in below.iter().zip(roles(&parts)) {
-            if role != Role::Unused {
-                key.fact("layer", layer.layer);
-            }
-        }
+        let used = below.iter().zip(roles(&parts)).filter(|(_, role)| *role != Role::Unused);
+        deb::below_facts(used.map(|(layer, _)| layer), key);
     }
 
     fn make(&self, world: &World, below: &Stack, job: &Job<'_>) -> Result<Made, Fault> {

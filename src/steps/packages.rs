@@ -23,7 +23,7 @@ use crate::sandbox::Launcher;
 use crate::sandbox::image::{Call, Given, ImageRan, ImageRun, Removal, Removed, Shown};
 use crate::work::roots::{Root, root};
 use crate::work::upper::corrected_layer;
-use crate::work::{Facts, Job, Made, Stack, StackLayer, Step, World};
+use crate::work::{Below, Facts, Job, Made, Stack, StackLayer, Step, World};
 
 /// For the step of each package its file, and where that can be had.
 pub type Files = BTreeMap<String, (Deb, Arc<[String]>)>;
@@ -105,6 +105,10 @@ impl Step for Packages {
             key.fact("sources", crate::key::Digest::of(sources));
         }
         Ok(Facts::new(key))
+    }
+
+    fn below_facts(&self, below: &[Below], key: &mut Key) {
+        deb::below_facts(below.iter(), key);
     }
 
     fn make(&self, world: &World, below: &Stack, job: &Job<'_>) -> Result<Made, Fault> {
