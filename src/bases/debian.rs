@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 pub use words::MIRROR;
 pub(super) use words::{DEBIAN, UBUNTU};
 
-use crate::deb::{Source, Variant};
+use crate::deb::{Source, Variant, own_arch};
 use crate::fault::{Fault, Faults, Place};
 use crate::lang::field::package::is_suite;
 use crate::lang::{Node, Spanned};
@@ -112,19 +112,6 @@ pub(super) fn decode(
         keyring: keyring(node, folders, faults),
         check_valid_until: node.maybe_flag("check-valid-until").unwrap_or(true),
     })
-}
-
-/// This machine's architecture, as Debian names it.
-pub fn own_arch() -> &'static str {
-    match std::env::consts::ARCH {
-        "x86_64" => "amd64",
-        "x86" => "i386",
-        "aarch64" => "arm64",
-        "arm" => "armhf",
-        "powerpc64" => "ppc64el",
-        "loongarch64" => "loong64",
-        other => other,
-    }
 }
 
 fn variant(node: &Node) -> Variant {

@@ -44,6 +44,9 @@ pub struct Common {
     /// The folder where what was built is kept
     #[arg(long, value_name = "DIR", global = true)]
     pub cache: Option<PathBuf>,
+    /// A folder of hooks, behind those of the manifest
+    #[arg(long, value_name = "DIR", global = true)]
+    pub hooks: Vec<PathBuf>,
     /// A lock that the manifest no longer fits is an error
     #[arg(long, global = true)]
     pub locked: bool,

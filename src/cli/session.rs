@@ -12,7 +12,7 @@ use crate::deb::fetch::Fetcher;
 use crate::fault::{Fault, Faults, Severity};
 use crate::lang::Scope;
 use crate::lock::Lock;
-use crate::manifest::{self, Manifest, Said, Texts};
+use crate::manifest::{self, Manifest, Said, SearchPath, Texts};
 use crate::plan::{self, Graph, Plan};
 use crate::resolve::{self, Resolved};
 use crate::store::{Access, Journal, Store};
@@ -185,8 +185,12 @@ impl Session {
             set,
             environment: self.environment.clone(),
             epoch,
-            overlay_path: path("IMGBUILD_OVERLAY_PATH"),
-            older_overlay_path: path("XCLUSTER_OVLPATH"),
+            overlays: SearchPath { before: path("IMGBUILD_OVERLAY_PATH"), behind: path("XCLUSTER_OVLPATH") },
+            hooks: SearchPath {
+                before: path("IMGBUILD_HOOK_PATH"),
+                behind: self.common.hooks.iter().map(|folder| self.here.join(folder)).collect(),
+            },
+            flavours: SearchPath { before: path("IMGBUILD_FLAVOUR_PATH"), behind: path("ELEMENTS_PATH") },
             distributions: self.config.distributions.clone(),
         })
     }

@@ -116,3 +116,16 @@ pub struct Wish {
     /// The list that names it; none if an image's own block does.
     pub list: Option<String>,
 }
+
+/// This machine's architecture, as Debian names it.
+pub fn own_arch() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "x86" => "i386",
+        "aarch64" => "arm64",
+        "arm" => "armhf",
+        "powerpc64" => "ppc64el",
+        "loongarch64" => "loong64",
+        other => other,
+    }
+}

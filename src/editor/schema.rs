@@ -211,7 +211,7 @@ fn property(field: &Field, out: &mut Writer) {
 /// What a value of that form has to be.
 fn form(form: Form, out: &mut Writer) {
     match form {
-        Form::Text | Form::Glob => out.line("type string"),
+        Form::Text | Form::Script | Form::Glob => out.line("type string"),
         Form::Path => {
             out.line("type string");
             out.line("min-length 1");

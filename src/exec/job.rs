@@ -230,7 +230,7 @@ impl<'a> Bench<'a> {
 
     /// A program reads the folders themselves, not what was seen of them earlier.
     fn look_again(&self, work: &dyn Step) {
-        if work.finds() {
+        if work.reads_live() {
             self.world.memory.look_again();
         }
     }

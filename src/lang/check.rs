@@ -297,7 +297,7 @@ impl Checker<'_> {
         faults: &mut Faults,
     ) -> Option<Result<Value, super::field::Unfit>> {
         match &entry.value {
-            RawValue::Text(text) if text.contains("${") => {
+            RawValue::Text(text) if text.contains("${") && field.form != super::field::Form::Script => {
                 Some(field.form.read_text(&self.substituted(text, entry, faults)?))
             }
             _ => Some(field.form.read(entry)),

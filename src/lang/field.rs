@@ -45,6 +45,8 @@ impl Field {
 pub enum Form {
     /// Any text.
     Text,
+    /// The text of a program, in which `${NAME}` is the program's own.
+    Script,
     /// A name for something: letters, digits and `._+-`, beginning with a letter or a digit.
     Name,
     /// A path; relative ones start at the folder of the file they stand in.
@@ -82,7 +84,7 @@ impl Form {
     /// What a value of this form is called in a message, with its article.
     pub fn noun(self) -> String {
         match self {
-            Form::Text => "text".into(),
+            Form::Text | Form::Script => "text".into(),
             Form::Name => "a name".into(),
             Form::Path => "a path".into(),
             Form::ImagePath => "an absolute path inside the image".into(),
@@ -104,7 +106,7 @@ impl Form {
     pub fn read_text(self, text: &str) -> Result<Value, Unfit> {
         let unfit = || Unfit::new(format!("`{}` is not {}", wording::printable(text), self.noun()));
         match self {
-            Form::Text | Form::Glob => Some(Value::Text(text.to_string())),
+            Form::Text | Form::Script | Form::Glob => Some(Value::Text(text.to_string())),
             Form::Name => is_name(text).then(|| Value::Text(text.to_string())),
             Form::Path => (!text.is_empty() && !text.contains('\0')).then(|| Value::Text(text.to_string())),
             Form::ImagePath => is_image_path(text).then(|| Value::Text(text.to_string())),

@@ -4,14 +4,16 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::hooks::{self, Looking};
 use super::packages::{self, Lists};
 use super::variables::Variables;
-use super::{DEFAULT_EPOCH, Hypervisor, Image, Manifest, Said, Texts, Use, words};
+use super::{DEFAULT_EPOCH, Hypervisor, Image, Manifest, Said, SearchPath, Texts, Use, words};
 use crate::bases::debian;
 use crate::deb::Wish;
 use crate::fault::{Fault, Faults, Place};
 use crate::lang::{Node, Spanned, check};
 use crate::steps::files;
+use crate::steps::hook::Hook;
 use crate::steps::overlay::{self, Overlay};
 use crate::wording;
 use crate::work::{Output, Step};
@@ -34,18 +36,26 @@ pub(super) fn decode(
         variables: &variables,
         said,
         overlay_path: Vec::new(),
+        hook_path: Vec::new(),
         declared: BTreeMap::new(),
         resolved: BTreeMap::new(),
         lists: Lists::default(),
+        hook_lists: hooks::Lists::default(),
         faults,
     };
-    decoder.overlay_path = decoder.search(&nodes, texts);
+    decoder.overlay_path = decoder.search(&nodes, texts, "overlays", &said.overlays);
+    decoder.hook_path = decoder.search(&nodes, texts, "hooks", &said.hooks);
     let overlays = decoder.overlays(&nodes);
     decoder.lists = Lists::of(named(&nodes, &words::PACKAGES_LIST), &said.folders, decoder.faults);
+    let declared = named(&nodes, &words::HOOK_LIST);
+    let path = decoder.hook_path.clone();
+    let looking = looking(said, &variables, &path);
+    decoder.hook_lists = hooks::Lists::of(declared, looking, decoder.faults);
     let images = decoder.images(&nodes);
     let epoch = decoder.epoch(&nodes);
     let overlay_path = std::mem::take(&mut decoder.overlay_path);
-    let files = texts.files.iter().cloned().chain(std::mem::take(&mut decoder.lists.files)).collect();
+    let of_lists = std::mem::take(&mut decoder.lists.files).into_iter().chain(std::mem::take(&mut decoder.hook_lists.files));
+    let files = texts.files.iter().cloned().chain(of_lists).collect();
     Some(Manifest {
         project: texts.project.clone(),
         files,
@@ -61,10 +71,12 @@ struct Decoder<'a> {
     variables: &'a Variables,
     said: &'a Said,
     overlay_path: Vec<PathBuf>,
+    hook_path: Vec<PathBuf>,
     declared: BTreeMap<String, Overlay>,
     /// Overlays by name; none for those that are at fault.
     resolved: BTreeMap<String, Option<Arc<dyn Step>>>,
     lists: Lists,
+    hook_lists: hooks::Lists,
     faults: &'a mut Faults,
 }
 
@@ -82,11 +94,17 @@ impl Decoder<'_> {
         self.faults.push(Fault::error(code, message).at(again, "again").at(first, "first here"));
     }
 
-    /// The caller's folders, the manifest's, then those of older tools.
-    fn search(&mut self, nodes: &[Node], texts: &Texts) -> Vec<PathBuf> {
-        let mut path = self.said.overlay_path.clone();
+    /// The caller's folders of `things`, the manifest's, then those of older tools.
+    fn search(
+        &mut self,
+        nodes: &[Node],
+        texts: &Texts,
+        things: &str,
+        around: &SearchPath,
+    ) -> Vec<PathBuf> {
+        let mut path = around.before.clone();
         let stated: Vec<Spanned<String>> = named(nodes, &words::SEARCH)
-            .flat_map(|node| node.children("overlays"))
+            .flat_map(|node| node.children(things))
             .flat_map(|node| node.texts("folder"))
             .collect();
         for folder in &stated {
@@ -95,9 +113,9 @@ impl Decoder<'_> {
             path.push(whole);
         }
         if stated.is_empty() {
-            path.push(texts.project.join("overlays"));
+            path.push(texts.project.join(things));
         }
-        path.extend(self.said.older_overlay_path.iter().cloned());
+        path.extend(around.behind.iter().cloned());
         path.retain(|folder| folder.is_dir());
         path
     }
@@ -193,8 +211,9 @@ impl Decoder<'_> {
     fn image(&mut self, node: &Node) -> Option<Image> {
         let name = node.text("name")?;
         let children = self.flat(node);
-        let mut steps = self.base(&children);
+        let base = self.base(&children);
         let debian = self.debian(&children);
+        let hooks = self.hooks(&children);
         let asked = self.lists.asked(&children, self.faults);
         let based = self.has_packages(node, &children);
         if !based {
@@ -202,7 +221,7 @@ impl Decoder<'_> {
         }
         let recommends = asked.recommends.unwrap_or(false);
         let under = Under { packages: &asked.wishes, recommends, based, steps: &[] };
-        steps.extend(self.steps(&children, &name.value));
+        let steps = self.steps(&children, &name.value);
         let version = node.text("version").map(|version| version.value);
         let target = outputs::Target { image: &name.value, version: version.as_deref(), hypervisor: None };
         let outputs = self.outputs(&children, &target);
@@ -224,7 +243,8 @@ impl Decoder<'_> {
         if !any_hypervisor && !any_output && node.understood {
             self.no_output(&format!("the image `{}`", name.value), &node.place);
         }
-        Some(Image { name, debian, packages: asked.wishes, recommends, steps, outputs, hypervisors })
+        let packages = asked.wishes;
+        Some(Image { name, version, debian, packages, recommends, base, steps, hooks, outputs, hypervisors })
     }
 
     fn hypervisor(
@@ -241,6 +261,7 @@ impl Decoder<'_> {
         }
         let packages = packages::merge(under.packages, asked.wishes, self.faults);
         let recommends = asked.recommends.unwrap_or(under.recommends);
+        let hooks = self.hooks(&children);
         let mut steps = self.steps(&children, &format!("{}:{}", image.image, name.value));
         steps.retain(|step| self.is_new(step, under.steps));
         let target = outputs::Target { hypervisor: Some(&name.value), ..*image };
@@ -249,7 +270,7 @@ impl Decoder<'_> {
         if !any_output && node.understood {
             self.no_output(&format!("the hypervisor `{}`", name.value), &node.place);
         }
-        Some(Hypervisor { name, packages, recommends, steps, outputs })
+        Some(Hypervisor { name, packages, recommends, steps, hooks, outputs })
     }
 
     /// Whether packages can be added to the image of these children; also where a misspelt base may be meant to be one.
@@ -312,17 +333,20 @@ impl Decoder<'_> {
         all && any
     }
 
-    fn base(&mut self, children: &[&Node]) -> Vec<Use> {
+    fn hooks(&mut self, children: &[&Node]) -> Vec<Hook> {
+        let looking = looking(self.said, self.variables, &self.hook_path);
+        self.hook_lists.used(children, looking, self.faults)
+    }
+
+    fn base(&mut self, children: &[&Node]) -> Option<Use> {
         let stated: Vec<&&Node> =
             children.iter().filter(|child| child.word.name == bases::WORD.name).collect();
         if let [first, second, ..] = stated.as_slice() {
             self.twice("base/twice", "this image has two bases", &second.place, &first.place);
         }
-        let base = stated.first().and_then(|node| {
-            let step = bases::decode(node, &self.said.folders)?;
-            Some(Use { step, place: node.place.clone() })
-        });
-        base.into_iter().collect()
+        let node = stated.first()?;
+        let step = bases::decode(node, &self.said.folders)?;
+        Some(Use { step, place: node.place.clone() })
     }
 
     fn steps(&mut self, children: &[&Node], user: &str) -> Vec<Use> {
@@ -378,6 +402,10 @@ struct Under<'a> {
     /// Whether packages can be added.
     based: bool,
     steps: &'a [Use],
+}
+
+fn looking<'a>(said: &'a Said, variables: &'a Variables, path: &'a [PathBuf]) -> Looking<'a> {
+    Looking { folders: &said.folders, path, scope: &variables.values, environment: &said.environment }
 }
 
 fn named<'n>(nodes: &'n [Node], word: &'static crate::lang::Word) -> impl Iterator<Item = &'n Node> {

@@ -7,6 +7,7 @@
 //! the other.
 
 mod decode;
+pub mod hooks;
 mod load;
 pub mod packages;
 mod variables;
@@ -19,6 +20,7 @@ use crate::bases::debian;
 use crate::deb::Wish;
 use crate::fault::{Fault, Faults, Place};
 use crate::lang::{Scope, Spanned};
+use crate::steps::hook::Hook;
 use crate::work::{Folders, Output, Step};
 
 pub use load::Texts;
@@ -47,14 +49,20 @@ pub struct Manifest {
 pub struct Image {
     /// Its name.
     pub name: Spanned<String>,
+    /// Its version, if it has one.
+    pub version: Option<String>,
     /// What it is made from, if that is a distribution's packages; then no base is among its steps.
     pub debian: Option<debian::Spec>,
     /// The packages on top of that, each once.
     pub packages: Vec<Wish>,
     /// Whether what those recommend comes along.
     pub recommends: bool,
-    /// Its base and what goes on top, lowest first.
+    /// Its base, if that is not a distribution's packages.
+    pub base: Option<Use>,
+    /// What goes on top of base and packages, lowest first.
     pub steps: Vec<Use>,
+    /// Its hooks, those of one phase in the order in which they run.
+    pub hooks: Vec<Hook>,
     /// Outputs of its own.
     pub outputs: Vec<Arc<dyn Output>>,
     /// What differs for hypervisors.
@@ -72,6 +80,8 @@ pub struct Hypervisor {
     pub recommends: bool,
     /// What goes on top of the image's steps.
     pub steps: Vec<Use>,
+    /// Its own hooks, those of one phase in the order in which they run.
+    pub hooks: Vec<Hook>,
     /// Outputs.
     pub outputs: Vec<Arc<dyn Output>>,
 }
@@ -96,12 +106,23 @@ pub struct Said {
     pub environment: Scope,
     /// `SOURCE_DATE_EPOCH`, if it is set.
     pub epoch: Option<i64>,
-    /// Folders that overlays are looked for in before the manifest's own.
-    pub overlay_path: Vec<PathBuf>,
-    /// Folders that overlays are looked for in after the manifest's own.
-    pub older_overlay_path: Vec<PathBuf>,
+    /// Where overlays are looked for.
+    pub overlays: SearchPath,
+    /// Where hooks are looked for.
+    pub hooks: SearchPath,
+    /// Where flavours are looked for.
+    pub flavours: SearchPath,
     /// What the user's configuration says of distributions.
     pub distributions: Vec<debian::Defaults>,
+}
+
+/// Folders that things are looked for in by their names, absolute.
+#[derive(Clone, Debug, Default)]
+pub struct SearchPath {
+    /// Those before the manifest's own.
+    pub before: Vec<PathBuf>,
+    /// Those behind the manifest's own: the older tools'.
+    pub behind: Vec<PathBuf>,
 }
 
 /// The time that everything gets unless something else is said: 2025-01-01T00:00:00Z.

@@ -1,5 +1,6 @@
 //! The words of a manifest that are no step, base or output of their own.
 
+pub use super::hooks::words::{HOOK_LIST, HOOKS};
 pub use super::packages::words::{PACKAGES, PACKAGES_LIST};
 use crate::lang::{Child, Field, Form, Word};
 use crate::{bases, outputs, steps};
@@ -12,6 +13,7 @@ pub static TOP: &[Child] = &[
     Child::once(&EPOCH),
     Child::many(&steps::overlay::WORD),
     Child::many(&PACKAGES_LIST),
+    Child::many(&HOOK_LIST),
     Child::many(&IMAGE),
 ];
 
@@ -52,7 +54,7 @@ pub static SEARCH: Word = Word {
     summary: "where things are looked for by their name",
     docs: "What images use but the manifest does not declare is looked for here; the first match wins.",
     example: "search {\n    overlays \"overlays\" \"~/overlays\"\n}\n",
-    children: &[Child::once(&SEARCH_OVERLAYS)],
+    children: &[Child::once(&SEARCH_OVERLAYS), Child::once(&SEARCH_HOOKS)],
     ..Word::BARE
 };
 
@@ -64,6 +66,17 @@ static SEARCH_OVERLAYS: Word = Word {
            Folders that do not exist are passed over.",
     example: "search {\n    overlays \"overlays\"\n}\n",
     rest: Some(Field::new("folder", Form::Path, "A folder of overlays.").required()),
+    ..Word::BARE
+};
+
+static SEARCH_HOOKS: Word = Word {
+    name: "hooks",
+    summary: "folders that hold hooks",
+    docs: "Each of them holds scripts, one file each. The folders of `IMGBUILD_HOOK_PATH` come before these, and those of \
+           `--hooks` behind them. Where this word is missing, it is the project's folder `hooks`. Folders that do not \
+           exist are passed over.",
+    example: "search {\n    hooks \"hooks\"\n}\n",
+    rest: Some(Field::new("folder", Form::Path, "A folder of hooks.").required()),
     ..Word::BARE
 };
 
@@ -111,6 +124,7 @@ pub static IMAGE: Word = Word {
         Child::many(&PACKAGES),
         Child::many(&OVERLAYS),
         Child::many(&steps::files::WORD),
+        Child::many(&HOOKS),
         Child::many(&HYPERVISOR),
         outputs::CHILD,
         Child::many(&WHEN),
@@ -130,6 +144,7 @@ pub static HYPERVISOR: Word = Word {
         Child::many(&PACKAGES),
         Child::many(&OVERLAYS),
         Child::many(&steps::files::WORD),
+        Child::many(&HOOKS),
         outputs::CHILD,
         Child::many(&WHEN_INSIDE),
     ],

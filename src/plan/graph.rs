@@ -8,10 +8,12 @@ use petgraph::Direction;
 use petgraph::algo::toposort;
 use petgraph::graph::{DiGraph, NodeIndex};
 
-use super::packages;
+use super::{hooks, packages};
 use crate::fault::{Fault, Faults, Place};
-use crate::manifest::{Manifest, Use};
+use crate::hooks::Phase;
+use crate::manifest::{Hypervisor, Image, Manifest, Use};
 use crate::resolve::Resolved;
+use crate::steps::hook::Hook;
 use crate::work::{Output, Step};
 
 /// A step in the graph.
@@ -88,22 +90,18 @@ impl Graph {
         let mut builder = Builder { graph: Graph::default(), by_id: BTreeMap::new(), faults: Faults::new() };
         for image in &manifest.images {
             let name = &image.name.value;
-            let mut steps = match &image.debian {
-                Some(spec) => packages.of_image(resolved, spec, name),
-                None => Vec::new(),
-            };
-            steps.extend(used(&image.steps));
+            let shared = shared(image, resolved, &mut packages);
             if !image.outputs.is_empty() || image.hypervisors.is_empty() {
-                builder.target(name, None, &steps, &image.outputs, &manifest.project);
+                let mut all = shared.clone();
+                all.extend(last(image, None));
+                builder.target(name, None, &all, &image.outputs, &manifest.project);
             }
             for hypervisor in &image.hypervisors {
-                let kind = hypervisor.name.value.as_str();
-                let mut all = steps.clone();
-                if let Some(spec) = &image.debian {
-                    all.extend(packages.of_hypervisor(resolved, spec, name, kind));
-                }
-                all.extend(used(&hypervisor.steps));
-                builder.target(name, Some(kind), &all, &hypervisor.outputs, &manifest.project);
+                let mut all = shared.clone();
+                all.extend(own(image, hypervisor, resolved, &mut packages));
+                all.extend(last(image, Some(hypervisor)));
+                let kind = Some(hypervisor.name.value.as_str());
+                builder.target(name, kind, &all, &hypervisor.outputs, &manifest.project);
             }
         }
         builder.check_paths(&manifest.project);
@@ -161,6 +159,54 @@ impl Graph {
     }
 }
 
+/// What all targets of an image have in common, lowest first.
+fn shared(image: &Image, resolved: &Resolved, packages: &mut packages::Steps) -> Vec<Arc<dyn Step>> {
+    let name = &image.name.value;
+    let target = hooks::target(image, None);
+    let phase = |phase| hooks::of_phase(&image.hooks, phase, &target);
+    let mut steps: Vec<Arc<dyn Step>> = used(image.base.as_slice()).collect();
+    steps.extend(image.debian.iter().flat_map(|spec| packages.of_base(resolved, spec)));
+    steps.extend(phase(Phase::ExtraData));
+    steps.extend(phase(Phase::PreInstall));
+    steps.extend(image.debian.iter().flat_map(|spec| packages.of_image(resolved, spec, name)));
+    steps.extend(phase(Phase::Install));
+    steps.extend(used(&image.steps));
+    steps.extend(phase(Phase::PostInstall));
+    steps
+}
+
+/// What a hypervisor adds to that, in the same order.
+fn own(
+    image: &Image,
+    hypervisor: &Hypervisor,
+    resolved: &Resolved,
+    packages: &mut packages::Steps,
+) -> Vec<Arc<dyn Step>> {
+    let (name, kind) = (&image.name.value, &hypervisor.name.value);
+    let target = hooks::target(image, Some(hypervisor));
+    let phase = |phase| hooks::of_phase(&hypervisor.hooks, phase, &target);
+    let mut steps = phase(Phase::ExtraData);
+    steps.extend(phase(Phase::PreInstall));
+    steps.extend(image.debian.iter().flat_map(|spec| packages.of_hypervisor(resolved, spec, name, kind)));
+    steps.extend(phase(Phase::Install));
+    steps.extend(used(&hypervisor.steps));
+    steps.extend(phase(Phase::PostInstall));
+    steps
+}
+
+/// What comes behind all that, for each target anew: the image's own, then the hypervisor's.
+fn last(image: &Image, hypervisor: Option<&Hypervisor>) -> Vec<Arc<dyn Step>> {
+    let target = hooks::target(image, hypervisor);
+    let all: Vec<&Hook> =
+        image.hooks.iter().chain(hypervisor.iter().flat_map(|hypervisor| &hypervisor.hooks)).collect();
+    let phase = |phase| hooks::of_phase(all.iter().copied(), phase, &target);
+    let mut steps = phase(Phase::BlockDevice);
+    steps.extend(phase(Phase::Finalise));
+    steps.extend(phase(Phase::Cleanup));
+    steps.extend(hooks::first_boot(&all, &target));
+    steps
+}
+
 fn used(steps: &[Use]) -> impl Iterator<Item = Arc<dyn Step>> {
     steps.iter().map(|used| Arc::clone(&used.step))
 }
@@ -182,12 +228,15 @@ impl Builder {
     ) {
         let number = self.graph.targets.len();
         let name = hypervisor.map_or(image.to_string(), |hypervisor| format!("{image}:{hypervisor}"));
-        let mut stack: Vec<StepId> = Vec::new();
+        let mut all: Vec<StepId> = Vec::new();
         for step in steps {
-            let step = self.layer(step, &stack, number);
-            stack.push(step);
+            let step = self.layer(step, &all, number);
+            all.push(step);
         }
-        let names: Vec<String> = steps.iter().filter(|step| !step.joins()).map(|step| step.name()).collect();
+        let mut stack = all;
+        stack.retain(|step| self.graph.layer(*step).is_some_and(|layer| !layer.is_aside()));
+        let shown = steps.iter().filter(|step| !step.joins() && !step.is_aside());
+        let names: Vec<String> = shown.map(|step| step.name()).collect();
         let file = hypervisor.map_or(image.to_string(), |hypervisor| format!("{image}-{hypervisor}"));
         let mut written = Vec::new();
         for output in outputs {

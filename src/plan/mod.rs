@@ -5,6 +5,7 @@ pub mod cause;
 pub mod graph;
 pub mod judge;
 mod overlap;
+mod hooks;
 mod packages;
 pub mod select;
 

@@ -20,16 +20,17 @@ pub(super) struct Steps {
 }
 
 impl Steps {
-    /// The steps of a base and of an image's packages on top of it, lowest first.
+    /// The steps of a base, lowest first.
+    pub fn of_base(&mut self, resolved: &Resolved, spec: &Spec) -> Vec<Arc<dyn Step>> {
+        base_set(resolved, spec).map(|base| self.base(base, spec)).unwrap_or_default()
+    }
+
+    /// The steps of an image's packages, on top of its base.
     pub fn of_image(&mut self, resolved: &Resolved, spec: &Spec, image: &str) -> Vec<Arc<dyn Step>> {
-        let mut steps = Vec::new();
-        if let Some(base) = base_set(resolved, spec) {
-            steps.extend(self.base(base, spec));
-            if let Some(set) = resolved.sets.get(&image_id(image, None)) {
-                steps.extend(self.packages(set, &[base], image));
-            }
+        match (base_set(resolved, spec), resolved.sets.get(&image_id(image, None))) {
+            (Some(base), Some(set)) => self.packages(set, &[base], image),
+            _ => Vec::new(),
         }
-        steps
     }
 
     /// The steps of a hypervisor's packages, on top of its image's.

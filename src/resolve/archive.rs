@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicBool;
 use super::apt::{self, Said};
 use super::wanted::Wanted;
 use super::{Chosen, Options, check};
-use crate::bases::debian::{Spec, own_arch, variant_name};
+use crate::bases::debian::{Spec, variant_name};
 use crate::deb::control::Control;
 use crate::deb::index::{Index, Package};
 use crate::deb::reach::reachable;

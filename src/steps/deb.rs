@@ -114,13 +114,14 @@ pub fn layer(step: &DebStep, world: &World, stop: &AtomicBool) -> Result<Layer, 
 }
 
 fn found(control: &Control, layer: &Layer) -> Vec<String> {
-    let mut found = control.found();
+    control.found().into_iter().chain(early(layer)).collect()
+}
+
+/// The line about a layer that an initramfs is made with something of.
+pub fn early(layer: &Layer) -> Option<String> {
     let early = |path: &[u8]| EARLY_FOLDERS.iter().any(|folder| path.starts_with(folder.as_bytes()));
-    let files = layer.index.entries.iter().filter(|entry| entry.kind.size() > 0);
-    if files.map(|entry| entry.path.as_bytes()).any(early) {
-        found.push(EARLY.to_string());
-    }
-    found
+    let mut files = layer.index.entries.iter().filter(|entry| entry.kind.size() > 0);
+    files.any(|entry| early(entry.path.as_bytes())).then(|| EARLY.to_string())
 }
 
 /// States layers below as a step sees them that configures: a package's stanza is in no layer, and counts.

@@ -70,7 +70,7 @@ impl Step for Initramfs {
         true
     }
     fn stands_on(&self, other: &dyn Step) -> bool {
-        [deb::KIND, "base", KIND].contains(&other.kind())
+        [deb::KIND, "base", super::hook::KIND, KIND].contains(&other.kind())
     }
 
     fn runs_programs_of(&self) -> Option<&str> {

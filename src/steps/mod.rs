@@ -5,11 +5,15 @@
 //!
 //! Packages of Debian's kind are each a layer ([`deb`]); [`packages`] configures a set of them, with a [`skeleton`] below
 //! a base's, and [`initramfs`] makes what its kernels start with.
+//!
+//! A [`hook`] is a script that runs in the image or beside it; [`first_boot`] brings those that run in the booted image.
 
 pub mod archive;
 pub mod deb;
 pub mod files;
+pub mod first_boot;
 pub mod folder;
+pub mod hook;
 pub mod initramfs;
 pub mod overlay;
 pub mod packages;

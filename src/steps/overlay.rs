@@ -171,7 +171,7 @@ pub fn decode(node: &Node, folders: &Folders, scope: &Scope, faults: &mut Faults
     overlay.filter = filter(node, faults);
     overlay.permissions = node.children("permissions").filter_map(|node| permission(node, faults)).collect();
     if let Some(variables) = node.child("variables") {
-        overlay.variables = chosen(variables, scope, faults);
+        overlay.variables = chosen(variables.texts("name"), scope, faults);
     }
     overlay.inputs = node.children("input").filter_map(|node| input(node, folders)).collect();
     Some(overlay)
@@ -418,9 +418,10 @@ fn permission(node: &Node, faults: &mut Faults) -> Option<Permission> {
     }
 }
 
-fn chosen(node: &Node, scope: &Scope, faults: &mut Faults) -> Scope {
+/// These variables of `scope`, with their values.
+pub fn chosen(names: Vec<Spanned<String>>, scope: &Scope, faults: &mut Faults) -> Scope {
     let mut variables = Scope::new();
-    for name in node.texts("name") {
+    for name in names {
         match scope.get(&name.value) {
             Some(value) => drop(variables.insert(name.value, value.clone())),
             None => faults.push(

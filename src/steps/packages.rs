@@ -88,7 +88,7 @@ impl Step for Packages {
         &self.place
     }
     fn stands_on(&self, other: &dyn Step) -> bool {
-        other.kind() != super::initramfs::KIND
+        other.kind() != super::initramfs::KIND && !other.is_aside()
     }
     fn runs_programs_of(&self) -> Option<&str> {
         Some(&self.arch)

@@ -4,6 +4,7 @@
 //! its result goes is for others to say. A [`Step`] makes a layer; an [`Output`] writes a file out of a stack of layers.
 //! Neither knows the graph that it stands in.
 
+pub mod capture;
 mod groups;
 pub mod roots;
 mod stack;
@@ -163,6 +164,21 @@ pub trait Step: Send + Sync + Debug {
     /// Adds, to its facts, what it found out when it ran last, as that is now.
     fn found_facts(&self, _world: &World, _found: &[String], _facts: &mut Facts) -> Result<(), Fault> {
         Ok(())
+    }
+
+    /// What keeps it from running as things are, asked before any work starts and only of a step that will run.
+    fn ready(&self) -> Vec<Fault> {
+        Vec::new()
+    }
+
+    /// Whether its programs read files of the project themselves, so that these must be looked at again behind it.
+    fn reads_live(&self) -> bool {
+        self.finds()
+    }
+
+    /// Whether its layer is no part of the image: only steps that stand on it see it.
+    fn is_aside(&self) -> bool {
+        false
     }
 
     /// Whether it stands on what `other` made, which is below it in an image: then it waits for that.

@@ -147,10 +147,13 @@ fn add(manifest: &mut Manifest, steps: Vec<Arc<dyn Step>>) {
     let steps = steps.iter().map(used).collect();
     manifest.images.push(Image {
         name,
+        version: None,
         debian: None,
         packages: Vec::new(),
         recommends: false,
+        base: None,
         steps,
+        hooks: Vec::new(),
         outputs: Vec::new(),
         hypervisors: Vec::new(),
     });

@@ -55,8 +55,12 @@ fn contents_line(topic: &Topic) -> String {
 
 /// The forms of value that some word takes, in their own order.
 fn values(all: &[Topic]) -> impl Iterator<Item = String> {
-    const FORMS: [(Form, &str); 13] = [
+    const FORMS: [(Form, &str); 14] = [
         (Form::Text, "Any text."),
+        (
+            Form::Script,
+            "The text of a program, as it is: `${NAME}` in it is the program's own, and no variable of the manifest.",
+        ),
         (
             Form::Name,
             "A name for something: letters, digits and `._+-`, beginning with a letter or a digit; at most 128.",

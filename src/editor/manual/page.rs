@@ -54,6 +54,7 @@ pub fn property(field: &Field) -> String {
 pub fn placeholder(form: Form) -> &'static str {
     match form {
         Form::Text => "TEXT",
+        Form::Script => "SCRIPT",
         Form::Name => "NAME",
         Form::Path => "PATH",
         Form::ImagePath => "/PATH",

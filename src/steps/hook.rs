@@ -1,0 +1,325 @@
+//! A hook: a script of the project's, run inside the image, or beside it; what it changes is a layer.
+//!
+//! It runs in a sandbox and sees what the manifest declares: its script, its inputs, its secrets, what extra-data hooks
+//! left for it, and the image as the layers below make it. So its key can hold all that it depends on.
+//!
+//! On the host's side it sees the host's programs in place of the image's, and the image as a folder.
+
+mod run;
+pub mod script;
+pub mod secret;
+mod shown;
+
+use std::fs::File;
+use std::path::PathBuf;
+
+pub use run::{DEFINITION, INPUTS};
+pub use script::{Script, Text};
+pub use secret::Secret;
+pub use shown::ShownFolder;
+
+use super::deb;
+use crate::fault::{Fault, Place};
+use crate::hooks::{Dialect, Phase, Side};
+use crate::key::Key;
+use crate::lang::{Scope, Spanned};
+use crate::layer::{EntryPath, Merged};
+use crate::sandbox::Launcher;
+use crate::sandbox::image::{ImageRan, ImageRun};
+use crate::work::capture::{capture_file, taken};
+use crate::work::roots::{Root, root};
+use crate::work::upper::upper_layer;
+use crate::work::{Below, Facts, Job, Made, Stack, StackLayer, Step, World};
+
+/// What kind of step it is.
+pub const KIND: &str = "hook";
+
+/// What kind of step one is whose layer is for other hooks, and no part of the image.
+pub const EXTRA_DATA: &str = "extra-data";
+
+/// What a manifest says of a hook, for whatever target it runs.
+#[derive(Clone, Debug)]
+pub struct Hook {
+    /// The list that it stands in; none if it stands in an image's own block.
+    pub list: Option<String>,
+    /// What it is called.
+    pub name: Spanned<String>,
+    /// When it runs.
+    pub phase: Phase,
+    /// Whose rules hold for what its scripts see.
+    pub dialect: Dialect,
+    /// Its script; of a list that goes on after a failure, all that the list has.
+    pub scripts: Vec<Script>,
+    /// Folders that stand beside its script.
+    pub shown: Vec<ShownFolder>,
+    /// Where it starts: a folder of the project that it sees.
+    pub directory: Option<ShownFolder>,
+    /// Environment variables that are stated.
+    pub environment: Scope,
+    /// Files and folders of the project that it may read.
+    pub inputs: Vec<Input>,
+    /// Secrets.
+    pub secrets: Vec<Secret>,
+    /// Whether it can reach the network.
+    pub network: bool,
+    /// Seconds that it may take.
+    pub timeout: Option<u64>,
+    /// What runs its script, if that is stated: a program and its arguments.
+    pub interpreter: Vec<String>,
+    /// The hooks that it runs behind, as the manifest names them.
+    pub after: Vec<Spanned<String>>,
+}
+
+/// A file or folder of the project that a hook may read.
+#[derive(Clone, Debug)]
+pub struct Input {
+    /// As the manifest states it.
+    pub stated: Spanned<String>,
+    /// Where it is, absolute.
+    pub path: PathBuf,
+    /// Where the hook finds it.
+    pub at: EntryPath,
+    /// The environment variable that tells the hook where.
+    pub variable: Option<String>,
+}
+
+/// What hooks are told of the target that they run for.
+#[derive(Clone, Debug, Default)]
+pub struct Target {
+    /// The image's name.
+    pub image: String,
+    /// Its version, if it has one.
+    pub version: Option<String>,
+    /// The hypervisor's name, where it is a hypervisor's.
+    pub hypervisor: Option<String>,
+    /// The architecture, as Debian names it.
+    pub arch: String,
+    /// The suite, if its base has one.
+    pub suite: Option<String>,
+    /// The packages that are asked for, by their names.
+    pub packages: Vec<String>,
+}
+
+impl Target {
+    /// `IMAGE` or `IMAGE:HYPERVISOR`.
+    pub fn name(&self) -> String {
+        match &self.hypervisor {
+            Some(hypervisor) => format!("{}:{hypervisor}", self.image),
+            None => self.image.clone(),
+        }
+    }
+}
+
+impl Hook {
+    /// `LIST/NAME`, or `NAME`.
+    pub fn full_name(&self) -> String {
+        match &self.list {
+            Some(list) => format!("{list}/{}", self.name.value),
+            None => self.name.value.clone(),
+        }
+    }
+
+    /// Where its script runs.
+    pub fn side(&self) -> Side {
+        match (self.phase.side(), self.dialect) {
+            // As ganeti runs them: by the host's programs, with the image as a folder.
+            (Side::Image, Dialect::RunParts) => Side::Host,
+            (side, _) => side,
+        }
+    }
+}
+
+/// A hook of a target.
+#[derive(Debug)]
+pub struct HookStep {
+    /// What the manifest says of it.
+    pub hook: Hook,
+    /// What it runs for.
+    pub target: Target,
+}
+
+impl Step for HookStep {
+    fn id(&self) -> String {
+        format!("{KIND}:{}@{}", self.hook.full_name(), self.target.name())
+    }
+    fn kind(&self) -> &'static str {
+        if self.hook.phase == Phase::ExtraData { EXTRA_DATA } else { KIND }
+    }
+    fn name(&self) -> String {
+        self.hook.name.value.clone()
+    }
+    fn place(&self) -> &Place {
+        &self.hook.name.place
+    }
+    fn is_aside(&self) -> bool {
+        self.hook.phase == Phase::ExtraData
+    }
+    fn stands_on(&self, other: &dyn Step) -> bool {
+        // Before there is an image there are only the hooks that went before.
+        !self.is_aside() || other.is_aside()
+    }
+    fn runs_programs_of(&self) -> Option<&str> {
+        // On the host's side it runs the host's own.
+        Some(if self.hook.side() == Side::Host { crate::deb::own_arch() } else { &self.target.arch })
+    }
+
+    fn ready(&self) -> Vec<Fault> {
+        self.hook.secrets.iter().filter(|secret| !secret.is_there()).filter_map(|one| one.read().err()).collect()
+    }
+
+    fn reads_live(&self) -> bool {
+        !self.hook.inputs.is_empty() || !self.hook.shown.is_empty()
+    }
+
+    fn facts(&self, world: &World, parallel: bool) -> Result<Facts, Fault> {
+        let mut facts = Facts::new(Key::new(KIND, 1));
+        facts.key.fact("epoch", world.epoch);
+        facts.key.fact("recipe", run::recipe(self));
+        for script in &self.hook.scripts {
+            script.facts(world, &mut facts)?;
+        }
+        for (number, shown) in self.hook.shown.iter().chain(&self.hook.directory).enumerate() {
+            shown.facts(number, world, parallel, &mut facts)?;
+        }
+        for (name, value) in run::environment(self, world) {
+            facts.key.fact("environment", format_args!("{name}={value}"));
+        }
+        for input in &self.hook.inputs {
+            input.facts(world, parallel, &mut facts)?;
+        }
+        for secret in &self.hook.secrets {
+            // That there is one, not what it says: who renews a password has the same image.
+            facts.key.fact("secret", &secret.name);
+        }
+        if self.hook.network {
+            facts.key.fact("network", true);
+        }
+        Ok(facts)
+    }
+
+    fn below_facts(&self, below: &[Below], key: &mut Key) {
+        for Below { layer, kind, .. } in below {
+            key.fact(if *kind == EXTRA_DATA { EXTRA_DATA } else { "layer" }, layer);
+        }
+    }
+
+    fn make(&self, world: &World, below: &Stack, job: &Job<'_>) -> Result<Made, Fault> {
+        let (data, image) = parts(below);
+        let root = match self.is_aside() {
+            true => root(&data, &[], world, job)?,
+            false => root(&image, &image.bounds(), world, job)?,
+        };
+        let secrets = self.hook.secrets.iter().map(Secret::read).collect::<Result<Vec<_>, _>>()?;
+        let capture = capture_file(world)?;
+        let run = ImageRun {
+            capture: Some(capture.clone()),
+            log: job.log.clone(),
+            commands: run::calls(self)?,
+            ..run::order(self, &root, &data, secrets.clone(), world)?
+        };
+        job.go_on()?;
+        let ran = Launcher::of(&world.program)
+            .run_image(&run, job.cancel, &mut |line| (job.say)(line))
+            .map_err(|fault| fault.at(self.place(), "this hook"))?;
+        for name in &ran.left {
+            (job.say)(&format!("`{name}` still ran in the end, and was ended"));
+        }
+        self.refuse_failure(&run, &ran, job)?;
+        let (gathered, tar) = taken(&capture, world.epoch)?;
+        self.refuse_secrets(&secrets, &tar)?;
+        let below = if self.is_aside() { Merged::default() } else { root.merged };
+        let layer = upper_layer(gathered, &tar, &below, |_| true, world)
+            .map_err(|fault| fault.at(self.place(), "this hook"))?;
+        Ok(Made { found: deb::early(&layer).into_iter().collect(), layer })
+    }
+}
+
+/// What extra-data hooks left, and the image.
+fn parts(below: &Stack) -> (Stack, Stack) {
+    let (data, image): (Vec<StackLayer>, Vec<StackLayer>) =
+        below.layers.iter().cloned().partition(|layer| layer.kind == EXTRA_DATA);
+    (Stack { layers: data }, Stack { layers: image })
+}
+
+impl HookStep {
+    fn refuse_failure(&self, run: &ImageRun, ran: &ImageRan, job: &Job<'_>) -> Result<(), Fault> {
+        let bad: Vec<(&Script, &crate::sandbox::Exit)> = self
+            .hook
+            .scripts
+            .iter()
+            .zip(&ran.exits)
+            .filter(|(_, exit)| **exit != crate::sandbox::Exit::Code(0))
+            .collect();
+        let Some((script, exit)) = bad.first() else { return Ok(()) };
+        let path = format!("/{}", run::script_path(&self.hook, script));
+        let message = match bad.len() {
+            1 => format!("the hook `{}` failed: {}", self.hook.full_name_of(script), run::ended(**exit)),
+            number => format!("{number} hooks of `{}` failed", self.hook.full_name()),
+        };
+        let mut fault = Fault::build("hook/failed", message).at(self.place(), "this hook");
+        for (script, _) in &bad {
+            let line = script::failed_line(&ran.tail, &path).unwrap_or(1);
+            let known = bad.len() == 1 && script::failed_line(&ran.tail, &path).is_some();
+            if let Some(place) = script.line(line).filter(|_| known) {
+                fault = fault.at(&place, "it failed here");
+            } else if bad.len() > 1 {
+                fault = fault.at(&script.place, format!("`{}` is one of them", script.name));
+            }
+        }
+        fault.output = ran.tail.clone();
+        let missing = **exit == crate::sandbox::Exit::Code(127) && ran.tail.iter().any(|line| line.starts_with("imgbuild: cannot start"));
+        let help = match missing {
+            true => format!("is what runs it in the image? it is started as `{}`", run.commands.first().map(|call| call.program.as_str()).unwrap_or_default()),
+            false => format!("the whole output is in `{}`", job.log.display()),
+        };
+        Err(fault.help(help))
+    }
+
+    /// What a hook has left in the image is for everybody to read.
+    fn refuse_secrets(&self, secrets: &[Vec<u8>], tar: &File) -> Result<(), Fault> {
+        let failed = |error| Fault::io("read", std::path::Path::new("what the hook changed"), &error);
+        let Some((number, at)) = secret::find(secrets, tar).map_err(failed)? else { return Ok(()) };
+        let Some(secret) = self.hook.secrets.get(number) else { return Ok(()) };
+        let path = crate::work::capture::path_at(tar, at).map(|path| format!(" in `/{path}`")).unwrap_or_default();
+        let message = format!("the hook `{}` left the secret `{}`{path}", self.hook.full_name(), secret.name);
+        Err(Fault::build("secret/left", message)
+            .at(&secret.place, "this secret")
+            .at(self.place(), "this hook")
+            .help("remove it before the script ends: everybody who has the image could read it"))
+    }
+}
+
+impl Hook {
+    fn full_name_of(&self, script: &Script) -> String {
+        match (&self.list, self.scripts.len()) {
+            (_, 1) => self.full_name(),
+            (Some(list), _) => format!("{list}/{}", script.name),
+            (None, _) => script.name.clone(),
+        }
+    }
+}
+
+impl Input {
+    fn facts(&self, world: &World, parallel: bool, facts: &mut Facts) -> Result<(), Fault> {
+        use std::os::unix::fs::PermissionsExt;
+        let named = |fault: Fault| fault.at(&self.stated.place, "named here");
+        let fact = format!("input:{}", shown::word(self.at.as_bytes()));
+        if self.path.is_dir() {
+            let filter = crate::tree::Filter::all();
+            let tree = world.memory.tree(&self.path, &filter, crate::tree::Detail::Packed, parallel).map_err(named)?;
+            facts.tree(&fact, &self.path, world, tree);
+        } else {
+            let file = world.memory.file(&self.path).map_err(named)?;
+            facts.file(&fact, &self.path, world, file);
+            let mode = self.path.metadata().map_or(0, |metadata| metadata.permissions().mode() & 0o7777);
+            facts.key.fact("input-mode", format_args!("{mode:04o}"));
+        }
+        Ok(())
+    }
+}
+
+/// What a hook's programs start in: for who wants a look.
+pub fn root_of(below: &Stack, world: &World, job: &Job<'_>) -> Result<Root, Fault> {
+    let (_, image) = parts(below);
+    root(&image, &image.bounds(), world, job)
+}

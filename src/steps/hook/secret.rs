@@ -1,0 +1,149 @@
+//! Secrets: what a hook may read while it runs, and what is in no layer, no key and no log.
+
+use std::fmt;
+use std::fs::{self, File};
+use std::io::{self, Read, Seek, SeekFrom};
+use std::path::PathBuf;
+
+use memchr::memmem;
+
+use crate::fault::{Fault, Place};
+
+/// A secret as a manifest states it.
+#[derive(Clone)]
+pub struct Secret {
+    /// What the hook finds it under.
+    pub name: String,
+    /// Where the manifest names it.
+    pub place: Place,
+    /// Where it comes from.
+    pub from: From,
+    /// The environment variable that tells the hook where it is.
+    pub variable: Option<String>,
+}
+
+/// Where a secret comes from.
+#[derive(Clone)]
+pub enum From {
+    /// A file of the caller's.
+    File {
+        /// Where, absolute.
+        path: PathBuf,
+        /// As the manifest has it.
+        shown: String,
+    },
+    /// A variable of the caller's environment, and its value if it is set.
+    Variable(String, Option<String>),
+}
+
+/// Longer ones are none.
+const LONGEST: u64 = 1 << 20;
+
+/// Shorter ones are not looked for: they are in any file by chance.
+const SHORTEST: usize = 8;
+
+/// Neither what it says nor how long that is.
+impl fmt::Debug for Secret {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "Secret({})", self.name)
+    }
+}
+
+impl Secret {
+    /// Reads it.
+    ///
+    /// # Errors
+    ///
+    /// It is not there, or cannot be read.
+    pub fn read(&self) -> Result<Vec<u8>, Fault> {
+        let missing = |why: String, help: String| {
+            Fault::machine("secret/missing", format!("the secret `{}` {why}", self.name))
+                .at(&self.place, "this secret")
+                .help(help)
+        };
+        match &self.from {
+            From::Variable(name, value) => value.clone().map(String::into_bytes).ok_or_else(|| {
+                missing(format!("is not there: `{name}` is not set"), format!("set it: `{name}=… imgbuild`"))
+            }),
+            From::File { path, shown } => {
+                let read = || -> io::Result<Vec<u8>> {
+                    let mut bytes = Vec::new();
+                    File::open(path)?.take(LONGEST + 1).read_to_end(&mut bytes)?;
+                    Ok(bytes)
+                };
+                let bytes = read().map_err(|error| {
+                    let why = format!("cannot be read from `{shown}`: {}", crate::fault::reason(&error));
+                    missing(why, "put it there, or name another file".into())
+                })?;
+                if bytes.len() as u64 > LONGEST {
+                    return Err(missing(format!("in `{shown}` is longer than 1 MiB"), "is that the file?".into()));
+                }
+                Ok(bytes)
+            }
+        }
+    }
+
+    /// Whether it is there, without reading it.
+    pub fn is_there(&self) -> bool {
+        match &self.from {
+            From::File { path, .. } => fs::metadata(path).is_ok_and(|metadata| metadata.is_file()),
+            From::Variable(_, value) => value.is_some(),
+        }
+    }
+}
+
+/// Whether one of these stands in the file, and the position of the first byte of it.
+pub fn find(secrets: &[Vec<u8>], file: &File) -> io::Result<Option<(usize, u64)>> {
+    let finders: Vec<(usize, memmem::Finder<'_>)> = secrets
+        .iter()
+        .enumerate()
+        .map(|(number, secret)| (number, secret.trim_ascii()))
+        .filter(|(_, secret)| secret.len() >= SHORTEST)
+        .map(|(number, secret)| (number, memmem::Finder::new(secret)))
+        .collect();
+    let Some(longest) = finders.iter().map(|(_, finder)| finder.needle().len()).max() else { return Ok(None) };
+    let mut file = file;
+    file.seek(SeekFrom::Start(0))?;
+    let mut window = vec![0; (1 << 20) + longest];
+    let (mut kept, mut at) = (0, 0);
+    loop {
+        let length = file.read(window.get_mut(kept..).unwrap_or_default())?;
+        let seen = window.get(..kept + length).unwrap_or_default();
+        let found = finders.iter().find_map(|(number, finder)| Some((*number, at + finder.find(seen)? as u64)));
+        if found.is_some() || length == 0 {
+            return Ok(found);
+        }
+        // What begins here may end in the next piece.
+        let rest = seen.len().min(longest - 1);
+        let end = seen.len();
+        at += (end - rest) as u64;
+        window.copy_within(end - rest..end, 0);
+        kept = rest;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    #[test]
+    fn a_secret_is_found_wherever_it_stands() {
+        let secrets = [b"short".to_vec(), b"correct horse battery\n".to_vec()];
+        let found = |at: usize| {
+            let mut file = tempfile::tempfile().unwrap();
+            let mut bytes = vec![b'x'; 3 << 20];
+            if let Some(place) = bytes.get_mut(at..at + 21) {
+                place.copy_from_slice(b"correct horse battery");
+            }
+            bytes.extend(b"short");
+            file.write_all(&bytes).unwrap();
+            find(&secrets, &file).unwrap()
+        };
+        for at in [0, 77, (1 << 20) - 20, (1 << 20), (1 << 20) + 21, (1 << 20) + 30, (3 << 20) - 21] {
+            assert_eq!(found(at), Some((1, at as u64)), "at {at}");
+        }
+        assert_eq!(found(usize::MAX - 100), None, "what is short is everywhere");
+    }
+}
