@@ -35,8 +35,11 @@ pub struct ImageRun {
     /// Removed after the last program, before the capture.
     pub remove: Vec<Removal>,
     /// A file of the host that gets the changes, as a tar: PAX, sorted by path, owners as numbers, with OCI whiteouts.
-    /// Not written where a program failed that must not.
+    /// Not written where a program failed that must not, but for [`ImageRun::capture_always`].
     pub capture: Option<PathBuf>,
+    /// Whether the capture is written, too, where a program failed that must not: then with nothing removed, and empty
+    /// if the changes cannot be taken.
+    pub capture_always: bool,
     /// Times in the capture that are later than this are this: seconds since 1970.
     pub epoch: i64,
     /// A file of the host where all that the programs print goes; of more than 64 MiB, the first and the last half.
