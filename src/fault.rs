@@ -201,6 +201,11 @@ impl Fault {
         self
     }
 
+    /// Whether nothing is wrong but that somebody wanted no more.
+    pub fn is_interruption(&self) -> bool {
+        self.code.ends_with("/interrupted")
+    }
+
     /// Says that a step could not go on because of this, whoever is to mend it otherwise.
     pub fn while_building(mut self) -> Fault {
         if self.blame == Blame::Asked {

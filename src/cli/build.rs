@@ -167,6 +167,13 @@ impl<'a> Teller<'a> {
                 let (step, line) = (self.id(step).to_string(), wording::printable(&line));
                 self.event(&EventAnswer::Said { step, line });
             }
+            Event::Warned(step, fault) => {
+                let value = messages::json::value(&fault);
+                self.event(&EventAnswer::Warning { step: self.id(step).to_string(), fault: value });
+                if !self.json {
+                    self.progress.above(|| _ = self.session.report((*fault).into()));
+                }
+            }
             Event::Fetching { packages, bytes, of } => {
                 self.progress.fetching(packages, bytes, of);
                 self.event(&EventAnswer::Fetching { at, packages, of: of.0, bytes, total: of.1 });
@@ -214,7 +221,7 @@ impl<'a> Teller<'a> {
             }
             Outcome::Failed(fault) => {
                 self.progress.end(step);
-                let interrupted = fault.code.ends_with("/interrupted");
+                let interrupted = fault.is_interruption();
                 let value = messages::json::value(&fault);
                 self.event(&EventAnswer::Failed { step: id, fault: value });
                 if interrupted {

@@ -152,6 +152,13 @@ pub enum EventAnswer {
         /// The line, control characters made visible.
         line: String,
     },
+    /// A step warned of something, and goes on.
+    Warning {
+        /// The step.
+        step: String,
+        /// The fault, in the shape of `--message-format json`.
+        fault: serde_json::Value,
+    },
     /// Packages came, ahead of the steps that unpack them.
     Fetching {
         /// Seconds since the build began.

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use crate::fault::{Blame, Faults, Severity};
+use crate::fault::{Blame, Fault, Faults, Severity};
 
 /// The ways to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,7 +27,7 @@ impl Exit {
     /// The ending that faults lead to; the one that is mended last counts.
     pub fn of(faults: &Faults) -> Exit {
         let errors = || faults.list.iter().filter(|fault| fault.severity == Severity::Error);
-        if errors().any(|fault| fault.code.ends_with("/interrupted")) {
+        if errors().any(Fault::is_interruption) {
             return Exit::Interrupted;
         }
         let blamed = |blame| errors().any(|fault| fault.blame == blame);

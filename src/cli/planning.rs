@@ -59,6 +59,7 @@ pub fn impossible(plan: &Plan, project: &Project) -> Faults {
             fault.map(|fault| fault.at(&task.place, "its packages are configured by their own programs")),
         );
     }
+    faults.extend(running().flat_map(|(_, step)| step.ready()));
     let mut foreign: BTreeSet<&str> = BTreeSet::new();
     for (task, step) in running() {
         let Some(arch) = step.runs_programs_of().filter(|arch| !sandbox::runs(arch)) else { continue };

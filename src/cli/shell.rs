@@ -39,7 +39,7 @@ pub fn run(session: &Session, asked: &Shell) -> Result<Exit, Faults> {
     };
     let stack = look::build_layers(session, &mut project, graph, &stack)?;
     let stop = AtomicBool::new(false);
-    let job = Job { cancel: &stop, say: &|_| {}, log: std::path::PathBuf::new() };
+    let job = Job { cancel: &stop, say: &|_| {}, warn: &|_| {}, log: std::path::PathBuf::new() };
     let root = root(&stack, &stack.bounds(), &project.world, &job)?;
     let capture =
         asked.keep.as_ref().map(|_| project.world.store.stage().map(|stage| stage.path("upper.tar")));

@@ -12,6 +12,8 @@ pub enum Event {
     Started(StepId),
     /// A program of a step said a line.
     Said(StepId, String),
+    /// A step warned of something; it goes on.
+    Warned(StepId, Box<Fault>),
     /// Packages came, ahead of the steps that unpack them.
     Fetching {
         /// How many have come, or were given up.

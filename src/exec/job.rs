@@ -18,6 +18,7 @@ use crate::plan::judge::{below_of, known_result, missing_output, state_layers};
 use crate::plan::{Judged, Plan, State, StepId, Work};
 use crate::store::{Journal, Layer, Past, PastOutput, Record, clock};
 use crate::tree::{Detail, Filter};
+use crate::work::failed::{self, Failed};
 use crate::work::{Below, Facts, Job, Made, Output, Reuse, Stack, StackLayer, Step, World, layer_facts};
 
 /// Where steps are done.
@@ -29,6 +30,8 @@ pub(super) struct Bench<'a> {
     events: &'a Sender<Event>,
     /// What each layer step has made; locked while it is being made again.
     made: BTreeMap<StepId, Mutex<Option<Known>>>,
+    /// What failed before this build, by the step's id.
+    failed: BTreeMap<String, Failed>,
 }
 
 /// A layer, and what its step found out.
@@ -51,7 +54,8 @@ impl<'a> Bench<'a> {
             layer.map(|layer| Known { layer, found: judged.found.clone() })
         };
         let made = plan.steps.iter().map(|(step, judged)| (*step, Mutex::new(known(judged)))).collect();
-        Bench { plan, world, journal, cancel, events, made }
+        let failed = failed::all(world).into_iter().map(|failed| (failed.step.clone(), failed)).collect();
+        Bench { plan, world, journal, cancel, events, made, failed }
     }
 
     /// Does the step, unless there is nothing to do.
@@ -60,7 +64,29 @@ impl<'a> Bench<'a> {
             Work::Layer { step: work, .. } => self.layer(step, work.as_ref()),
             Work::Output { output, path, stack } => self.output(step, output.as_ref(), path, stack),
         };
-        done.unwrap_or_else(|fault| Outcome::Failed(Box::new(fault.while_building())))
+        let outcome = done.unwrap_or_else(|fault| Outcome::Failed(Box::new(fault.while_building())));
+        self.note_failure(step, &outcome);
+        outcome
+    }
+
+    /// Sees to it that what is kept of failures is true of the step: its state, if it kept one while it ran, or that
+    /// it failed; or nothing.
+    fn note_failure(&self, step: StepId, outcome: &Outcome) {
+        let id = self.id(step);
+        match outcome {
+            Outcome::Ran { .. } | Outcome::Fresh if self.failed.contains_key(id) => {
+                failed::forget(id, self.world)
+            }
+            Outcome::Failed(fault) if !fault.is_interruption() => {
+                let before = self.failed.get(id).map(|failed| failed.at);
+                if failed::read(id, self.world).map(|failed| failed.at) == before {
+                    let key = self.judged(step).and_then(|judged| judged.key.as_ref());
+                    // Only costs being told of it later.
+                    let _ = failed::note(id, key, self.world);
+                }
+            }
+            _ => {}
+        }
     }
 
     fn judged(&self, step: StepId) -> Option<&Judged> {
@@ -79,6 +105,7 @@ impl<'a> Bench<'a> {
         // Nobody listens any more only when the process is about to end.
         let _ = self.events.send(Event::Started(step));
         let say = |line: &str| drop(self.events.send(Event::Said(step, line.to_string())));
+        let warn = |fault: Fault| drop(self.events.send(Event::Warned(step, Box::new(fault))));
         let logs = self.world.kept.join("logs");
         let log = logs.join(format!("{}.log", file_name(self.id(step))));
         if log.is_dir() {
@@ -86,7 +113,7 @@ impl<'a> Bench<'a> {
             std::fs::remove_dir_all(&log).map_err(|error| Fault::io("remove", &log, &error))?;
         }
         std::fs::create_dir_all(&logs).map_err(|error| Fault::io("make", &logs, &error))?;
-        let job = Job { cancel: self.cancel, say: &say, log };
+        let job = Job { cancel: self.cancel, say: &say, warn: &warn, log };
         let start = Instant::now();
         let made = run(&job)?;
         Ok((made, start.elapsed().as_secs_f64()))

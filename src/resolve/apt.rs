@@ -32,7 +32,7 @@ pub(super) fn program(
     stop: &AtomicBool,
 ) -> Result<Root, Faults> {
     let stack = unpacked(spec, native, mirrors, world, stop)?;
-    let job = Job { cancel: stop, say: &|_| {}, log: std::path::PathBuf::new() };
+    let job = Job { cancel: stop, say: &|_| {}, warn: &|_| {}, log: std::path::PathBuf::new() };
     Ok(root(&stack, &[0], world, &job)?)
 }
 

@@ -8,6 +8,7 @@ use super::apt::{self, Said};
 use super::wanted::Wanted;
 use super::{Chosen, Options, check};
 use crate::bases::debian::{Spec, variant_name};
+use crate::deb::own_arch;
 use crate::deb::control::Control;
 use crate::deb::index::{Index, Package};
 use crate::deb::reach::reachable;

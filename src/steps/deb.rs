@@ -104,7 +104,7 @@ pub fn layer(step: &DebStep, world: &World, stop: &AtomicBool) -> Result<Layer, 
         world.store.touch(layer.id);
         return Ok(layer);
     }
-    let job = Job { cancel: stop, say: &|_| {}, log: PathBuf::new() };
+    let job = Job { cancel: stop, say: &|_| {}, warn: &|_| {}, log: PathBuf::new() };
     let start = Instant::now();
     let made = step.make(world, &Stack::default(), &job)?;
     let record =

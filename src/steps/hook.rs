@@ -11,9 +11,11 @@ pub mod secret;
 mod shown;
 
 use std::fs::File;
-use std::path::PathBuf;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-pub use run::{DEFINITION, INPUTS};
+pub use run::{DEFINITION, INPUTS, script_folder};
 pub use script::{Script, Text};
 pub use secret::Secret;
 pub use shown::ShownFolder;
@@ -24,12 +26,13 @@ use crate::hooks::{Dialect, Phase, Side};
 use crate::key::Key;
 use crate::lang::{Scope, Spanned};
 use crate::layer::{EntryPath, Merged};
-use crate::sandbox::Launcher;
-use crate::sandbox::image::{ImageRan, ImageRun};
-use crate::work::capture::{capture_file, taken};
-use crate::work::roots::{Root, root};
+use crate::sandbox::image::{Given, ImageRan, ImageRun};
+use crate::sandbox::{Exit, Launcher};
+use crate::tree::{Detail, Filter};
+use crate::work::capture::{capture_file, path_at, taken};
+use crate::work::failed;
 use crate::work::upper::upper_layer;
-use crate::work::{Below, Facts, Job, Made, Stack, StackLayer, Step, World};
+use crate::work::{Below, Facts, Job, Made, Stack, StackLayer, State, Step, World};
 
 /// What kind of step it is.
 pub const KIND: &str = "hook";
@@ -203,33 +206,39 @@ impl Step for HookStep {
         }
     }
 
+    fn state(&self, world: &World, below: &Stack, job: &Job<'_>) -> Result<Option<State>, Fault> {
+        run::state(self, below, world, job).map(Some)
+    }
+
     fn make(&self, world: &World, below: &Stack, job: &Job<'_>) -> Result<Made, Fault> {
-        let (data, image) = parts(below);
-        let root = match self.is_aside() {
-            true => root(&data, &[], world, job)?,
-            false => root(&image, &image.bounds(), world, job)?,
-        };
-        let secrets = self.hook.secrets.iter().map(Secret::read).collect::<Result<Vec<_>, _>>()?;
+        let here = |fault: Fault| fault.at(self.place(), "this hook");
+        let state = run::state(self, below, world, job)?;
         let capture = capture_file(world)?;
         let run = ImageRun {
             capture: Some(capture.clone()),
+            capture_always: true,
             log: job.log.clone(),
             commands: run::calls(self)?,
-            ..run::order(self, &root, &data, secrets.clone(), world)?
+            timeout: self.hook.timeout.map(Duration::from_secs),
+            passing: state.run.passing.iter().chain(&state.secrets).cloned().collect(),
+            masked: state.secrets.iter().map(|secret| secret.bytes.trim_ascii().to_vec()).collect(),
+            ..state.run.clone()
         };
         job.go_on()?;
         let ran = Launcher::of(&world.program)
             .run_image(&run, job.cancel, &mut |line| (job.say)(line))
-            .map_err(|fault| fault.at(self.place(), "this hook"))?;
-        for name in &ran.left {
-            (job.say)(&format!("`{name}` still ran in the end, and was ended"));
+            .map_err(here)?;
+        job.warn_of_left(&ran.left, self.place(), "this hook");
+        if let Some(fault) = self.failure(&run, &ran, job) {
+            // Without it there is less to look at, and the failure is the same.
+            let _ = failed::keep(self, below, &state, &capture, world);
+            let _ = std::fs::remove_file(&capture);
+            return Err(fault);
         }
-        self.refuse_failure(&run, &ran, job)?;
-        let (gathered, tar) = taken(&capture, world.epoch)?;
-        self.refuse_secrets(&secrets, &tar)?;
-        let below = if self.is_aside() { Merged::default() } else { root.merged };
-        let layer = upper_layer(gathered, &tar, &below, |_| true, world)
-            .map_err(|fault| fault.at(self.place(), "this hook"))?;
+        let (gathered, tar) = taken(&capture, world.epoch).map_err(here)?;
+        self.refuse_secrets(&state.secrets, &tar)?;
+        let below = if self.is_aside() { Merged::default() } else { state.root.merged };
+        let layer = upper_layer(gathered, &tar, &below, |_| true, world).map_err(here)?;
         Ok(Made { found: deb::early(&layer).into_iter().collect(), layer })
     }
 }
@@ -242,45 +251,45 @@ fn parts(below: &Stack) -> (Stack, Stack) {
 }
 
 impl HookStep {
-    fn refuse_failure(&self, run: &ImageRun, ran: &ImageRan, job: &Job<'_>) -> Result<(), Fault> {
-        let bad: Vec<(&Script, &crate::sandbox::Exit)> = self
-            .hook
-            .scripts
-            .iter()
-            .zip(&ran.exits)
-            .filter(|(_, exit)| **exit != crate::sandbox::Exit::Code(0))
-            .collect();
-        let Some((script, exit)) = bad.first() else { return Ok(()) };
+    /// What is wrong with how its scripts ended.
+    fn failure(&self, run: &ImageRun, ran: &ImageRan, job: &Job<'_>) -> Option<Fault> {
+        let ended = self.hook.scripts.iter().zip(&ran.exits);
+        let bad: Vec<(&Script, Exit)> =
+            ended.map(|(script, exit)| (script, *exit)).filter(|(_, exit)| *exit != Exit::Code(0)).collect();
+        let (script, exit) = bad.first()?;
         let path = format!("/{}", run::script_path(&self.hook, script));
         let message = match bad.len() {
-            1 => format!("the hook `{}` failed: {}", self.hook.full_name_of(script), run::ended(**exit)),
+            1 => format!("the hook `{}` failed: {}", self.hook.full_name_of(script), run::ended(*exit)),
             number => format!("{number} hooks of `{}` failed", self.hook.full_name()),
         };
-        let mut fault = Fault::build("hook/failed", message).at(self.place(), "this hook");
-        for (script, _) in &bad {
-            let line = script::failed_line(&ran.tail, &path).unwrap_or(1);
-            let known = bad.len() == 1 && script::failed_line(&ran.tail, &path).is_some();
-            if let Some(place) = script.line(line).filter(|_| known) {
-                fault = fault.at(&place, "it failed here");
-            } else if bad.len() > 1 {
-                fault = fault.at(&script.place, format!("`{}` is one of them", script.name));
-            }
+        let mut fault = Fault::build("hook/failed", message);
+        if let [(script, _)] = bad.as_slice() {
+            let line = script::failed_line(&ran.tail, &path).and_then(|line| script.line(line));
+            // The place that matters most stands first.
+            fault = line.into_iter().fold(fault, |fault, place| fault.at(&place, "it failed here"));
+        }
+        fault = fault.at(self.place(), "this hook");
+        for (script, exit) in bad.iter().filter(|_| bad.len() > 1) {
+            fault = fault.at(&script.place, format!("`{}`: {}", script.name, run::ended(*exit)));
         }
         fault.output = ran.tail.clone();
-        let missing = **exit == crate::sandbox::Exit::Code(127) && ran.tail.iter().any(|line| line.starts_with("imgbuild: cannot start"));
-        let help = match missing {
-            true => format!("is what runs it in the image? it is started as `{}`", run.commands.first().map(|call| call.program.as_str()).unwrap_or_default()),
-            false => format!("the whole output is in `{}`", job.log.display()),
-        };
-        Err(fault.help(help))
+        let is_missing = |line: &String| line.starts_with("imgbuild: cannot start");
+        Some(match *exit == Exit::Code(127) && ran.tail.iter().any(is_missing) {
+            true => {
+                let program = run.commands.first().map(|call| call.program.as_str()).unwrap_or_default();
+                fault.help(format!("it is started by `{program}`: is what runs it in the image?"))
+            }
+            false => fault.help(format!("the whole output is in `{}`", job.log.display())),
+        })
     }
 
     /// What a hook has left in the image is for everybody to read.
-    fn refuse_secrets(&self, secrets: &[Vec<u8>], tar: &File) -> Result<(), Fault> {
-        let failed = |error| Fault::io("read", std::path::Path::new("what the hook changed"), &error);
-        let Some((number, at)) = secret::find(secrets, tar).map_err(failed)? else { return Ok(()) };
+    fn refuse_secrets(&self, secrets: &[Given], tar: &File) -> Result<(), Fault> {
+        let failed = |error| Fault::io("read", Path::new("what the hook changed"), &error);
+        let bytes: Vec<&[u8]> = secrets.iter().map(|secret| secret.bytes.as_slice()).collect();
+        let Some((number, at)) = secret::find(&bytes, tar).map_err(failed)? else { return Ok(()) };
         let Some(secret) = self.hook.secrets.get(number) else { return Ok(()) };
-        let path = crate::work::capture::path_at(tar, at).map(|path| format!(" in `/{path}`")).unwrap_or_default();
+        let path = path_at(tar, at).map(|path| format!(" in `/{path}`")).unwrap_or_default();
         let message = format!("the hook `{}` left the secret `{}`{path}", self.hook.full_name(), secret.name);
         Err(Fault::build("secret/left", message)
             .at(&secret.place, "this secret")
@@ -301,12 +310,11 @@ impl Hook {
 
 impl Input {
     fn facts(&self, world: &World, parallel: bool, facts: &mut Facts) -> Result<(), Fault> {
-        use std::os::unix::fs::PermissionsExt;
         let named = |fault: Fault| fault.at(&self.stated.place, "named here");
         let fact = format!("input:{}", shown::word(self.at.as_bytes()));
         if self.path.is_dir() {
-            let filter = crate::tree::Filter::all();
-            let tree = world.memory.tree(&self.path, &filter, crate::tree::Detail::Packed, parallel).map_err(named)?;
+            let tree = world.memory.tree(&self.path, &Filter::all(), Detail::Packed, parallel);
+            let tree = tree.map_err(named)?;
             facts.tree(&fact, &self.path, world, tree);
         } else {
             let file = world.memory.file(&self.path).map_err(named)?;
@@ -316,10 +324,4 @@ impl Input {
         }
         Ok(())
     }
-}
-
-/// What a hook's programs start in: for who wants a look.
-pub fn root_of(below: &Stack, world: &World, job: &Job<'_>) -> Result<Root, Fault> {
-    let (_, image) = parts(below);
-    root(&image, &image.bounds(), world, job)
 }

@@ -15,7 +15,7 @@ use crate::key::Key;
 use crate::layer::EntryPath;
 use crate::sandbox::image::Call;
 use crate::work::upper::upper_layer;
-use crate::work::{Below, Facts, Job, Made, Stack, StackLayer, Step, World};
+use crate::work::{Below, Facts, Job, Made, Stack, StackLayer, State, Step, World};
 
 /// What kind of step it is.
 pub const KIND: &str = "initramfs";
@@ -90,16 +90,14 @@ impl Step for Initramfs {
         deb::below_facts(used.map(|(layer, _)| layer), key);
     }
 
+    fn state(&self, world: &World, below: &Stack, job: &Job<'_>) -> Result<Option<State>, Fault> {
+        let set = self.set(below)?;
+        set.state(set.files(), world, job).map(Some)
+    }
+
     fn make(&self, world: &World, below: &Stack, job: &Job<'_>) -> Result<Made, Fault> {
-        let parts: Vec<Part<'_>> = below.layers.iter().map(Part::of_layer).collect();
-        let roles = roles(&parts);
-        let with = |role: &[Role]| -> Vec<StackLayer> {
-            let layers = below.layers.iter().zip(&roles).filter(|(_, own)| role.contains(own));
-            layers.map(|(layer, _)| layer.clone()).collect()
-        };
-        let own: BTreeSet<String> = with(&[Role::Own]).into_iter().map(|layer| layer.step).collect();
-        let stack = Stack { layers: with(&[Role::Base, Role::Own]) };
-        let set = Set::of(&stack, &self.debs, |layer| own.contains(&layer.step))?;
+        let set = self.set(below)?;
+        let state = set.state(set.files(), world, job)?;
         let call = Call {
             program: "/bin/sh".into(),
             arguments: vec!["-c".into(), SCRIPT.into()],
@@ -113,10 +111,24 @@ impl Step for Initramfs {
                 || [&b"initrd.img"[..], b"initrd.img.old"].contains(&path)
                 || path.starts_with(b"var/lib/initramfs-tools/")
         };
-        let configured = set.configure(&self.place, set.files(), vec![call], world, job)?;
-        let below = &configured.root.merged;
-        let layer = upper_layer(configured.gathered, &configured.tar, below, keep, world)?;
+        let configured = set.configure((self, below), &state, vec![call], world, job)?;
+        let layer = upper_layer(configured.gathered, &configured.tar, &state.root.merged, keep, world)?;
         Ok(Made { layer, found: Vec::new() })
+    }
+}
+
+impl Initramfs {
+    /// What of `below` it is made of.
+    fn set(&self, below: &Stack) -> Result<Set<'_>, Fault> {
+        let parts: Vec<Part<'_>> = below.layers.iter().map(Part::of_layer).collect();
+        let roles = roles(&parts);
+        let with = |role: &[Role]| -> Vec<StackLayer> {
+            let layers = below.layers.iter().zip(&roles).filter(|(_, own)| role.contains(own));
+            layers.map(|(layer, _)| layer.clone()).collect()
+        };
+        let own: BTreeSet<String> = with(&[Role::Own]).into_iter().map(|layer| layer.step).collect();
+        let stack = Stack { layers: with(&[Role::Base, Role::Own]) };
+        Set::of(&stack, &self.debs, |layer| own.contains(&layer.step))
     }
 }
 

@@ -21,9 +21,9 @@ use crate::layer::read::{Gathered, Rules, read_tar};
 use crate::layer::{EntryPath, Merged};
 use crate::sandbox::Launcher;
 use crate::sandbox::image::{Call, Given, ImageRan, ImageRun, Removal, Removed, Shown};
-use crate::work::roots::{Root, root};
+use crate::work::failed;
 use crate::work::upper::corrected_layer;
-use crate::work::{Below, Facts, Job, Made, Stack, StackLayer, Step, World};
+use crate::work::{Below, Facts, Job, Made, Stack, StackLayer, State, Step, World};
 
 /// For the step of each package its file, and where that can be had.
 pub type Files = BTreeMap<String, (Deb, Arc<[String]>)>;
@@ -111,18 +111,17 @@ impl Step for Packages {
         deb::below_facts(below.iter(), key);
     }
 
+    fn state(&self, world: &World, below: &Stack, job: &Job<'_>) -> Result<Option<State>, Fault> {
+        let set = self.set(below)?;
+        set.state(self.files(&set), world, job).map(Some)
+    }
+
     fn make(&self, world: &World, below: &Stack, job: &Job<'_>) -> Result<Made, Fault> {
-        let set = Set::of(below, &self.debs, |layer| self.debs.contains_key(&layer.step))?;
-        let mut files = set.files();
-        files.push(given("var/lib/apt/extended_states", 0o644, self.extended_states(&set)));
-        if let Some(sources) = &self.sources {
-            files.push(given(SOURCES, 0o644, sources.clone()));
-        }
-        if set.has("openssh-server") {
-            files.extend(HOST_KEYS.iter().map(|(path, text)| given(path, 0o644, *text)));
-        }
-        let configured = set.configure(&self.place, files, Vec::new(), world, job)?;
-        let root = (&configured.root.merged, &configured.stack);
+        let set = self.set(below)?;
+        let files = self.files(&set);
+        let state = set.state(files, world, job)?;
+        let configured = set.configure((self, below), &state, Vec::new(), world, job)?;
+        let root = (&state.root.merged, &state.stack);
         let layer = corrected_layer(configured.gathered, &configured.tar, root, below, world)?;
         Ok(Made { layer, found: Vec::new() })
     }
@@ -154,6 +153,23 @@ const HOST_KEYS: &[(&str, &str)] = &[
 const WANTS_HOST_KEYS: &str = "[Unit]\nWants=imgbuild-ssh-host-keys.service\n";
 
 impl Packages {
+    fn set(&self, below: &Stack) -> Result<Set<'_>, Fault> {
+        Set::of(below, &self.debs, |layer| self.debs.contains_key(&layer.step))
+    }
+
+    /// What stands in the image before its programs start.
+    fn files(&self, set: &Set<'_>) -> Vec<Given> {
+        let mut files = set.files();
+        files.push(given("var/lib/apt/extended_states", 0o644, self.extended_states(set)));
+        if let Some(sources) = &self.sources {
+            files.push(given(SOURCES, 0o644, sources.clone()));
+        }
+        if set.has("openssh-server") {
+            files.extend(HOST_KEYS.iter().map(|(path, text)| given(path, 0o644, *text)));
+        }
+        files
+    }
+
     /// apt's list of packages that only came along, so that `apt autoremove` knows.
     fn extended_states(&self, set: &Set<'_>) -> String {
         let mut text = set.read("var/lib/apt/extended_states");
@@ -210,36 +226,39 @@ impl<'a> Set<'a> {
         text_of(&self.lower, &self.merged, path)
     }
 
-    /// Configures; then runs `more`.
+    /// What its programs find when they start, with `files` written.
+    pub fn state(&self, files: Vec<Given>, world: &World, job: &Job<'_>) -> Result<State, Fault> {
+        let mut layers = self.lower.layers.clone();
+        // As dpkg would have unpacked them.
+        layers.extend(self.order.layers.iter().filter_map(|number| self.debs.get(*number).cloned()));
+        let mut state = State::of(Stack { layers }, world, job)?;
+        state.run.files = files;
+        state.run.passing = dpkg::DURING.iter().map(|(path, mode, text)| given(path, *mode, *text)).collect();
+        state.run.shown = self.shown(world, job)?;
+        state.environment = dpkg::Command::default().variables(world.epoch);
+        Ok(state)
+    }
+
+    /// Configures in `state`; then runs `more`. `step` is who asks, and what it was given to stand on.
     pub fn configure(
         &self,
-        place: &Place,
-        files: Vec<Given>,
+        (step, below): (&dyn Step, &Stack),
+        state: &State,
         more: Vec<Call>,
         world: &World,
         job: &Job<'_>,
     ) -> Result<Configured, Fault> {
-        let mut layers = self.lower.layers.clone();
-        // As dpkg would have unpacked them.
-        layers.extend(self.order.layers.iter().filter_map(|number| self.debs.get(*number).cloned()));
-        let stack = Stack { layers };
-        let root = root(&stack, &stack.bounds(), world, job)?;
         let capture = world.store.stage()?.path("upper.tar");
         let mut commands: Vec<Call> =
             self.work.commands.iter().map(|command| call(command, world.epoch)).collect();
         commands.extend(more);
         let run = ImageRun {
-            lowers: root.lowers.clone(),
-            specials: root.specials.clone(),
-            files,
-            passing: dpkg::DURING.iter().map(|(path, mode, text)| given(path, *mode, *text)).collect(),
-            shown: self.shown(world, job)?,
             commands,
             remove: removals(),
             capture: Some(capture.clone()),
-            epoch: world.epoch,
+            capture_always: true,
             log: job.log.clone(),
-            ..ImageRun::default()
+            ..state.run.clone()
         };
         job.go_on()?;
         for (number, why) in &self.order.by_dpkg {
@@ -248,8 +267,14 @@ impl<'a> Set<'a> {
         }
         let ran = Launcher::of(&world.program)
             .run_image(&run, job.cancel, &mut |line| (job.say)(line))
-            .map_err(|fault| fault.at(place, "these packages"))?;
-        refuse_failure(&run, &ran, place, job)?;
+            .map_err(|fault| fault.at(step.place(), "these packages"))?;
+        job.warn_of_left(&ran.left, step.place(), "these packages");
+        if ran.failed.is_some() {
+            // Without it there is less to look at, and the failure is the same.
+            let _ = failed::keep(step, below, state, &capture, world);
+            let _ = std::fs::remove_file(&capture);
+        }
+        refuse_failure(&run, &ran, step.place(), job)?;
         let failed = |error: std::io::Error| Fault::io("read", &capture, &error);
         let tar = File::open(&capture).map_err(failed)?;
         // Only the open file is needed: it is gone when it is closed.
@@ -265,7 +290,7 @@ impl<'a> Set<'a> {
             read_tar(&mut BufReader::with_capacity(1 << 18, &tar), &rules, None).map_err(|bad| {
                 Fault::build("packages/capture", format!("cannot take in what dpkg changed: {bad}"))
             })?;
-        Ok(Configured { root, stack, gathered, tar })
+        Ok(Configured { gathered, tar })
     }
 
     /// The files of packages that dpkg has to unpack itself.
@@ -287,10 +312,6 @@ impl<'a> Set<'a> {
 
 /// What configuring left above its root.
 pub(super) struct Configured {
-    /// What the programs saw.
-    pub root: Root,
-    /// The layers that it was made of.
-    pub stack: Stack,
     /// What they changed, and where its contents are.
     pub gathered: Gathered,
     /// Those contents.
@@ -298,9 +319,6 @@ pub(super) struct Configured {
 }
 
 fn refuse_failure(run: &ImageRun, ran: &ImageRan, place: &Place, job: &Job<'_>) -> Result<(), Fault> {
-    for name in &ran.left {
-        (job.say)(&format!("`{name}` still ran in the end, and was ended"));
-    }
     let Some(failed) = ran.failed else { return Ok(()) };
     let call = run.commands.get(failed).map(|call| {
         let arguments = call.arguments.iter().map(|argument| format!(" {argument}")).collect::<String>();

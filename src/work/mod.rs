@@ -5,9 +5,11 @@
 //! Neither knows the graph that it stands in.
 
 pub mod capture;
+pub mod failed;
 mod groups;
 pub mod roots;
 mod stack;
+mod state;
 pub mod upper;
 
 use std::fmt::Debug;
@@ -17,6 +19,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 pub use groups::Group;
 pub use stack::{Stack, StackLayer};
+pub use state::State;
 
 use crate::codec::{Block, Earlier};
 use crate::deb::Deb;
@@ -26,6 +29,7 @@ use crate::key::Key;
 use crate::layer::LayerId;
 use crate::store::{Layer, Store};
 use crate::tree::{Memory, Tree};
+use crate::wording;
 
 /// What steps may look at.
 #[derive(Debug)]
@@ -191,6 +195,11 @@ pub trait Step: Send + Sync + Debug {
         layer_facts(key, below, false);
     }
 
+    /// How it runs its programs inside the image, on top of `below`, for who wants a look there; none if it runs none.
+    fn state(&self, _world: &World, _below: &Stack, _job: &Job<'_>) -> Result<Option<State>, Fault> {
+        Ok(None)
+    }
+
     /// Makes the layer; `below` holds the layers that it stands on.
     fn make(&self, world: &World, below: &Stack, job: &Job<'_>) -> Result<Made, Fault>;
 }
@@ -259,6 +268,8 @@ pub struct Job<'a> {
     pub cancel: &'a AtomicBool,
     /// Takes a line that a program said.
     pub say: &'a (dyn Fn(&str) + Sync),
+    /// Takes a warning, which people see at once and which stays.
+    pub warn: &'a (dyn Fn(Fault) + Sync),
     /// Where a program's words go.
     pub log: PathBuf,
 }
@@ -270,6 +281,18 @@ impl Job<'_> {
             return Err(Fault::build("build/interrupted", "interrupted"));
         }
         Ok(())
+    }
+
+    /// Warns of programs that a step left running, and that were ended: `names` as the sandbox tells them, and the
+    /// place that stands for the step.
+    pub fn warn_of_left(&self, names: &[String], place: &Place, label: &str) {
+        if names.is_empty() {
+            return;
+        }
+        let (it, was) = if names.len() == 1 { ("it", "was") } else { ("them", "were") };
+        let message = format!("{} still ran in the end, and {was} ended", wording::all(names));
+        let help = format!("end {it} in what started {it}: only files stay in an image");
+        (self.warn)(Fault::warning("step/left", message).at(place, label).help(help));
     }
 }
 

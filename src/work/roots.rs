@@ -26,7 +26,7 @@ use crate::sandbox::image::{Special, SpecialKind};
 use crate::store::{Held, Holdings};
 
 /// What a program sees as its root, in parts.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Root {
     /// Lower directories for overlayfs, the lowest first.
     pub lowers: Vec<PathBuf>,

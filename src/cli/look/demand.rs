@@ -49,10 +49,10 @@ fn build(session: &Session, project: &Project, plan: &Plan) -> Result<(), Faults
     let cancel = cancelled_by_signals();
     let options = Options { jobs: session.jobs(), keep_going: true };
     let mut faults = Faults::new();
-    carry_out(plan, project, options, &cancel, &mut |event| {
-        if let Event::Ended(_, Outcome::Failed(fault)) = event {
-            faults.push(*fault);
-        }
+    carry_out(plan, project, options, &cancel, &mut |event| match event {
+        Event::Ended(_, Outcome::Failed(fault)) => faults.push(*fault),
+        Event::Warned(_, fault) => session.warn(&(*fault).into()),
+        _ => {}
     });
     project.world.memory.save();
     if cancel.load(Ordering::Relaxed) {

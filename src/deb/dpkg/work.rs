@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{Below, Names, Order, Package};
 
 /// A program to be run inside the image, as its root, in the folder `/`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Command {
     /// The program, by its absolute path, and its arguments.
     pub arguments: Vec<String>,

@@ -29,7 +29,7 @@ use super::tar_script::real;
 use super::wire::{Exit, RootKind, Talk};
 use crate::fault::Fault;
 pub use console::Console;
-pub use run::{Call, Given, ImageRan, ImageRun, Removal, Removed, Shown, Special, SpecialKind};
+pub use run::{Call, Given, ImageRan, ImageRun, Removal, Removed, Shown, Special, SpecialKind, TARGET, View};
 pub(super) use stage::inner_stage;
 
 /// Bytes of what programs print that are kept.
@@ -116,7 +116,7 @@ fn judge(run: &ImageRun, ended: Ended) -> Result<ImageRan, Fault> {
 
 /// A capture that is not whole is not left to be taken for one.
 fn clear_capture(run: &ImageRun, ran: &Result<ImageRan, Fault>) {
-    let whole = matches!(ran, Ok(ImageRan { failed: None, .. }));
+    let whole = matches!(ran, Ok(ImageRan { failed, .. }) if failed.is_none() || run.capture_always);
     if let (Some(capture), false) = (&run.capture, whole) {
         let _ = fs::remove_file(Path::new(capture));
     }

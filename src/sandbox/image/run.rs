@@ -26,6 +26,14 @@ pub struct ImageRun {
     pub passing: Vec<Given>,
     /// Files and folders of the host that are shown, read-only.
     pub shown: Vec<Shown>,
+    /// stub
+    pub scratch: Vec<Special>,
+    /// stub
+    pub hidden: Vec<PathBuf>,
+    /// stub
+    pub masked: Vec<Vec<u8>>,
+    /// stub
+    pub view: View,
     /// Whether programs can reach the network; without it there is only their own loopback.
     pub network: bool,
     /// The environment of all programs, beside [`ImageRun::environment`]'s usual one, which it overrides.
@@ -35,8 +43,11 @@ pub struct ImageRun {
     /// Removed after the last program, before the capture.
     pub remove: Vec<Removal>,
     /// A file of the host that gets the changes, as a tar: PAX, sorted by path, owners as numbers, with OCI whiteouts.
-    /// Not written where a program failed that must not.
+    /// Not written where a program failed that must not, but for [`ImageRun::capture_always`].
     pub capture: Option<PathBuf>,
+    /// Whether the capture is written, too, where a program failed that must not: then with nothing removed, and empty
+    /// if the changes cannot be taken.
+    pub capture_always: bool,
     /// Times in the capture that are later than this are this: seconds since 1970.
     pub epoch: i64,
     /// A file of the host where all that the programs print goes; of more than 64 MiB, the first and the last half.
@@ -44,6 +55,18 @@ pub struct ImageRun {
     /// How long all of it may take.
     pub timeout: Option<Duration>,
 }
+
+/// stub
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum View {
+    /// stub
+    #[default]
+    Image,
+    /// stub
+    Host,
+}
+/// stub
+pub const TARGET: &str = "/imgbuild/target";
 
 /// An entry of an image that a plain folder of the host cannot hold.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

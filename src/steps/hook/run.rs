@@ -3,16 +3,15 @@
 use std::collections::BTreeMap;
 
 use super::shown::special;
-use super::{Hook, HookStep, Script};
+use super::{Hook, HookStep, Input, Script, parts};
 use crate::deb::dpkg;
 use crate::fault::Fault;
 use crate::hooks::{Dialect, Phase, Side};
 use crate::key::Digest;
 use crate::layer::{EntryPath, Kind};
-use crate::sandbox::image::{Call, Given, ImageRun, Shown, Special, SpecialKind, TARGET, View};
+use crate::sandbox::image::{Call, Given, Shown, Special, SpecialKind, TARGET, View};
 use crate::sandbox::{Exit, PATH};
-use crate::work::roots::Root;
-use crate::work::{Stack, World};
+use crate::work::{Job, Stack, State, Step, World};
 
 /// Where scripts stand.
 const SCRIPTS: &str = "run/imgbuild/hooks";
@@ -108,48 +107,35 @@ fn ganeti(step: &HookStep, set: &mut impl FnMut(&str, &str)) {
     known.iter().for_each(|(name, value)| set(name, value));
 }
 
-/// What the sandbox is asked for, but for the programs that run and what becomes of their changes.
-pub fn order(
-    step: &HookStep,
-    root: &Root,
-    data: &Stack,
-    secrets: Vec<Vec<u8>>,
-    world: &World,
-) -> Result<ImageRun, Fault> {
+/// What its scripts find when they start.
+pub fn state(step: &HookStep, below: &Stack, world: &World, job: &Job<'_>) -> Result<State, Fault> {
     let hook = &step.hook;
-    let mut scratch = folders(hook, world)?;
-    if hook.phase != Phase::ExtraData {
-        scratch.extend(left_by_others(data, &place_of_data(hook), world)?);
-    }
-    let mut passing = passing(step);
+    let (data, image) = parts(below);
+    // Before there is an image, what went before is what such a hook adds to.
+    let (stack, data) = if step.is_aside() { (data, Stack::default()) } else { (image, data) };
+    let mut state = State::of(stack, world, job)?;
+    let run = &mut state.run;
+    run.scratch = folders(hook, world)?;
+    run.scratch.extend(left_by_others(&data, &path(DATA), world)?);
+    run.passing = passing(step);
     for script in &hook.scripts {
-        passing.push(Given { path: script_path(hook, script), mode: 0o755, bytes: script.bytes()? });
+        run.passing.push(Given { path: script_path(hook, script), mode: 0o755, bytes: script.bytes()? });
     }
-    for (secret, bytes) in hook.secrets.iter().zip(&secrets) {
+    run.passing.extend(programs(hook));
+    run.passing.extend(resolver().filter(|_| hook.network));
+    let shown = |input: &Input| Shown { host: input.path.clone(), at: input.at.clone() };
+    run.shown = hook.inputs.iter().map(shown).collect();
+    run.view = if hook.side() == Side::Host { View::Host } else { View::Image };
+    run.hidden.clone_from(&world.hidden);
+    run.network = hook.network;
+    run.environment = environment(step, world);
+    state.folder = folder(hook);
+    for secret in &hook.secrets {
         let path = path(&format!("{SECRETS}/{}", secret.name));
-        passing.push(Given { path, mode: 0o400, bytes: bytes.clone() });
+        state.secrets.push(Given { path, mode: 0o400, bytes: secret.read()? });
     }
-    passing.extend(programs(hook));
-    if hook.network {
-        passing.extend(resolver());
-    }
-    let masked = secrets.iter().map(|secret| secret.trim_ascii().to_vec()).collect();
-    Ok(ImageRun {
-        lowers: root.lowers.clone(),
-        specials: root.specials.clone(),
-        scratch,
-        passing,
-        masked,
-        shown: hook.inputs.iter().map(|input| Shown { host: input.path.clone(), at: input.at.clone() }).collect(),
-        view: if hook.side() == Side::Host { View::Host } else { View::Image },
-        hidden: world.hidden.clone(),
-        network: hook.network,
-        environment: environment(step, world),
-        capture_always: true,
-        epoch: world.epoch,
-        timeout: hook.timeout.map(std::time::Duration::from_secs),
-        ..ImageRun::default()
-    })
+    state.script = hook.scripts.first().map(|script| format!("/{}", script_path(hook, script)));
+    Ok(state)
 }
 
 /// How its scripts are started, in their order.
@@ -187,7 +173,12 @@ pub fn folder(hook: &Hook) -> String {
 
 /// Where a script stands.
 pub fn script_path(hook: &Hook, script: &Script) -> EntryPath {
-    path(SCRIPTS).join(hook.phase.folder().as_bytes()).join(script.name.as_bytes())
+    script_folder(hook.phase).join(script.name.as_bytes())
+}
+
+/// Where the scripts of a phase stand.
+pub fn script_folder(phase: Phase) -> EntryPath {
+    path(SCRIPTS).join(phase.folder().as_bytes())
 }
 
 /// How a script ended.
@@ -196,10 +187,6 @@ pub fn ended(exit: Exit) -> String {
         Exit::Code(code) => format!("its script ended with {code}"),
         Exit::Signal(signal) => format!("its script was ended by signal {signal}"),
     }
-}
-
-fn place_of_data(_hook: &Hook) -> EntryPath {
-    path(DATA)
 }
 
 /// The folders that a hook sees beside its script.

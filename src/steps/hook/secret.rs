@@ -93,7 +93,7 @@ impl Secret {
 }
 
 /// Whether one of these stands in the file, and the position of the first byte of it.
-pub fn find(secrets: &[Vec<u8>], file: &File) -> io::Result<Option<(usize, u64)>> {
+pub fn find(secrets: &[&[u8]], file: &File) -> io::Result<Option<(usize, u64)>> {
     let finders: Vec<(usize, memmem::Finder<'_>)> = secrets
         .iter()
         .enumerate()
@@ -130,7 +130,7 @@ mod tests {
 
     #[test]
     fn a_secret_is_found_wherever_it_stands() {
-        let secrets = [b"short".to_vec(), b"correct horse battery\n".to_vec()];
+        let secrets: [&[u8]; 2] = [b"short", b"correct horse battery\n"];
         let found = |at: usize| {
             let mut file = tempfile::tempfile().unwrap();
             let mut bytes = vec![b'x'; 3 << 20];

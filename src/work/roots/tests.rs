@@ -76,7 +76,12 @@ impl Bench {
 
     fn root(&self, stack: &Stack, groups: &[usize]) -> Result<Root, Fault> {
         let cancel = AtomicBool::new(false);
-        root(stack, groups, &self.world, &Job { cancel: &cancel, say: &|_| (), log: PathBuf::new() })
+        root(
+            stack,
+            groups,
+            &self.world,
+            &Job { cancel: &cancel, say: &|_| (), warn: &|_| (), log: PathBuf::new() },
+        )
     }
 }
 
