@@ -36,8 +36,8 @@ pub(in crate::sandbox) fn inner_stage(
     write_files(run, &root)?;
     let mut programs = Programs::new(run, talk, own_users, socket, ear)?;
     let last = match programs.run_all() {
-        Ok(true) => finish(run, &mut root),
-        Ok(false) => Ok(()),
+        Ok(well) if well || run.capture_always => finish(run, &mut root),
+        Ok(_) => Ok(()),
         Err(Stopped) => return Ok(ExitCode::FAILURE),
     };
     // If this is not heard, imgbuild is gone.
