@@ -15,7 +15,7 @@
 //! - [`sandbox`]: the only room that starts a program
 //! - [`deb`]: Debian's archive: index, signatures, fetching, unpacking, solving
 //! - [`work`]: what every step is
-//! - [`hooks`]: phases, and other tools' ways with scripts
+//! - [`hooks`]: other tools' ways with scripts: which names count, in which order, what an element is
 //! - [`steps`], [`bases`], [`outputs`]: the words, one file each
 //! - [`manifest`]: what was asked for
 //! - [`lock`]: what the names of packages stood for

@@ -60,7 +60,7 @@ impl Launcher {
     }
 
     fn run_once(&self, order: &Order, watch: &mut Watch<'_>) -> Result<Ended, Fault> {
-        let output = Output::new(watch.log, watch.log_limit, watch.line)
+        let output = Output::new(watch.log, watch.log_limit, watch.masked, watch.line)
             .map_err(|error| Fault::io("write", watch.log, &error))?;
         let end = watch.timeout.and_then(|time| Instant::now().checked_add(time));
         let started = self.start(order, false)?;
@@ -125,6 +125,8 @@ pub(super) struct Watch<'a> {
     pub log: &'a Path,
     /// Bytes of the log that are kept; the middle of more is left out.
     pub log_limit: u64,
+    /// What is told nowhere.
+    pub masked: &'a [Vec<u8>],
     /// How long it may take.
     pub timeout: Option<Duration>,
     /// Set to interrupt it.
@@ -136,7 +138,7 @@ pub(super) struct Watch<'a> {
 impl<'a> Watch<'a> {
     /// What a sandbox with nothing in it is watched with.
     pub fn probe(stop: &'a AtomicBool, line: &'a mut dyn FnMut(&str)) -> Watch<'a> {
-        Watch { log: Path::new("/dev/null"), log_limit: 0, timeout: Some(PROBE), stop, line }
+        Watch { log: Path::new("/dev/null"), log_limit: 0, masked: &[], timeout: Some(PROBE), stop, line }
     }
 }
 

@@ -25,6 +25,7 @@ pub mod image;
 mod init;
 mod kernel;
 mod launch;
+mod mask;
 mod namespaces;
 mod output;
 mod refusal;

@@ -6,6 +6,7 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use super::mask::Mask;
 use crate::wording;
 
 /// Lines that are kept to be shown when the program fails.
@@ -20,18 +21,37 @@ pub(super) struct Output<'a> {
     line: Vec<u8>,
     tail: VecDeque<String>,
     log: Log,
+    mask: Option<Mask>,
+    /// What the mask lets through of a piece.
+    let_through: Vec<u8>,
     tell: &'a mut dyn FnMut(&str),
 }
 
 impl<'a> Output<'a> {
-    /// Nothing said yet; every line will be told to `tell` and the log, `limit` bytes of it, stand at `log`.
-    pub fn new(log: &Path, limit: u64, tell: &'a mut dyn FnMut(&str)) -> io::Result<Output<'a>> {
-        let log = Log::new(log, limit)?;
-        Ok(Output { line: Vec::new(), tail: VecDeque::new(), log, tell })
+    /// Nothing said yet; every line will be told to `tell` and the log, `limit` bytes of it, stand at `log`; what is
+    /// `masked` in neither.
+    pub fn new(
+        log: &Path,
+        limit: u64,
+        masked: &[Vec<u8>],
+        tell: &'a mut dyn FnMut(&str),
+    ) -> io::Result<Output<'a>> {
+        let (log, mask) = (Log::new(log, limit)?, Mask::of(masked));
+        Ok(Output { line: Vec::new(), tail: VecDeque::new(), log, mask, let_through: Vec::new(), tell })
     }
 
     /// Takes the next piece.
     pub fn take(&mut self, piece: &[u8]) -> io::Result<()> {
+        let Some(mask) = &mut self.mask else { return self.take_harmless(piece) };
+        let mut told = std::mem::take(&mut self.let_through);
+        told.clear();
+        mask.take(piece, &mut told);
+        let taken = self.take_harmless(&told);
+        self.let_through = told;
+        taken
+    }
+
+    fn take_harmless(&mut self, piece: &[u8]) -> io::Result<()> {
         self.log.take(piece)?;
         let piece = self.skip_flood(piece);
         let mut lines = piece.split(|byte| *byte == b'\n');
@@ -46,6 +66,11 @@ impl<'a> Output<'a> {
 
     /// The last lines, once there is no more.
     pub fn finish(mut self) -> io::Result<Vec<String>> {
+        if let Some(mut mask) = self.mask.take() {
+            let mut told = Vec::new();
+            mask.finish(&mut told);
+            self.take_harmless(&told)?;
+        }
         if !self.line.is_empty() {
             self.end_line();
         }
@@ -170,11 +195,15 @@ mod tests {
     const LIMIT: usize = 2 << 20;
 
     fn said(pieces: &[&[u8]]) -> (Vec<String>, Vec<String>, Vec<u8>) {
+        said_masked(pieces, &[])
+    }
+
+    fn said_masked(pieces: &[&[u8]], masked: &[Vec<u8>]) -> (Vec<String>, Vec<String>, Vec<u8>) {
         let folder = tempfile::tempdir().unwrap();
         let log = folder.path().join("log");
         let mut told = Vec::new();
         let mut tell = |line: &str| told.push(line.to_string());
-        let mut output = Output::new(&log, LIMIT as u64, &mut tell).unwrap();
+        let mut output = Output::new(&log, LIMIT as u64, masked, &mut tell).unwrap();
         pieces.iter().for_each(|piece| output.take(piece).unwrap());
         let tail = output.finish().unwrap();
         (told, tail, std::fs::read(log).unwrap())
@@ -186,6 +215,20 @@ mod tests {
         assert_eq!(told, ["one", "two", "20%", "\u{fffd}[2J\u{fffd}", "", "end"]);
         assert_eq!(told, tail);
         assert!(log.ends_with(b"\x1b[2J\xff\n\nend"), "the log has the bytes as they are");
+    }
+
+    #[test]
+    fn what_is_masked_is_in_no_line_and_not_in_the_log() {
+        let masked = [b"pass word".to_vec(), b"\xff\0\n\xfe".to_vec()];
+        let pieces: [&[u8]; 5] = [b"a pass", b" word b\n", b"\xff\0", b"\n\xfe\nthe end: pass", b" wor"];
+        let (told, tail, log) = said_masked(&pieces, &masked);
+        assert_eq!(told, ["a *** b", "***", "the end: pass wor"]);
+        assert_eq!(told, tail);
+        assert_eq!(log, b"a *** b\n***\nthe end: pass wor");
+        let flood = b"0123pass word".repeat(1 << 19);
+        let (_, tail, log) = said_masked(&flood.chunks(65_536).collect::<Vec<_>>(), &masked);
+        assert!(tail[0].starts_with("0123***0123***"));
+        assert!(log.len() > LIMIT && memchr::memmem::find(&log, b"pass").is_none());
     }
 
     #[test]

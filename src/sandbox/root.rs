@@ -115,12 +115,17 @@ enum Part {
     Search,
 }
 
-/// All that is taken from the host, attached nowhere yet.
-struct Parts {
+/// What is seen of the host at its own paths, attached nowhere yet.
+pub(super) struct System {
     /// In the order of their paths, so that an outer one comes before what stands in it: the innermost wins.
     parts: BTreeMap<PathBuf, Part>,
     /// Links such as `/bin` to `usr/bin`.
     links: Vec<(&'static str, PathBuf)>,
+}
+
+/// All that is taken from the host, attached nowhere yet.
+struct Parts {
+    system: System,
     /// In the order of the search.
     search: Vec<(PathBuf, OwnedFd)>,
     devices: Vec<(&'static str, OwnedFd)>,
@@ -130,22 +135,17 @@ struct Parts {
 
 impl Parts {
     fn take(order: &HostRoot, xcluster: &Path) -> Result<Parts, Refusal> {
-        let mut parts = BTreeMap::new();
-        let links = take_system(&mut parts)?;
+        let mut system = System::folders()?;
         for path in &order.visible {
-            parts.insert(path.clone(), Part::Shown(show(path)?));
+            system.parts.insert(path.clone(), Part::Shown(show(path)?));
         }
-        let hidden = order.hidden.iter().filter(|path| !holds_programs(path)).cloned();
-        for path in hidden.chain(SECRETS.map(PathBuf::from)) {
-            parts.entry(path).or_insert(Part::Hidden);
-        }
+        system.hide(&order.hidden);
         for path in &order.search {
-            parts.entry(path.clone()).and_modify(Part::cover_for_search).or_insert(Part::Search);
+            system.parts.entry(path.clone()).and_modify(Part::cover_for_search).or_insert(Part::Search);
         }
-        drop_needless_covers(&mut parts);
+        drop_needless_covers(&mut system.parts);
         Ok(Parts {
-            parts,
-            links,
+            system,
             search: open_search(&order.search)?,
             devices: take_devices()?,
             xcluster: take_own_program(xcluster)?,
@@ -155,7 +155,7 @@ impl Parts {
 
     /// Builds the tree in the working folder.
     fn assemble(self) -> Result<(Vec<Folder>, OwnedFd), Refusal> {
-        Refusal::of("make folders in the new root", make_folders(&self.links))?;
+        Refusal::of("make folders in the new root", make_folders())?;
         Refusal::of("mount `/proc`", mount_proc())?;
         Refusal::of(
             "fill `/dev`",
@@ -165,14 +165,52 @@ impl Parts {
         if let Some(out) = &self.out {
             Refusal::of("show the folder for the result", attach(out, OUT))?;
         }
-        let covers = self.parts.iter().map(|(path, part)| place(path, part));
-        let covers = covers.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect::<Vec<_>>();
+        let covers = self.system.place()?;
         let listener = Refusal::of("listen for `xcluster`", open_listener())?;
-        let folders = Refusal::of("hold the search path", hold_search(self.search, &self.parts))?;
+        let folders = Refusal::of("hold the search path", hold_search(self.search, &self.system.parts))?;
         for cover in covers.iter().map(inside).chain([PathBuf::from(".")]) {
             Refusal::of("make the new root read-only", seal_mount(&cover))?;
         }
         Ok((folders, listener))
+    }
+}
+
+impl System {
+    /// The folders where programs live, without `hidden` and without what only root may read.
+    pub fn take(hidden: &[PathBuf]) -> Result<System, Refusal> {
+        let mut system = System::folders()?;
+        system.hide(hidden);
+        drop_needless_covers(&mut system.parts);
+        Ok(system)
+    }
+
+    /// Builds it in the working folder, which is to become the root and where `imgbuild` is a folder.
+    pub fn assemble(&self) -> Result<(), Refusal> {
+        let covers = self.place()?;
+        let seal = |cover: &&Path| seal_mount(&inside(cover));
+        Refusal::of("make the new root read-only", covers.iter().try_for_each(|cover| seal(cover)))
+    }
+
+    fn folders() -> Result<System, Refusal> {
+        let mut parts = BTreeMap::new();
+        let links = take_system(&mut parts)?;
+        Ok(System { parts, links })
+    }
+
+    fn hide(&mut self, hidden: &[PathBuf]) {
+        let hidden = hidden.iter().filter(|path| !holds_programs(path)).cloned();
+        // Where a link leads to a secret, that has to be hidden where it is.
+        let secrets = SECRETS.map(|path| fs::canonicalize(path).unwrap_or_else(|_| PathBuf::from(path)));
+        for path in hidden.chain(secrets) {
+            self.parts.entry(path).or_insert(Part::Hidden);
+        }
+    }
+
+    /// Puts all of it in its place; tells the covers that have to be sealed in the end.
+    fn place(&self) -> Result<Vec<&Path>, Refusal> {
+        Refusal::of("make folders in the new root", make_links(&self.links))?;
+        let covers = self.parts.iter().map(|(path, part)| place(path, part));
+        Ok(covers.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
     }
 }
 
@@ -264,16 +302,21 @@ pub(super) fn mount_tmpfs(at: impl Arg, options: &std::ffi::CStr) -> io::Result<
     Ok(mount("tmpfs", at, "tmpfs", MountFlags::NOSUID | MountFlags::NODEV, options)?)
 }
 
-fn make_folders(links: &[(&'static str, PathBuf)]) -> io::Result<()> {
+fn make_folders() -> io::Result<()> {
     for folder in OWN {
         fs::create_dir_all(inside(folder))?;
-    }
-    for (path, target) in links {
-        symlink(target, inside(path))?;
     }
     make_scratch()?;
     for (name, target) in [("fd", ""), ("stdin", "/0"), ("stdout", "/1"), ("stderr", "/2")] {
         symlink(format!("/proc/self/fd{target}"), format!("dev/{name}"))?;
+    }
+    Ok(())
+}
+
+/// Links such as `/bin`, and the file that stands where one is hidden.
+fn make_links(links: &[(&'static str, PathBuf)]) -> io::Result<()> {
+    for (path, target) in links {
+        symlink(target, inside(path))?;
     }
     File::create(inside(NOTHING))?.set_permissions(Permissions::from_mode(0o000))
 }
@@ -337,7 +380,7 @@ fn place<'a>(path: &'a Path, part: &Part) -> Result<Option<&'a Path>, Refusal> {
 fn hide(path: &Path) -> io::Result<Option<&Path>> {
     match fs::symlink_metadata(inside(path)) {
         Ok(found) if found.is_dir() => cover(path).map(|()| Some(path)),
-        Ok(_) => attach(&clone_tree(CWD, inside(NOTHING))?, path).map(|()| None),
+        Ok(_) => attach(&clone_sealed(CWD, inside(NOTHING))?, path).map(|()| None),
         // Something further out hides it.
         Err(_) => Ok(None),
     }

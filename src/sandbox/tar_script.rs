@@ -67,7 +67,8 @@ impl Launcher {
         line: &mut dyn FnMut(&str),
     ) -> Result<TarRun, Fault> {
         let order = order(script)?;
-        let watch = Watch { log: &script.log, log_limit: MOST_LOG, timeout: script.timeout, stop, line };
+        let watch =
+            Watch { log: &script.log, log_limit: MOST_LOG, masked: &[], timeout: script.timeout, stop, line };
         let run = self.run(RootKind::Host(Box::new(order)), watch).and_then(|ended| judge(script, ended));
         let kept = run.is_ok().then_some(TAR);
         let emptied =
@@ -116,7 +117,7 @@ pub(super) fn real(path: &Path) -> Result<PathBuf, Fault> {
 }
 
 /// The real paths of those that are there.
-fn real_ones(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Fault> {
+pub(super) fn real_ones(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Fault> {
     paths.iter().filter(|path| path.exists()).map(|path| real(path)).collect()
 }
 

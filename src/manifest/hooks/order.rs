@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::sync::Arc;
 
-use crate::fault::{Fault, Faults, Place, Source, reason};
+use crate::fault::{Fault, Faults, reason};
+use crate::hooks;
 use crate::lang::{Spanned, syntax};
 use crate::steps::hook::Hook;
 use crate::wording;
@@ -12,7 +12,7 @@ use crate::wording;
 /// Larger files are no lists.
 const LARGEST: u64 = 1 << 20;
 
-/// The names in the file at `path`: one a line, `#` begins a comment; `shown` is what people call the file.
+/// The file at `path`, which names hooks one a line; `shown` is what people call it.
 ///
 /// # Errors
 ///
@@ -28,36 +28,12 @@ pub fn names(path: &Path, shown: &str, faults: &mut Faults) -> Result<Vec<Spanne
     }
     let bytes = std::fs::read(path).map_err(|error| unreadable(reason(&error)))?;
     match syntax::from_bytes(shown, bytes) {
-        Ok(source) => Ok(lines(&source, faults)),
+        Ok(source) => Ok(hooks::order::names(&source, faults)),
         Err(unfit) => {
             faults.extend(unfit);
             Ok(Vec::new())
         }
     }
-}
-
-fn lines(source: &Arc<Source>, faults: &mut Faults) -> Vec<Spanned<String>> {
-    let mut names = Vec::new();
-    let mut start = 0;
-    for line in source.text.split_inclusive('\n') {
-        let item = line.split('#').next().unwrap_or_default().trim();
-        let at = start + (item.as_ptr() as usize - line.as_ptr() as usize);
-        start += line.len();
-        if item.is_empty() {
-            continue;
-        }
-        let place = Place::new(source, at..at + item.len());
-        if item.contains(char::is_whitespace) || item.contains('/') {
-            faults.push(
-                Fault::error("hook-list/line", format!("`{}` is not the name of a hook", wording::printable(item)))
-                    .at(&place, "a name belongs here")
-                    .help("a list has one name a line; `#` begins a comment"),
-            );
-            continue;
-        }
-        names.push(Spanned::new(item.to_string(), &place));
-    }
-    names
 }
 
 /// The hooks in the order of the text, but each behind those that its `after` names.
@@ -78,17 +54,16 @@ pub fn behind(hooks: Vec<Hook>, faults: &mut Faults) -> Vec<Hook> {
         waits.push(named.collect());
     }
     let mut order: Vec<usize> = Vec::new();
-    while order.len() < hooks.len() {
-        let ready = |number: &usize| {
-            let wait = waits.get(*number);
-            !order.contains(number) && wait.is_some_and(|wait| wait.iter().all(|other| order.contains(other)))
-        };
-        let Some(next) = (0..hooks.len()).find(ready) else {
-            let stuck = hooks.iter().enumerate().filter(|(number, _)| !order.contains(number));
-            let stuck: Vec<&Hook> = stuck.map(|(_, hook)| hook).collect();
-            faults.extend(stuck.iter().find(|hook| !hook.after.is_empty()).map(|hook| in_a_circle(hook, &stuck)));
+    let mut left: BTreeSet<usize> = (0..hooks.len()).collect();
+    while !left.is_empty() {
+        let ready = |number: &&usize| waits.get(**number).is_some_and(|wait| wait.is_disjoint(&left));
+        let Some(next) = left.iter().find(ready).copied() else {
+            let stuck: Vec<&Hook> = left.iter().filter_map(|number| hooks.get(*number)).collect();
+            let waiting = stuck.iter().find(|hook| !hook.after.is_empty());
+            faults.extend(waiting.map(|hook| in_a_circle(hook, &stuck)));
             return hooks;
         };
+        left.remove(&next);
         order.push(next);
     }
     let mut hooks: Vec<Option<Hook>> = hooks.into_iter().map(Some).collect();

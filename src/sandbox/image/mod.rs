@@ -25,7 +25,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
 use super::launch::{Ended, Launcher, Watch};
-use super::tar_script::real;
+use super::mask::Mask;
+use super::tar_script::{real, real_ones};
 use super::wire::{Exit, RootKind, Talk};
 use crate::fault::Fault;
 pub use console::Console;
@@ -58,7 +59,14 @@ impl Launcher {
         line: &mut dyn FnMut(&str),
     ) -> Result<ImageRan, Fault> {
         let order = RootKind::Image(Box::new(order(run)?), Talk::No);
-        let watch = Watch { log: &run.log, log_limit: MOST_LOG, timeout: run.timeout, stop, line };
+        let watch = Watch {
+            log: &run.log,
+            log_limit: MOST_LOG,
+            masked: &run.masked,
+            timeout: run.timeout,
+            stop,
+            line,
+        };
         let ran = self.run(order, watch).and_then(|ended| judge(run, ended));
         clear_capture(run, &ran);
         ran
@@ -75,9 +83,10 @@ fn order(run: &ImageRun) -> Result<ImageRun, Fault> {
     let mut order = run.clone();
     order.lowers.iter_mut().try_for_each(make_real)?;
     order.shown.iter_mut().map(|shown| &mut shown.host).try_for_each(make_real)?;
+    order.hidden = real_ones(&order.hidden)?;
     // Many specials have one spool.
     let mut known: BTreeMap<PathBuf, PathBuf> = BTreeMap::new();
-    for special in &mut order.specials {
+    for special in order.specials.iter_mut().chain(&mut order.scratch) {
         let SpecialKind::File { file, .. } = &mut special.kind else { continue };
         match known.get(file) {
             Some(found) => file.clone_from(found),
@@ -101,22 +110,32 @@ fn make_real(path: &mut PathBuf) -> Result<(), Fault> {
     Ok(())
 }
 
-fn judge(run: &ImageRun, ended: Ended) -> Result<ImageRan, Fault> {
-    if let Some(unfit) = ended.unfit {
-        let fault = Fault::build("sandbox/capture", unfit);
-        return Err(Fault { output: ended.tail, ..fault });
+fn judge(run: &ImageRun, mut ended: Ended) -> Result<ImageRan, Fault> {
+    if let Some(mut mask) = Mask::of(&run.masked) {
+        ended.left.iter_mut().chain(&mut ended.unfit).for_each(|text| *text = mask.text(text));
     }
     let bad = |(number, exit): (usize, &Exit)| {
         let call = run.commands.get(number)?;
         (call.must_succeed && *exit != Exit::Code(0)).then_some(number)
     };
     let failed = ended.exits.iter().enumerate().find_map(bad);
-    Ok(ImageRan { exits: ended.exits, failed, tail: ended.tail, left: ended.left })
+    match ended.unfit {
+        // What went wrong first is what people have to know.
+        Some(unfit) if failed.is_none() => {
+            let fault = Fault::build("sandbox/capture", unfit);
+            Err(Fault { output: ended.tail, ..fault })
+        }
+        unfit => {
+            let finished = unfit.is_none() && (failed.is_none() || run.capture_always);
+            let captured = finished && run.capture.is_some();
+            Ok(ImageRan { exits: ended.exits, failed, tail: ended.tail, left: ended.left, captured })
+        }
+    }
 }
 
 /// A capture that is not whole is not left to be taken for one.
 fn clear_capture(run: &ImageRun, ran: &Result<ImageRan, Fault>) {
-    let whole = matches!(ran, Ok(ImageRan { failed, .. }) if failed.is_none() || run.capture_always);
+    let whole = ran.as_ref().is_ok_and(|ran| ran.captured);
     if let (Some(capture), false) = (&run.capture, whole) {
         let _ = fs::remove_file(Path::new(capture));
     }

@@ -209,7 +209,7 @@ fn give_up_privileges(own_users: bool) -> io::Result<()> {
 }
 
 /// Programs that close every descriptor they may have take long where they may have many. None is as many as can be.
-fn limit_files(limit: Option<u64>) -> io::Result<()> {
+pub(super) fn limit_files(limit: Option<u64>) -> io::Result<()> {
     let maximum = getrlimit(Resource::Nofile).maximum;
     let current = match (limit, maximum) {
         (Some(limit), Some(maximum)) => Some(limit.min(maximum)),

@@ -4,7 +4,11 @@
 //! host (`top`), the places where something will be mounted that the image does not have (`points`, the lowest of all, so
 //! that they are never in the upper part), and `/tmp`, `/run`, `/dev`. So one limit holds for all of it, and it is gone
 //! with the sandbox. The store itself is mounted nowhere that a program could reach.
+//!
+//! Programs that see the host ([`View::Host`]) have a folder of the store as their root, with the host's system folders
+//! mounted in it, the sandbox's own, and the overlay.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File, Permissions};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -17,19 +21,19 @@ use rustix::mount::{
     fsconfig_create, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, mount, mount_change,
     move_mount,
 };
-use rustix::process::chdir;
+use rustix::process::{chdir, fchdir};
 
 use super::super::kernel::{Reach, seal};
 use super::super::root::{
-    DEVICES, HARMLESS, READ_ONLY, change_root, clone_sealed, clone_tree, mount_tmpfs, take_device,
+    DEVICES, HARMLESS, READ_ONLY, System, change_root, clone_sealed, clone_tree, mount_tmpfs, take_device,
 };
 use super::super::wire::Refusal;
-use super::{ImageRun, top, within};
+use super::{ImageRun, TARGET, View, programs, top, within};
 use crate::layer::EntryPath;
 
 /// The root, entered.
 pub(super) struct Root {
-    /// The whole of it, as programs see it.
+    /// The whole of the image.
     pub merged: OwnedFd,
     /// What was changed.
     pub upper: OwnedFd,
@@ -40,18 +44,34 @@ pub(super) struct Root {
 /// Where the sandbox has folders of its own.
 const OWN: [&str; 5] = ["proc", "sys", "dev", "run", "tmp"];
 
+/// What is mounted there, but for `/proc`: folders of the store.
+const OWN_MOUNTS: [(&str, &str, MountAttrFlags); 5] = [
+    ("dev", "dev", HARMLESS.union(MountAttrFlags::MOUNT_ATTR_NOEXEC)),
+    ("dev/shm", "shm", HARMLESS),
+    ("run", "run", HARMLESS),
+    ("sys", "sys", READ_ONLY),
+    ("tmp", "tmp", HARMLESS),
+];
+
+/// What is writable beside that where programs see the host, whose own folders of these names hold data.
+const HOST_MOUNTS: [(&str, &str, MountAttrFlags); 2] =
+    [("root", "home", HARMLESS), ("var/tmp", "var-tmp", HARMLESS)];
+
 /// Folders of the store, with their modes.
-const STORE: [(&str, u32); 10] = [
+const STORE: [(&str, u32); 13] = [
     ("upper", 0o755),
     ("work", 0o755),
     ("top", 0o755),
     ("points", 0o755),
     ("merged", 0o755),
+    ("host", 0o755),
     ("dev", 0o755),
     ("shm", 0o1777),
     ("run", 0o755),
     ("sys", 0o555),
     ("tmp", 0o1777),
+    ("home", 0o700),
+    ("var-tmp", 0o1777),
 ];
 
 /// What of `/proc` tells of the machine's hardware, or lets it be changed, or tells of other people's keys.
@@ -62,16 +82,27 @@ const PROC_FILES: [&str; 4] = ["keys", "key-users", "sched_debug", "timer_list"]
 pub(super) fn enter(run: &ImageRun) -> Result<Root, Refusal> {
     let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
     Refusal::of("part from the host's mounts", mount_change("/", private))?;
+    // Every file that holds a content is open at once.
+    let _ = programs::limit_files(None);
     let parts = Parts::take(run)?;
     Refusal::of("make a place in `/tmp` for what will be written", make_store())?;
     let folders = Folders::open()?;
     let user_marks = folders.user_marks()?;
     top::dress_root(run, &folders.upper)?;
     top::fill(run, &folders.top, &parts.lowers, &parts.contents)?;
-    Refusal::of("make places to mount at", make_points(&parts.shown, &folders.points))?;
-    let merged = Refusal::of("mount the overlay", parts.mount_overlay(&folders, user_marks))?;
-    parts.furnish(&merged)?;
-    Refusal::of("change to the new root", chdir("merged").and_then(|()| change_root()))?;
+    top::fill_scratch(run, &folders.store, &parts.points_in_scratch(), &parts.contents)?;
+    Refusal::of("make places to mount at", parts.make_points(&folders))?;
+    let root = parts.make_root(&folders)?;
+    let (name, at) = match run.view {
+        View::Image => ("merged", "merged".to_string()),
+        View::Host => ("host", format!("host{TARGET}")),
+    };
+    let merged = Refusal::of("mount the overlay", parts.mount_overlay(&folders, user_marks, &at))?;
+    parts.furnish(run, root.as_ref().unwrap_or(&merged), &folders.store)?;
+    if let Some(root) = &root {
+        Refusal::of("make the new root read-only", seal(root, READ_ONLY, Reach::Mount))?;
+    }
+    Refusal::of("change to the new root", chdir(name).and_then(|()| change_root()))?;
     Ok(Root { merged, upper: folders.upper, capture: parts.capture })
 }
 
@@ -79,9 +110,18 @@ pub(super) fn enter(run: &ImageRun) -> Result<Root, Refusal> {
 struct Parts {
     lowers: Vec<OwnedFd>,
     contents: top::Files,
-    shown: Vec<(EntryPath, OwnedFd)>,
+    shown: Vec<Part>,
     devices: Vec<(&'static str, OwnedFd)>,
+    /// The host's system folders, where programs see them.
+    system: Option<System>,
     capture: Option<File>,
+}
+
+/// Something of the host, which will stand at a path.
+struct Part {
+    at: EntryPath,
+    clone: OwnedFd,
+    is_folder: bool,
 }
 
 impl Parts {
@@ -91,9 +131,11 @@ impl Parts {
             Refusal::of(format!("open `{}`", path.display()), opened)
         };
         let shown = |shown: &super::Shown| {
-            let clone =
-                Refusal::of(format!("show `{}`", shown.host.display()), clone_sealed(CWD, &shown.host));
-            Ok((shown.at.clone(), clone?))
+            let step = || format!("show `{}`", shown.host.display());
+            let clone = Refusal::of(step(), clone_sealed(CWD, &shown.host))?;
+            let found = Refusal::of(step(), fstat(&clone))?;
+            let is_folder = FileType::from_raw_mode(found.st_mode) == FileType::Directory;
+            Ok(Part { at: shown.at.clone(), clone, is_folder })
         };
         let capture = |path: &std::path::PathBuf| {
             let file = File::options().write(true).truncate(true).open(path);
@@ -105,52 +147,114 @@ impl Parts {
             contents: top::open_files(run)?,
             shown: run.shown.iter().map(shown).collect::<Result<_, _>>()?,
             devices: DEVICES.into_iter().chain(["/dev/tty"]).map(device).collect::<Result<_, _>>()?,
+            system: (run.view == View::Host).then(|| System::take(&run.hidden)).transpose()?,
             capture: run.capture.as_ref().map(capture).transpose()?,
         })
     }
 
-    /// Mounts the overlay at `merged` of the store.
-    fn mount_overlay(&self, folders: &Folders, user_marks: bool) -> io::Result<OwnedFd> {
+    fn points_in_scratch(&self) -> Vec<top::Point<'_>> {
+        let inside = self.shown.iter().filter(|part| top::is_scratch(&part.at));
+        inside.map(|part| (&part.at, part.is_folder)).collect()
+    }
+
+    /// Makes every place elsewhere where something will be mounted: in the image lowest of all, and around it where the
+    /// host is seen, before what is there of the host covers it.
+    fn make_points(&self, folders: &Folders) -> io::Result<()> {
+        let host = self.system.is_some();
+        if !host {
+            make_folders(&folders.points, &OWN)?;
+        }
+        for part in self.shown.iter().filter(|part| !top::is_scratch(&part.at)) {
+            let in_image = match host {
+                true => part.at.below(&EntryPath::parse(TARGET).unwrap_or_default()),
+                false => Some(part.at.as_bytes()),
+            };
+            let in_image = in_image.map(|path| EntryPath::root().join(path));
+            match &in_image {
+                Some(path) => make_point(&folders.points, path, part.is_folder)?,
+                None => make_point(&folders.host, &part.at, part.is_folder)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes the root of programs that see the host, but for what is the sandbox's own in it.
+    fn make_root(&self, folders: &Folders) -> Result<Option<OwnedFd>, Refusal> {
+        let Some(system) = &self.system else { return Ok(None) };
+        let step = "make the new root";
+        Refusal::of(step, make_folders(&folders.host, &OWN))?;
+        Refusal::of(
+            step,
+            make_folders(
+                &folders.host,
+                &["imgbuild", "root", "var", "var/tmp", TARGET.trim_start_matches('/')],
+            ),
+        )?;
+        Refusal::of(
+            step,
+            clone_with(&folders.store, "host", HARMLESS).and_then(|clone| Ok(attach_here(&clone, "host")?)),
+        )?;
+        Refusal::of(step, chdir("host"))?;
+        system.assemble()?;
+        Refusal::of(step, fchdir(&folders.store))?;
+        let opened = openat(CWD, "host", within::FOLDER | OFlags::CLOEXEC, Mode::empty());
+        Refusal::of(step, opened).map(Some)
+    }
+
+    /// Mounts the overlay at `at` of the store.
+    fn mount_overlay(&self, folders: &Folders, user_marks: bool, at: &str) -> io::Result<OwnedFd> {
         let lowers = [&folders.top].into_iter().chain(self.lowers.iter().rev()).chain([&folders.points]);
         let lowers: Vec<String> = lowers.map(path_of).collect();
         match configure_overlay(&lowers, folders, user_marks) {
             // Before Linux 6.5 folders cannot be added one by one.
-            Err(Errno::INVAL) => mount_overlay_at_once(&lowers, folders, user_marks)?,
-            mounted => attach_here(&mounted?, "merged")?,
+            Err(Errno::INVAL) => mount_overlay_at_once(&lowers, folders, user_marks, at)?,
+            mounted => attach_here(&mounted?, at)?,
         }
-        Ok(openat(CWD, "merged", within::FOLDER | OFlags::CLOEXEC, Mode::empty())?)
+        Ok(openat(CWD, at, within::FOLDER | OFlags::CLOEXEC, Mode::empty())?)
     }
 
-    fn furnish(&self, merged: &OwnedFd) -> Result<(), Refusal> {
-        for (name, flags) in [
-            ("dev", HARMLESS | MountAttrFlags::MOUNT_ATTR_NOEXEC),
-            ("run", HARMLESS),
-            ("sys", READ_ONLY),
-            ("tmp", HARMLESS),
-        ] {
-            attach(merged, name, Refusal::of(format!("make `/{name}`"), clone_with(name, flags))?)?;
+    /// Mounts all but the image and the host's system.
+    fn furnish(&self, run: &ImageRun, root: &OwnedFd, store: &OwnedFd) -> Result<(), Refusal> {
+        let host_mounts = if self.system.is_some() { HOST_MOUNTS.as_slice() } else { &[] };
+        for (at, name, flags) in OWN_MOUNTS.iter().chain(host_mounts) {
+            attach(root, at, Refusal::of(format!("make `/{at}`"), clone_with(store, name, *flags))?)?;
         }
-        attach(merged, "dev/shm", Refusal::of("make `/dev/shm`", clone_with("shm", HARMLESS))?)?;
-        attach(merged, "dev/pts", Refusal::of("make `/dev/pts`", new_terminals())?)?;
+        attach(root, "dev/pts", Refusal::of("make `/dev/pts`", new_terminals())?)?;
         for (path, device) in &self.devices {
-            attach(merged, path.trim_start_matches('/'), device)?;
+            attach(root, path.trim_start_matches('/'), device)?;
         }
-        attach(merged, "proc", Refusal::of("mount `/proc`", new_proc())?)?;
-        Refusal::of("hide parts of `/proc`", hide_in_proc(merged))?;
-        for (at, clone) in &self.shown {
-            attach_bytes(merged, at.as_bytes(), clone)
+        attach(root, "proc", Refusal::of("mount `/proc`", new_proc())?)?;
+        Refusal::of("hide parts of `/proc`", hide_in_proc(root, store))?;
+        seal_scratch(run, root, store)?;
+        for Part { at, clone, .. } in &self.shown {
+            attach_bytes(root, at.as_bytes(), clone)
                 .map_err(|error| Refusal::asked(format!("show something at `/{at}`"), no_place(&error)))?;
         }
         Ok(())
     }
 }
 
+/// Mounts what no program may change onto itself, an outer folder before what is in it.
+fn seal_scratch(run: &ImageRun, root: &OwnedFd, store: &OwnedFd) -> Result<(), Refusal> {
+    let sealed: BTreeSet<&EntryPath> = run.sealed.iter().collect();
+    for path in sealed {
+        let seal = || {
+            let folder = within::open(store, path.as_bytes(), within::FOLDER)?;
+            attach_bytes(root, path.as_bytes(), clone_with(&folder, ".", READ_ONLY)?)
+        };
+        seal().map_err(|error| Refusal::asked(format!("seal `/{path}`"), no_place(&error)))?;
+    }
+    Ok(())
+}
+
 /// The folders of the store that are needed again.
 struct Folders {
+    store: OwnedFd,
     upper: OwnedFd,
     work: OwnedFd,
     top: OwnedFd,
     points: OwnedFd,
+    host: OwnedFd,
 }
 
 impl Folders {
@@ -159,7 +263,14 @@ impl Folders {
             let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
             Refusal::of("open what was made in `/tmp`", openat(CWD, name, flags, Mode::empty()))
         };
-        Ok(Folders { upper: open("upper")?, work: open("work")?, top: open("top")?, points: open("points")? })
+        Ok(Folders {
+            store: open(".")?,
+            upper: open("upper")?,
+            work: open("work")?,
+            top: open("top")?,
+            points: open("points")?,
+            host: open("host")?,
+        })
     }
 
     /// Whether the overlay keeps its marks as anyone may, which it must wherever this root is not the machine's. Where
@@ -199,24 +310,20 @@ fn make_folder(path: &str, mode: u32) -> io::Result<()> {
     fs::set_permissions(path, Permissions::from_mode(mode))
 }
 
-/// Makes, lowest of all, every place where something will be mounted.
-fn make_points(shown: &[(EntryPath, OwnedFd)], points: &OwnedFd) -> io::Result<()> {
-    for name in OWN {
-        mkdirat(points, name, Mode::from_raw_mode(0o755))?;
-    }
-    for (at, clone) in shown {
-        let (folder, name) = within::folder_of(points, at)?;
-        let made = if FileType::from_raw_mode(fstat(clone)?.st_mode) == FileType::Directory {
-            mkdirat(&folder, name, Mode::from_raw_mode(0o755))
-        } else {
-            let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
-            openat(&folder, name, flags, Mode::from_raw_mode(0o644)).map(drop)
-        };
-        if !matches!(made, Err(Errno::EXIST)) {
-            made?;
-        }
-    }
-    Ok(())
+fn make_folders(folder: &OwnedFd, names: &[&str]) -> io::Result<()> {
+    names.iter().try_for_each(|name| Ok(mkdirat(folder, *name, Mode::from_raw_mode(0o755))?))
+}
+
+/// Makes a place where something will be mounted.
+fn make_point(root: &OwnedFd, at: &EntryPath, is_folder: bool) -> io::Result<()> {
+    let (folder, name) = within::folder_of(root, at)?;
+    let made = if is_folder {
+        mkdirat(&folder, name, Mode::from_raw_mode(0o755))
+    } else {
+        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
+        openat(&folder, name, flags, Mode::from_raw_mode(0o644)).map(drop)
+    };
+    if matches!(made, Err(Errno::EXIST)) { Ok(()) } else { Ok(made?) }
 }
 
 /// A path of an open directory without a letter that an overlay's options would read otherwise.
@@ -244,7 +351,7 @@ fn configure_overlay(lowers: &[String], folders: &Folders, user_marks: bool) -> 
     fsmount(&overlay, FsMountFlags::FSMOUNT_CLOEXEC, HARMLESS)
 }
 
-fn mount_overlay_at_once(lowers: &[String], folders: &Folders, user_marks: bool) -> io::Result<()> {
+fn mount_overlay_at_once(lowers: &[String], folders: &Folders, user_marks: bool, at: &str) -> io::Result<()> {
     let options: String = OPTIONS.iter().map(|(name, value)| format!(",{name}={value}")).collect();
     let data = format!(
         "lowerdir={},upperdir={},workdir={}{options}{}",
@@ -254,11 +361,11 @@ fn mount_overlay_at_once(lowers: &[String], folders: &Folders, user_marks: bool)
         if user_marks { ",userxattr" } else { "" },
     );
     let data = std::ffi::CString::new(data)?;
-    Ok(mount("overlay", "merged", "overlay", MountFlags::NOSUID | MountFlags::NODEV, data.as_c_str())?)
+    Ok(mount("overlay", at, "overlay", MountFlags::NOSUID | MountFlags::NODEV, data.as_c_str())?)
 }
 
-fn clone_with(path: &str, flags: MountAttrFlags) -> io::Result<OwnedFd> {
-    let clone = clone_tree(CWD, path)?;
+fn clone_with(folder: &OwnedFd, path: &str, flags: MountAttrFlags) -> io::Result<OwnedFd> {
+    let clone = clone_tree(folder, path)?;
     seal(&clone, flags, Reach::Mount)?;
     Ok(clone)
 }
@@ -287,8 +394,8 @@ fn new_proc() -> Result<OwnedFd, Errno> {
 }
 
 /// Covers what only root of the machine is to read.
-fn hide_in_proc(merged: &OwnedFd) -> io::Result<()> {
-    let proc = within::open(merged, b"proc", OFlags::RDONLY | OFlags::DIRECTORY)?;
+fn hide_in_proc(root: &OwnedFd, store: &OwnedFd) -> io::Result<()> {
+    let proc = within::open(root, b"proc", OFlags::RDONLY | OFlags::DIRECTORY)?;
     for name in within::names(&proc)? {
         if name.first().is_some_and(u8::is_ascii_digit) {
             continue;
@@ -296,9 +403,9 @@ fn hide_in_proc(merged: &OwnedFd) -> io::Result<()> {
         let found = statat(&proc, name.as_slice(), AtFlags::SYMLINK_NOFOLLOW)?;
         let named = |list: &[&str]| list.iter().any(|one| one.as_bytes() == name);
         let cover = match FileType::from_raw_mode(found.st_mode) {
-            FileType::Directory if named(&PROC_FOLDERS) => clone_with("sys", READ_ONLY)?,
+            FileType::Directory if named(&PROC_FOLDERS) => clone_with(store, "sys", READ_ONLY)?,
             FileType::RegularFile if named(&PROC_FILES) || found.st_mode & 0o004 == 0 => {
-                clone_tree(merged, "dev/null")?
+                clone_tree(root, "dev/null")?
             }
             _ => continue,
         };
@@ -307,8 +414,8 @@ fn hide_in_proc(merged: &OwnedFd) -> io::Result<()> {
     Ok(())
 }
 
-fn attach(merged: &OwnedFd, path: &str, clone: impl AsFd) -> Result<(), Refusal> {
-    attach_bytes(merged, path.as_bytes(), clone)
+fn attach(root: &OwnedFd, path: &str, clone: impl AsFd) -> Result<(), Refusal> {
+    attach_bytes(root, path.as_bytes(), clone)
         .map_err(|error| Refusal::asked(format!("make `/{path}` in the image"), no_place(&error)))
 }
 
@@ -321,9 +428,9 @@ fn no_place(error: &io::Error) -> String {
     }
 }
 
-/// Attaches a clone at a path of the image, which is followed through no link.
-fn attach_bytes(merged: &OwnedFd, path: &[u8], clone: impl AsFd) -> io::Result<()> {
-    let target = within::open(merged, path, OFlags::PATH)?;
+/// Attaches a clone at a path of the root, which is followed through no link.
+fn attach_bytes(root: &OwnedFd, path: &[u8], clone: impl AsFd) -> io::Result<()> {
+    let target = within::open(root, path, OFlags::PATH)?;
     let folder = |fd: &OwnedFd| Ok::<_, Errno>(FileType::from_raw_mode(fstat(fd)?.st_mode));
     if folder(&target)? != FileType::from_raw_mode(fstat(&clone)?.st_mode)
         && folder(&target)? == FileType::Symlink

@@ -22,18 +22,25 @@ pub struct ImageRun {
     /// Files, root's, that are written before the first program starts, and captured.
     pub files: Vec<Given>,
     /// Files, root's, that are there while the programs run. Nothing at these paths is captured, whatever happens to
-    /// them: there, the image stays as it was.
+    /// them: there, the image stays as it was. Those below `run/` and `tmp/` stand in the sandbox's own folders.
     pub passing: Vec<Given>,
-    /// Files and folders of the host that are shown, read-only.
-    pub shown: Vec<Shown>,
-    /// stub
+    /// What stands in the sandbox's own `/run` and `/tmp`, which are never captured, before the first program starts:
+    /// paths begin with `run/` or `tmp/`, and any other is refused. Folders on the way that are not named here are
+    /// root's, 0755. Contents may come from many files of the host, or from parts of one.
     pub scratch: Vec<Special>,
-    /// stub
-    pub hidden: Vec<PathBuf>,
-    /// stub
-    pub masked: Vec<Vec<u8>>,
-    /// stub
+    /// Folders in `/run` and `/tmp` in which no program can change anything once they are filled; made where they are
+    /// not there. What is around such a folder can be changed, also its place, by renaming a folder further out: so
+    /// name one right in `/run` or `/tmp`. A file in it that has another name outside can be changed there.
+    #[serde(with = "text::paths")]
+    pub sealed: Vec<EntryPath>,
+    /// Files and folders of the host that are shown, read-only. Mount points are made where there is none: in the
+    /// image below all else, so that they are never captured, and in `/run` and `/tmp`, also between what is there.
+    pub shown: Vec<Shown>,
+    /// Which root the programs see.
     pub view: View,
+    /// Files and folders of the host that [`View::Host`] does not show even where it shows what is around them. What
+    /// is not there is left out; so is a folder without which no program would run.
+    pub hidden: Vec<PathBuf>,
     /// Whether programs can reach the network; without it there is only their own loopback.
     pub network: bool,
     /// The environment of all programs, beside [`ImageRun::environment`]'s usual one, which it overrides.
@@ -43,29 +50,40 @@ pub struct ImageRun {
     /// Removed after the last program, before the capture.
     pub remove: Vec<Removal>,
     /// A file of the host that gets the changes, as a tar: PAX, sorted by path, owners as numbers, with OCI whiteouts.
-    /// Not written where a program failed that must not, but for [`ImageRun::capture_always`].
+    /// Not written where a program failed that must not, but see [`ImageRun::capture_always`].
     pub capture: Option<PathBuf>,
-    /// Whether the capture is written, too, where a program failed that must not: then with nothing removed, and empty
-    /// if the changes cannot be taken.
+    /// Whether what was changed is captured also where a program failed that must not, so that it can be looked at;
+    /// [`ImageRun::remove`] is heeded then too. After an interruption or a timeout there is never a capture.
     pub capture_always: bool,
     /// Times in the capture that are later than this are this: seconds since 1970.
     pub epoch: i64,
     /// A file of the host where all that the programs print goes; of more than 64 MiB, the first and the last half.
     pub log: PathBuf,
+    /// Byte strings, passwords say, that appear nowhere in what is told of the programs: not in the log, not in a line.
+    /// `***` stands for each, however the programs print it, and for all of those that overlap. Nothing is known of
+    /// one that is printed otherwise than as it is, or in parts with something between. Those of less than 4 bytes are
+    /// left out. Not heeded by [`Launcher::run_interactive`](super::super::Launcher::run_interactive).
+    #[serde(skip)]
+    pub masked: Vec<Vec<u8>>,
     /// How long all of it may take.
     pub timeout: Option<Duration>,
 }
 
-/// stub
+/// Which root an image's programs see.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum View {
-    /// stub
+    /// The image's own.
     #[default]
     Image,
-    /// stub
+    /// The host's folders of programs and their settings, read-only, with the sandbox's own `/dev`, `/proc`, `/run`,
+    /// `/sys`, `/tmp`, `/var/tmp` and an empty home `/root`; nothing else of the host. The image is at [`TARGET`],
+    /// with nothing mounted in it: what is changed there is captured. All other paths of an [`ImageRun`] are in the
+    /// image as ever, but those of [`ImageRun::shown`] and [`Call::folder`], which are as programs see them. Secrets
+    /// such as `/etc/shadow` are hidden, from root too; else root sees what root may read in those folders.
     Host,
 }
-/// stub
+
+/// Where programs that see the host find the image.
 pub const TARGET: &str = "/imgbuild/target";
 
 /// An entry of an image that a plain folder of the host cannot hold.
@@ -130,7 +148,7 @@ pub struct Given {
 pub struct Shown {
     /// The host's file or folder.
     pub host: PathBuf,
-    /// Where it stands in the image.
+    /// Where programs see it.
     #[serde(with = "text::path")]
     pub at: EntryPath,
 }
@@ -186,6 +204,8 @@ pub struct ImageRan {
     pub tail: Vec<String>,
     /// The names of programs that still ran in the end, and were ended; sorted.
     pub left: Vec<String>,
+    /// Whether [`ImageRun::capture`] was written.
+    pub captured: bool,
 }
 
 impl ImageRun {
@@ -239,6 +259,8 @@ mod tests {
             passing: vec![given],
             commands: vec![Call::default(), call],
             specials: vec![special],
+            sealed: vec![EntryPath::parse(b"run/\xff").unwrap()],
+            view: View::Host,
             ..ImageRun::default()
         };
         let text = serde_json::to_string(&run).unwrap();

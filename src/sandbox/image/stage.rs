@@ -36,11 +36,8 @@ pub(in crate::sandbox) fn inner_stage(
     write_files(run, &root)?;
     let mut programs = Programs::new(run, talk, own_users, socket, ear)?;
     let last = match programs.run_all() {
-        Ok(true) => finish(run, &mut root),
-        Ok(false) => {
-            capture_failed(run, &mut root);
-            Ok(())
-        }
+        Ok(well) if well || run.capture_always => finish(run, &mut root),
+        Ok(_) => Ok(()),
         Err(Stopped) => return Ok(ExitCode::FAILURE),
     };
     // If this is not heard, imgbuild is gone.
@@ -61,15 +58,6 @@ fn finish(run: &ImageRun, root: &mut Root) -> Result<(), String> {
     match root.capture.take() {
         Some(file) => capture::capture(run, &root.upper, file),
         None => Ok(()),
-    }
-}
-
-/// What a program that failed has changed. That it failed is what counts: changes that cannot be taken are none.
-fn capture_failed(run: &ImageRun, root: &mut Root) {
-    let Some(file) = root.capture.take().filter(|_| run.capture_always) else { return };
-    let Ok(again) = file.try_clone() else { return };
-    if capture::capture(run, &root.upper, file).is_err() {
-        let _ = again.set_len(0);
     }
 }
 

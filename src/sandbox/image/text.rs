@@ -40,6 +40,21 @@ pub(in crate::sandbox) mod path {
     }
 }
 
+/// Paths in an image.
+pub(in crate::sandbox) mod paths {
+    use super::*;
+    use crate::layer::EntryPath;
+
+    pub fn serialize<S: Serializer>(paths: &[EntryPath], to: S) -> Result<S::Ok, S::Error> {
+        to.collect_seq(paths.iter().map(|path| to_text(path.as_bytes())))
+    }
+
+    pub fn deserialize<'a, D: Deserializer<'a>>(from: D) -> Result<Vec<EntryPath>, D::Error> {
+        let paths = Vec::<String>::deserialize(from)?;
+        paths.iter().map(|path| EntryPath::parse(to_bytes(path)?).map_err(de::Error::custom)).collect()
+    }
+}
+
 /// Names and values.
 pub(in crate::sandbox) mod pairs {
     use super::*;

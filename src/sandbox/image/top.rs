@@ -1,4 +1,5 @@
-//! The topmost of the folders below: what the host's folders cannot hold, and what is there for a run only.
+//! What is made before the first program starts: the topmost of the folders below, with what the host's folders cannot
+//! hold and what is there for a run only, and what stands in the sandbox's own `/run` and `/tmp`.
 //!
 //! Of an overlay's directory the attributes of its topmost part count. So a directory that is made here because something
 //! stands in it gets those that it has further down.
@@ -26,7 +27,7 @@ pub(super) type Files = BTreeMap<PathBuf, File>;
 /// Opens the files of the host that hold special files' contents.
 pub(super) fn open_files(run: &ImageRun) -> Result<Files, Refusal> {
     let mut files = Files::new();
-    for special in &run.specials {
+    for special in run.specials.iter().chain(&run.scratch) {
         if let SpecialKind::File { file, .. } = &special.kind
             && !files.contains_key(file)
         {
@@ -39,8 +40,28 @@ pub(super) fn open_files(run: &ImageRun) -> Result<Files, Refusal> {
 
 /// Makes it in the empty directory `top`; `lowers` are the directories below, the lowest first.
 pub(super) fn fill(run: &ImageRun, top: &OwnedFd, lowers: &[OwnedFd], files: &Files) -> Result<(), Refusal> {
-    let mut maker = Maker { run, top, lowers, files, times: Vec::new(), buffer: vec![0; 256 * 1024] };
-    let things = things(run)?;
+    let things = image_things(run)?;
+    make(&things, Maker { epoch: run.epoch, top, lowers, files, times: Vec::new(), buffer: Vec::new() })
+}
+
+/// Where something of the host will be mounted, and whether that is a folder.
+pub(super) type Point<'a> = (&'a EntryPath, bool);
+
+/// Fills `run` and `tmp`, which are in `store`.
+pub(super) fn fill_scratch(
+    run: &ImageRun,
+    store: &OwnedFd,
+    points: &[Point<'_>],
+    files: &Files,
+) -> Result<(), Refusal> {
+    let things = scratch_things(run, points)?;
+    make(
+        &things,
+        Maker { epoch: run.epoch, top: store, lowers: &[], files, times: Vec::new(), buffer: Vec::new() },
+    )
+}
+
+fn make(things: &Things<'_>, mut maker: Maker<'_>) -> Result<(), Refusal> {
     let is_link =
         |thing: &Thing<'_>| matches!(thing, Thing::Special(Special { kind: SpecialKind::Hardlink(_), .. }));
     let mut parent: Option<(EntryPath, OwnedFd)> = None;
@@ -50,7 +71,7 @@ pub(super) fn fill(run: &ImageRun, top: &OwnedFd, lowers: &[OwnedFd], files: &Fi
         let Some(outer) = path.parent() else { continue };
         let folder = match parent.take() {
             Some((known, folder)) if known == outer => folder,
-            _ => refused(path, within::open(top, outer.as_bytes(), within::FOLDER))?,
+            _ => refused(path, within::open(maker.top, outer.as_bytes(), within::FOLDER))?,
         };
         maker.make(&folder, path, *thing)?;
         parent = Some((outer, folder));
@@ -79,37 +100,93 @@ enum Thing<'a> {
     Passing(u32, &'a [u8]),
     /// A directory on the way.
     Passage,
+    /// Nothing yet: something will be mounted there; a folder, or not.
+    Point(bool),
 }
 
-fn things(run: &ImageRun) -> Result<BTreeMap<EntryPath, Thing<'_>>, Refusal> {
-    let mut things = BTreeMap::new();
+type Things<'a> = BTreeMap<EntryPath, Thing<'a>>;
+
+/// The folders of the sandbox's own that can be filled, as they begin a path, and what is in them anyway.
+const SCRATCH: [&[u8]; 2] = [b"run/", b"tmp/"];
+const THERE: [&str; 3] = ["run", "run/lock", "tmp"];
+
+/// Whether a path is in the sandbox's own `/run` or `/tmp`.
+pub(super) fn is_scratch(path: &EntryPath) -> bool {
+    SCRATCH.iter().any(|folder| path.as_bytes().starts_with(folder))
+}
+
+fn image_things(run: &ImageRun) -> Result<Things<'_>, Refusal> {
+    let mut things = Things::new();
     things.extend(run.specials.iter().map(|special| (special.path.clone(), Thing::Special(special))));
-    for given in &run.passing {
+    add_passing(&mut things, run, |path| !is_scratch(path))?;
+    add_passages(&mut things, &[]);
+    Ok(things)
+}
+
+fn scratch_things<'a>(run: &'a ImageRun, points: &[Point<'_>]) -> Result<Things<'a>, Refusal> {
+    let mut things = Things::new();
+    for special in &run.scratch {
+        refuse_elsewhere(&special.path)?;
+        if let SpecialKind::Hardlink(first) = &special.kind {
+            refuse_elsewhere(first)?;
+        }
+        things.insert(special.path.clone(), Thing::Special(special));
+    }
+    add_passing(&mut things, run, is_scratch)?;
+    for (path, folder) in points {
+        things.entry((*path).clone()).or_insert(Thing::Point(*folder));
+    }
+    for path in &run.sealed {
+        refuse_elsewhere(path)?;
+        things.entry(path.clone()).or_insert(Thing::Passage);
+    }
+    add_passages(&mut things, &THERE);
+    Ok(things)
+}
+
+fn refuse_elsewhere(path: &EntryPath) -> Result<(), Refusal> {
+    if is_scratch(path) {
+        return Ok(());
+    }
+    let step = format!("make `/{path}` as the sandbox's own");
+    Err(Refusal::asked(step, "only what is in `/run` and in `/tmp` can be that"))
+}
+
+fn add_passing<'a>(
+    things: &mut Things<'a>,
+    run: &'a ImageRun,
+    counts: impl Fn(&EntryPath) -> bool,
+) -> Result<(), Refusal> {
+    for given in run.passing.iter().filter(|given| counts(&given.path)) {
         let folder = |thing: &Thing<'_>| matches!(thing, Thing::Special(special) if special.kind == SpecialKind::Directory);
         if things.get(&given.path).is_some_and(folder) {
             return Err(Refusal::asked(format!("show `/{}`", given.path), "the image has a directory there"));
         }
         things.insert(given.path.clone(), Thing::Passing(given.mode, &given.bytes));
     }
+    Ok(())
+}
+
+/// Adds the directories on the way, but those that are `there`.
+fn add_passages(things: &mut Things<'_>, there: &[&str]) {
     let paths: Vec<EntryPath> = things.keys().cloned().collect();
     for path in paths {
         let mut outer = path.parent();
         while let Some(path) = outer {
             outer = path.parent();
-            if things.contains_key(&path) {
+            if things.contains_key(&path) || there.iter().any(|there| there.as_bytes() == path.as_bytes()) {
                 break;
             }
             things.insert(path, Thing::Passage);
         }
     }
-    Ok(things)
 }
 
 fn refused<T>(path: &EntryPath, result: Result<T, impl Into<io::Error>>) -> Result<T, Refusal> {
     result.map_err(|error| {
         let error: io::Error = error.into();
         let full = matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::OutOfMemory);
-        let step = format!("make `/{path}` of the image");
+        let step = format!("make `/{path}`");
         let reason = crate::fault::reason(&error);
         match full {
             true => Refusal::new(step, reason).help("a sandbox keeps what changes in memory; free some"),
@@ -119,7 +196,7 @@ fn refused<T>(path: &EntryPath, result: Result<T, impl Into<io::Error>>) -> Resu
 }
 
 struct Maker<'a> {
-    run: &'a ImageRun,
+    epoch: i64,
     top: &'a OwnedFd,
     lowers: &'a [OwnedFd],
     files: &'a Files,
@@ -132,15 +209,21 @@ impl Maker<'_> {
     fn make(&mut self, folder: &OwnedFd, path: &EntryPath, thing: Thing<'_>) -> Result<(), Refusal> {
         match thing {
             Thing::Special(special) => refused(path, self.special(folder, path.name(), special)),
-            Thing::Passing(mode, bytes) => refused(path, passing(folder, path.name(), mode, bytes)),
-            Thing::Passage => self.passage(folder, path),
+            Thing::Passing(mode, bytes) => {
+                refused(path, passing(folder, path.name(), mode, bytes, self.epoch))
+            }
+            Thing::Passage | Thing::Point(true) => self.passage(folder, path),
+            Thing::Point(false) => refused(path, passing(folder, path.name(), 0o644, &[], self.epoch)),
         }
     }
 
     fn special(&mut self, folder: &OwnedFd, name: &[u8], special: &Special) -> io::Result<()> {
         match &special.kind {
             SpecialKind::Directory => {
-                mkdirat(folder, name, Mode::RWXU)?;
+                match mkdirat(folder, name, Mode::RWXU) {
+                    Err(Errno::EXIST) if special.path.as_bytes() == b"run/lock" => {}
+                    made => made?,
+                }
                 self.times.push((special.path.clone(), times(special.mtime, 0)));
             }
             SpecialKind::File { file, offset, size } => {
@@ -160,6 +243,7 @@ impl Maker<'_> {
 
     fn copy(&mut self, from: &Path, mut offset: u64, size: u64, mut to: File) -> io::Result<()> {
         let file = self.files.get(from).ok_or(Errno::NOENT)?;
+        self.buffer.resize(256 * 1024, 0);
         let mut left = size;
         while left > 0 {
             let room = usize::try_from(left).unwrap_or(usize::MAX).min(self.buffer.len());
@@ -181,7 +265,7 @@ impl Maker<'_> {
                 let time = Timespec { tv_sec: found.st_mtime as _, tv_nsec: found.st_mtime_nsec as _ };
                 (found.st_mode, (found.st_uid, found.st_gid), time)
             }
-            None => (0o755, (0, 0), Timespec { tv_sec: self.run.epoch, tv_nsec: 0 }),
+            None => (0o755, (0, 0), Timespec { tv_sec: self.epoch, tv_nsec: 0 }),
         };
         let owner = (Some(Uid::from_raw(owner.0)), Some(Gid::from_raw(owner.1)));
         refused(path, chownat(folder, name, owner.0, owner.1, AtFlags::SYMLINK_NOFOLLOW))?;
@@ -224,11 +308,12 @@ fn create(folder: &OwnedFd, name: &[u8]) -> io::Result<File> {
     Ok(File::from(openat(folder, name, flags, Mode::RUSR | Mode::WUSR)?))
 }
 
-fn passing(folder: &OwnedFd, name: &[u8], mode: u32, bytes: &[u8]) -> io::Result<()> {
+fn passing(folder: &OwnedFd, name: &[u8], mode: u32, bytes: &[u8], epoch: i64) -> io::Result<()> {
     create(folder, name)?.write_all(bytes)?;
     // A directory can give its group to what is made in it.
     chownat(folder, name, Some(Uid::ROOT), Some(Gid::ROOT), AtFlags::SYMLINK_NOFOLLOW)?;
-    Ok(chmodat(folder, name, Mode::from_raw_mode(mode & 0o7777), AtFlags::empty())?)
+    chmodat(folder, name, Mode::from_raw_mode(mode & 0o7777), AtFlags::empty())?;
+    Ok(utimensat(folder, name, &times(epoch, 0), AtFlags::SYMLINK_NOFOLLOW)?)
 }
 
 fn times(seconds: i64, nanoseconds: i64) -> Timestamps {
