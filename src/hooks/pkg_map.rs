@@ -121,6 +121,16 @@ impl PackageNames {
         if names.is_empty() { Mapped::Skip } else { Mapped::Names(names) }
     }
 
+    /// Every name that the map has, and what it comes to in that system.
+    pub fn all(&self, system: System<'_>) -> Vec<(String, Mapped)> {
+        let releases = self.releases.values().flat_map(BTreeMap::values);
+        let tables = releases.chain(self.distributions.values()).chain(self.families.values());
+        let names: std::collections::BTreeSet<&String> =
+            tables.chain([&self.default]).flat_map(BTreeMap::keys).collect();
+        let known = names.into_iter().map(|name| (name.clone(), self.look_up(name, system)));
+        known.filter(|(_, mapped)| *mapped != Mapped::Unknown).collect()
+    }
+
     /// The packages that the name stands for in that system: itself, where the map does not have it.
     pub fn packages(&self, name: &str, system: System<'_>) -> Vec<String> {
         match self.look_up(name, system) {

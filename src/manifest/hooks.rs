@@ -1,6 +1,6 @@
 //! Hooks: what an image or a hypervisor runs, from lists and from blocks of its own.
 
-mod folder;
+pub(super) mod folder;
 mod order;
 pub mod words;
 
@@ -397,6 +397,7 @@ fn of_script(name: Spanned<String>, scripts: Vec<Script>, all: &OfAll) -> Hook {
         timeout: said.timeout,
         interpreter: said.interpreter,
         after: Vec::new(),
+        names: None,
     }
 }
 

@@ -7,6 +7,7 @@
 //! the other.
 
 mod decode;
+pub mod flavours;
 pub mod hooks;
 mod load;
 pub mod packages;
@@ -59,6 +60,8 @@ pub struct Image {
     pub recommends: bool,
     /// Its base, if that is not a distribution's packages.
     pub base: Option<Use>,
+    /// Trees of files that flavours bring, right on top of the base.
+    pub early: Vec<Use>,
     /// What goes on top of base and packages, lowest first.
     pub steps: Vec<Use>,
     /// Its hooks, those of one phase in the order in which they run.
@@ -78,6 +81,8 @@ pub struct Hypervisor {
     pub packages: Vec<Wish>,
     /// Whether what those recommend comes along.
     pub recommends: bool,
+    /// Trees of files that flavours bring, on top of the image's steps.
+    pub early: Vec<Use>,
     /// What goes on top of the image's steps.
     pub steps: Vec<Use>,
     /// Its own hooks, those of one phase in the order in which they run.

@@ -1,5 +1,6 @@
 //! The words of a manifest that are no step, base or output of their own.
 
+pub use super::flavours::words::{FLAVOUR, FLAVOURS};
 pub use super::hooks::words::{HOOK_LIST, HOOKS};
 pub use super::packages::words::{PACKAGES, PACKAGES_LIST};
 use crate::lang::{Child, Field, Form, Word};
@@ -14,6 +15,7 @@ pub static TOP: &[Child] = &[
     Child::many(&steps::overlay::WORD),
     Child::many(&PACKAGES_LIST),
     Child::many(&HOOK_LIST),
+    Child::many(&FLAVOUR),
     Child::many(&IMAGE),
 ];
 
@@ -54,7 +56,7 @@ pub static SEARCH: Word = Word {
     summary: "where things are looked for by their name",
     docs: "What images use but the manifest does not declare is looked for here; the first match wins.",
     example: "search {\n    overlays \"overlays\" \"~/overlays\"\n}\n",
-    children: &[Child::once(&SEARCH_OVERLAYS), Child::once(&SEARCH_HOOKS)],
+    children: &[Child::once(&SEARCH_OVERLAYS), Child::once(&SEARCH_HOOKS), Child::once(&SEARCH_FLAVOURS)],
     ..Word::BARE
 };
 
@@ -77,6 +79,17 @@ static SEARCH_HOOKS: Word = Word {
            exist are passed over.",
     example: "search {\n    hooks \"hooks\"\n}\n",
     rest: Some(Field::new("folder", Form::Path, "A folder of hooks.").required()),
+    ..Word::BARE
+};
+
+static SEARCH_FLAVOURS: Word = Word {
+    name: "flavours",
+    summary: "folders that hold flavours",
+    docs: "Each of them holds flavours, one folder each. The folders of `IMGBUILD_FLAVOUR_PATH` come before these, and \
+           those of diskimage-builder's `ELEMENTS_PATH` behind them; imgbuild's own flavours come last. Where this word is \
+           missing, it is the project's folder `flavours`. Folders that do not exist are passed over.",
+    example: "search {\n    flavours \"flavours\"\n}\n",
+    rest: Some(Field::new("folder", Form::Path, "A folder of flavours.").required()),
     ..Word::BARE
 };
 
@@ -121,6 +134,7 @@ pub static IMAGE: Word = Word {
     )],
     children: &[
         Child::once(&bases::WORD),
+        Child::many(&FLAVOURS),
         Child::many(&PACKAGES),
         Child::many(&OVERLAYS),
         Child::many(&steps::files::WORD),
@@ -141,6 +155,7 @@ pub static HYPERVISOR: Word = Word {
               \x20     output \"cpio\" compression=\"zstd\"\n    }\n}\n",
     arguments: &[Field::new("name", Form::Name, "Its name.").required()],
     children: &[
+        Child::many(&FLAVOURS),
         Child::many(&PACKAGES),
         Child::many(&OVERLAYS),
         Child::many(&steps::files::WORD),

@@ -166,6 +166,7 @@ fn shared(image: &Image, resolved: &Resolved, packages: &mut packages::Steps) ->
     let phase = |phase| hooks::of_phase(&image.hooks, phase, &target);
     let mut steps: Vec<Arc<dyn Step>> = used(image.base.as_slice()).collect();
     steps.extend(image.debian.iter().flat_map(|spec| packages.of_base(resolved, spec)));
+    steps.extend(used(&image.early));
     steps.extend(phase(Phase::ExtraData));
     steps.extend(phase(Phase::PreInstall));
     steps.extend(image.debian.iter().flat_map(|spec| packages.of_image(resolved, spec, name)));
@@ -185,7 +186,8 @@ fn own(
     let (name, kind) = (&image.name.value, &hypervisor.name.value);
     let target = hooks::target(image, Some(hypervisor));
     let phase = |phase| hooks::of_phase(&hypervisor.hooks, phase, &target);
-    let mut steps = phase(Phase::ExtraData);
+    let mut steps: Vec<Arc<dyn Step>> = used(&hypervisor.early).collect();
+    steps.extend(phase(Phase::ExtraData));
     steps.extend(phase(Phase::PreInstall));
     steps.extend(image.debian.iter().flat_map(|spec| packages.of_hypervisor(resolved, spec, name, kind)));
     steps.extend(phase(Phase::Install));

@@ -140,7 +140,7 @@ impl Step for FirstBoot {
                 number += 1;
             }
             for shown in &hook.shown {
-                helpers.extend(shown.specials(world)?);
+                helpers.extend(shown.specials(&EntryPath::root(), world)?);
             }
         }
         for special in helpers {

@@ -5,6 +5,7 @@
 //!
 //! On the host's side it sees the host's programs in place of the image's, and the image as a folder.
 
+pub mod dib;
 mod run;
 pub mod script;
 pub mod secret;
@@ -13,6 +14,7 @@ mod shown;
 use std::fs::File;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 pub use run::{DEFINITION, INPUTS, script_folder};
@@ -71,6 +73,8 @@ pub struct Hook {
     pub interpreter: Vec<String>,
     /// The hooks that it runs behind, as the manifest names them.
     pub after: Vec<Spanned<String>>,
+    /// Of a script of diskimage-builder's: what packages and services are called.
+    pub names: Option<Arc<dib::Names>>,
 }
 
 /// A file or folder of the project that a hook may read.
@@ -257,7 +261,7 @@ impl HookStep {
         let bad: Vec<(&Script, Exit)> =
             ended.map(|(script, exit)| (script, *exit)).filter(|(_, exit)| *exit != Exit::Code(0)).collect();
         let (script, exit) = bad.first()?;
-        let path = format!("/{}", run::script_path(&self.hook, script));
+        let path = run::seen_path(&self.hook, script);
         let message = match bad.len() {
             1 => format!("the hook `{}` failed: {}", self.hook.full_name_of(script), run::ended(*exit)),
             number => format!("{number} hooks of `{}` failed", self.hook.full_name()),

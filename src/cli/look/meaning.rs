@@ -152,6 +152,7 @@ fn add(manifest: &mut Manifest, steps: Vec<Arc<dyn Step>>) {
         packages: Vec::new(),
         recommends: false,
         base: None,
+        early: Vec::new(),
         steps,
         hooks: Vec::new(),
         outputs: Vec::new(),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::shown::special;
-use super::{Hook, HookStep, Input, Script, parts};
+use super::{Hook, HookStep, Input, Script, dib, parts};
 use crate::deb::dpkg;
 use crate::fault::Fault;
 use crate::hooks::{Dialect, Phase, Side};
@@ -20,7 +20,7 @@ const SECRETS: &str = "run/imgbuild/secrets";
 /// Where what extra-data hooks left stands.
 const DATA: &str = "run/imgbuild/extra-data";
 /// Where programs stand that are there for hooks alone.
-const PROGRAMS: &str = "run/imgbuild/bin";
+pub const PROGRAMS: &str = "run/imgbuild/bin";
 /// Where inputs stand.
 pub const INPUTS: &str = "run/imgbuild/input";
 /// Where a hook of ganeti's kind starts.
@@ -39,7 +39,8 @@ cleanup() { :; }\n";
 pub fn recipe(step: &HookStep) -> Digest {
     let hook = &step.hook;
     let side = format!("{:?} {:?} {:?}", hook.side(), hook.dialect, hook.phase == Phase::ExtraData);
-    Digest::of(format!("{side} {:?} {:?} {COMMON_SH} {:?}", hook.interpreter, passing(step), programs(hook)))
+    let start = if hook.dialect == Dialect::Dib { dib::START } else { "" };
+    Digest::of(format!("{side} {:?} {:?} {:?} {start}", hook.interpreter, passing(step), programs()))
 }
 
 /// The environment beside the sandbox's usual one.
@@ -69,8 +70,10 @@ pub fn environment(step: &HookStep, world: &World) -> BTreeMap<String, String> {
         }
         _ => set("EXTRA_DATA", &format!("/{DATA}")),
     }
-    if hook.dialect == Dialect::RunParts {
-        ganeti(step, &mut set);
+    match hook.dialect {
+        Dialect::RunParts => ganeti(step, &mut set),
+        Dialect::Dib => dib::environment(step, &mut set),
+        Dialect::List => {}
     }
     for input in &hook.inputs {
         input.variable.iter().for_each(|name| set(name, &format!("/{}", input.at)));
@@ -115,13 +118,22 @@ pub fn state(step: &HookStep, below: &Stack, world: &World, job: &Job<'_>) -> Re
     let (stack, data) = if step.is_aside() { (data, Stack::default()) } else { (image, data) };
     let mut state = State::of(stack, world, job)?;
     let run = &mut state.run;
-    run.scratch = folders(hook, world)?;
-    run.scratch.extend(left_by_others(&data, &path(DATA), world)?);
+    let beside = folders(hook, world)?;
+    if step.is_aside() && hook.dialect == Dialect::Dib {
+        // The folder that it adds to.
+        run.specials = merged(beside.into_iter().chain(std::mem::take(&mut run.specials)));
+    } else {
+        let data = left_by_others(&data, &place_of_data(hook), world)?;
+        run.scratch = merged(beside.into_iter().chain(data));
+    }
+    if hook.dialect == Dialect::Dib && hook.side() == Side::Image {
+        run.sealed.push(path(dib::IN_TARGET));
+    }
     run.passing = passing(step);
     for script in &hook.scripts {
         run.passing.push(Given { path: script_path(hook, script), mode: 0o755, bytes: script.bytes()? });
     }
-    run.passing.extend(programs(hook));
+    run.passing.extend(programs());
     run.passing.extend(resolver().filter(|_| hook.network));
     let shown = |input: &Input| Shown { host: input.path.clone(), at: input.at.clone() };
     run.shown = hook.inputs.iter().map(shown).collect();
@@ -134,7 +146,7 @@ pub fn state(step: &HookStep, below: &Stack, world: &World, job: &Job<'_>) -> Re
         let path = path(&format!("{SECRETS}/{}", secret.name));
         state.secrets.push(Given { path, mode: 0o400, bytes: secret.read()? });
     }
-    state.script = hook.scripts.first().map(|script| format!("/{}", script_path(hook, script)));
+    state.script = hook.scripts.first().map(|script| seen_path(hook, script));
     Ok(state)
 }
 
@@ -143,12 +155,16 @@ pub fn calls(step: &HookStep) -> Result<Vec<Call>, Fault> {
     let hook = &step.hook;
     let one = |script: &Script| -> Result<Call, Fault> {
         let mut words = hook.interpreter.clone();
+        if hook.dialect == Dialect::Dib {
+            let folder = format!("/{}", dib::folder(hook.phase, hook.side()));
+            words = ["/bin/bash", "-c", dib::START, "dib-run-parts", &folder].map(String::from).to_vec();
+        }
         if words.is_empty() && !script.bytes()?.starts_with(b"#!") {
             // As a shell runs a text; one that stands in the manifest ends with the first command that fails.
             words.push("/bin/sh".into());
             words.extend(script.is_stated().then(|| "-e".into()));
         }
-        words.push(format!("/{}", script_path(hook, script)));
+        words.push(seen_path(hook, script));
         let mut words = words.into_iter();
         Ok(Call {
             program: words.next().unwrap_or_default(),
@@ -173,7 +189,23 @@ pub fn folder(hook: &Hook) -> String {
 
 /// Where a script stands.
 pub fn script_path(hook: &Hook, script: &Script) -> EntryPath {
-    script_folder(hook.phase).join(script.name.as_bytes())
+    let folder = match hook.dialect {
+        // The root of what it sees as the image is that folder.
+        Dialect::Dib if hook.phase == Phase::ExtraData => path(hook.phase.folder()),
+        Dialect::Dib => {
+            path(&dib::folder(hook.phase, hook.side())).join(hook.phase.folder().as_bytes())
+        }
+        _ => script_folder(hook.phase),
+    };
+    folder.join(script.name.as_bytes())
+}
+
+/// Where a script stands as it sees that itself.
+pub fn seen_path(hook: &Hook, script: &Script) -> String {
+    match (hook.dialect, hook.phase) {
+        (Dialect::Dib, Phase::ExtraData) => format!("{TARGET}/{}", script_path(hook, script)),
+        _ => format!("/{}", script_path(hook, script)),
+    }
 }
 
 /// Where the scripts of a phase stand.
@@ -189,11 +221,30 @@ pub fn ended(exit: Exit) -> String {
     }
 }
 
+/// Where what extra-data hooks left stands for this hook: for diskimage-builder's, among the elements' files.
+fn place_of_data(hook: &Hook) -> EntryPath {
+    match hook.dialect {
+        Dialect::Dib => path(&dib::folder(hook.phase, hook.side())),
+        _ => path(DATA),
+    }
+}
+
+/// Each path once, as it comes last.
+fn merged(specials: impl Iterator<Item = Special>) -> Vec<Special> {
+    let by_path: BTreeMap<EntryPath, Special> = specials.map(|special| (special.path.clone(), special)).collect();
+    by_path.into_values().collect()
+}
+
 /// The folders that a hook sees beside its script.
 fn folders(hook: &Hook, world: &World) -> Result<Vec<Special>, Fault> {
     let mut specials = Vec::new();
+    let base = match (hook.dialect, hook.phase) {
+        (Dialect::Dib, Phase::ExtraData) => EntryPath::root(),
+        (Dialect::Dib, _) => path(&dib::folder(hook.phase, hook.side())),
+        _ => EntryPath::root(),
+    };
     for shown in hook.shown.iter().chain(&hook.directory) {
-        specials.extend(shown.specials(world)?);
+        specials.extend(shown.specials(&base, world)?);
     }
     if hook.dialect == Dialect::RunParts && hook.directory.is_none() {
         specials.push(special(path(DEFINITION), SpecialKind::Directory, 0o755, world.epoch));
@@ -233,11 +284,14 @@ fn passing(step: &HookStep) -> Vec<Given> {
     if hook.dialect == Dialect::RunParts && hook.directory.is_none() {
         passing.push(given(&format!("{DEFINITION}/common.sh"), 0o644, COMMON_SH));
     }
+    if let Some(names) = hook.names.as_ref().filter(|_| hook.dialect == Dialect::Dib) {
+        passing.extend(dib::files(names).iter().map(|(at, mode, text)| given(at, *mode, text)));
+    }
     passing
 }
 
 /// Programs that are there for hooks alone: who is root already needs no other way to be.
-fn programs(_hook: &Hook) -> Vec<Given> {
+fn programs() -> Vec<Given> {
     let sudo = "#!/bin/sh\n\
                 # What is asked for runs as it is: the caller is root.\n\
                 while :; do\n    case $1 in\n        --) shift; break ;;\n        -u|-g|-h|-p|-C|-T|-r|-t|-U) shift 2 ;;\n        \

@@ -43,10 +43,11 @@ impl ShownFolder {
         &self.stated.place
     }
 
-    /// All that is in it, as the sandbox makes it.
-    pub fn specials(&self, world: &World) -> Result<Vec<Special>, Fault> {
+    /// All that is in it, as the sandbox makes it, below `base`.
+    pub fn specials(&self, base: &EntryPath, world: &World) -> Result<Vec<Special>, Fault> {
         let tree = self.tree(world, false)?;
-        let mut specials = vec![special(self.at.clone(), SpecialKind::Directory, 0o755, world.epoch)];
+        let root = self.at.components().fold(base.clone(), |at, name| at.join(name));
+        let mut specials = vec![special(root.clone(), SpecialKind::Directory, 0o755, world.epoch)];
         let mut add = |path: &[u8], item: &Item| -> Result<(), Infallible> {
             let kind = match &item.what {
                 What::Folder(_) => SpecialKind::Directory,
@@ -59,8 +60,7 @@ impl ShownFolder {
                 // Pipes and devices are nothing that a script keeps beside it.
                 What::Fifo | What::Character(..) | What::Block(..) => return Ok(()),
             };
-            let mut at = self.at.clone();
-            path.split(|byte| *byte == b'/').for_each(|name| at = at.join(name));
+            let at = path.split(|byte| *byte == b'/').fold(root.clone(), |at, name| at.join(name));
             specials.push(special(at, kind, item.mode(Detail::Plain), world.epoch));
             Ok(())
         };

@@ -1,0 +1,200 @@
+//! Finding flavours: declared, in a folder of the search path, or imgbuild's own, in this order.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::{Definition, ElementFolder, Flavours, stock, words};
+use crate::fault::{Fault, Faults, Place, Source, reason};
+use crate::hooks::element::{self, Element, Shelf};
+use crate::lang::raw::from_document;
+use crate::lang::{Node, Scope, Spanned, syntax};
+
+/// What there is to tell of a flavour.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Described {
+    /// Its name.
+    pub name: String,
+    /// Where it is, as people type it; none for imgbuild's own, and for what the manifest declares.
+    pub folder: Option<String>,
+    /// One line on what it is for, if it has one.
+    pub summary: Option<String>,
+    /// What it has to say of itself.
+    pub readme: Option<String>,
+    /// What may be set: name, default if it has one, what it is for.
+    pub settings: Vec<(String, Option<String>, String)>,
+    /// The flavours that it needs.
+    pub needs: Vec<String>,
+    /// Whether it is imgbuild's own.
+    pub stock: bool,
+}
+
+/// A text of more bytes is none of a flavour's.
+const LARGEST: u64 = 1 << 20;
+
+/// The file that makes a folder a flavour.
+const FILE: &str = "flavour.kdl";
+
+impl Shelf for Flavours<'_> {
+    fn element(&self, name: &str) -> Result<Option<Element>, Faults> {
+        let mut found: Option<Element> = None;
+        if let Some(definition) = self.try_definition(name)? {
+            let mut faults = Faults::new();
+            let node = definition.checked(&Scope::new(), self.scope, &mut faults);
+            if faults.has_errors() {
+                return Err(faults);
+            }
+            let texts = |word: &str| -> Vec<Spanned<String>> {
+                node.iter().flat_map(|node| node.children(word)).flat_map(|node| node.texts("flavour")).collect()
+            };
+            found = Some(Element { name: name.to_string(), depends: texts("needs"), provides: texts("provides") });
+        }
+        if let Some(folder) = self.element_folder(name) {
+            let read = |file: &str| self.read(&folder.path.join(file));
+            let own = Element::new(name, read("element-deps")?.as_ref(), read("element-provides")?.as_ref());
+            let element = found.get_or_insert_with(|| Element::new(name, None, None));
+            element.depends.extend(own.depends);
+            element.provides.extend(own.provides);
+        }
+        Ok(found)
+    }
+
+    fn names(&self) -> Vec<String> {
+        let found = self.path.iter().flat_map(|folder| flavours_in(folder));
+        let own = stock::names().map(String::from);
+        let mut names: Vec<String> = self.declared.keys().cloned().chain(found).chain(own).collect();
+        names.sort();
+        names.dedup();
+        names
+    }
+}
+
+impl Flavours<'_> {
+    /// The text of the flavour, if it has one and that can be read.
+    pub(super) fn definition(&self, name: &str) -> Option<Definition> {
+        self.try_definition(name).ok().flatten()
+    }
+
+    fn try_definition(&self, name: &str) -> Result<Option<Definition>, Faults> {
+        if let Some(declared) = self.declared.get(name) {
+            return Ok(Some(declared.clone()));
+        }
+        match self.folder(name) {
+            Some(folder) => match self.read(&folder.join(FILE))? {
+                Some(source) => of_file(&source, name).map(Some),
+                None => Ok(None),
+            },
+            None => stock::text(name).map(|source| of_file(&source, name)).transpose(),
+        }
+    }
+
+    /// The folder of the flavour, if it has what an element has.
+    pub(super) fn element_folder(&self, name: &str) -> Option<ElementFolder> {
+        let path = self.folder(name).filter(|_| !self.declared.contains_key(name))?;
+        let names = entries(&path);
+        let is_element = element::is_element(names.iter().map(|(name, is_folder)| (name.as_str(), *is_folder)));
+        is_element.then(|| ElementFolder { name: name.to_string(), path })
+    }
+
+    /// The first folder of that name on the search path that is a flavour.
+    fn folder(&self, name: &str) -> Option<PathBuf> {
+        self.path.iter().map(|folder| folder.join(name)).find(|path| is_flavour(path))
+    }
+
+    /// A file of a flavour, if it is there.
+    pub(super) fn read(&self, path: &Path) -> Result<Option<Arc<Source>>, Faults> {
+        let shown = self.folders.shown(path);
+        let unreadable =
+            |why: String| Faults::from(Fault::error("flavour/read", format!("cannot read `{shown}`: {why}")));
+        let metadata = match std::fs::metadata(path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            metadata => metadata.map_err(|error| unreadable(reason(&error)))?,
+        };
+        if !metadata.is_file() || metadata.len() > LARGEST {
+            return Err(unreadable("it is no small file".into()));
+        }
+        let bytes = std::fs::read(path).map_err(|error| unreadable(reason(&error)))?;
+        self.files.borrow_mut().insert(path.canonicalize().unwrap_or_else(|_| path.to_path_buf()));
+        Ok(Some(syntax::from_bytes(&shown, bytes)?))
+    }
+
+    /// What there is to tell of every flavour that can be found, by name.
+    pub fn described(&self) -> Vec<Described> {
+        self.names().iter().filter_map(|name| self.describe(name)).collect()
+    }
+
+    /// What there is to tell of one.
+    pub fn describe(&self, name: &str) -> Option<Described> {
+        let element = self.element(name).ok()??;
+        let node = self.definition(name).and_then(|found| found.checked(&Scope::new(), self.scope, &mut Faults::new()));
+        let folder = self.folder(name).filter(|_| !self.declared.contains_key(name));
+        let readme = folder.as_ref().and_then(|folder| {
+            let named = ["README.md", "README.rst", "README"].iter();
+            let file = named.map(|name| folder.join(name)).find(|path| path.is_file())?;
+            Some(self.read(&file).ok()??.text.clone())
+        });
+        let text = |node: &Node, field: &str| node.text(field).map(|text| text.value);
+        let settings = node.iter().flat_map(|node| node.children("setting")).filter_map(|setting| {
+            Some((text(setting, "name")?, text(setting, "default"), text(setting, "docs").unwrap_or_default()))
+        });
+        let first_line = || {
+            let lines = readme.as_deref()?.lines().map(str::trim);
+            let told = |line: &&str| line.starts_with(char::is_alphabetic) && **line != *name;
+            lines.filter(told).map(String::from).next()
+        };
+        Some(Described {
+            name: name.to_string(),
+            stock: folder.is_none() && !self.declared.contains_key(name),
+            settings: settings.collect(),
+            summary: node.as_ref().and_then(|node| text(node, "summary")).or_else(first_line),
+            needs: element.depends.into_iter().map(|name| name.value).collect(),
+            folder: folder.map(|folder| self.folders.shown(&folder)),
+            readme,
+        })
+    }
+}
+
+/// The one `flavour` of a `flavour.kdl`, which has the name of its folder.
+fn of_file(source: &Arc<Source>, name: &str) -> Result<Definition, Faults> {
+    let document = syntax::parse(source)?;
+    let mut nodes = from_document(&document, &source.text).into_iter();
+    let whole = Place::new(source, 0..source.text.find('\n').unwrap_or(source.text.len()));
+    let wrong = |place: &Place| {
+        Faults::from(
+            Fault::error("flavour/file", format!("a `{FILE}` declares one flavour, the one that its folder is called by"))
+                .at(place, format!("`flavour \"{name}\" {{ … }}` belongs here, and nothing else")),
+        )
+    };
+    match (nodes.next(), nodes.next()) {
+        (Some(node), None) if node.name == words::FLAVOUR.name => {
+            let definition = Definition { source: Arc::clone(source), node };
+            let mut faults = Faults::new();
+            let checked = definition.checked(&Scope::new(), &Scope::new(), &mut faults);
+            match checked.and_then(|node| node.text("name")) {
+                _ if faults.has_errors() => Err(faults),
+                Some(own) if own.value == name => Ok(definition),
+                own => Err(wrong(&own.map_or(whole, |own| own.place))),
+            }
+        }
+        _ => Err(wrong(&whole)),
+    }
+}
+
+fn is_flavour(path: &Path) -> bool {
+    path.join(FILE).is_file()
+        || element::is_element(entries(path).iter().map(|(name, is_folder)| (name.as_str(), *is_folder)))
+}
+
+/// The names of the flavours in a folder of the search path.
+fn flavours_in(folder: &Path) -> Vec<String> {
+    let found = entries(folder).into_iter().filter(|(name, is_folder)| *is_folder && is_flavour(&folder.join(name)));
+    found.map(|(name, _)| name).collect()
+}
+
+/// The names in a folder that are text, sorted, and whether each is a folder.
+pub(super) fn entries(folder: &Path) -> Vec<(String, bool)> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut names: Vec<(String, bool)> =
+        entries.filter_map(|entry| Some((entry.file_name().into_string().ok()?, entry.path().is_dir()))).collect();
+    names.sort();
+    names
+}
