@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::fd::AsFd;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,7 +18,7 @@ use imgbuild::fault::{Blame, Fault};
 use imgbuild::lang::value::Id;
 use imgbuild::layer::{Entry, EntryPath, Kind, read};
 use imgbuild::sandbox::image::{
-    Call, Console, Given, ImageRan, ImageRun, Removal, Removed, Shown, Special, SpecialKind,
+    Call, Console, Given, ImageRan, ImageRun, Removal, Removed, Shown, Special, SpecialKind, TARGET, View,
 };
 use imgbuild::sandbox::{Exit, Launcher};
 
@@ -430,6 +430,349 @@ fn programs_run_in_turn_until_one_fails() {
 }
 
 #[test]
+fn what_failed_can_be_captured_too() {
+    let Some(mut image) = Image::new("echo half > /etc/half; echo x > /etc/gone; exit 5") else { return };
+    image.run.commands.push(shell("echo never > /etc/never"));
+    image.run.remove = vec![Removal { path: path("etc/gone"), what: Removed::Whole }];
+    let ran = image.try_run().unwrap();
+    assert_eq!((ran.failed, ran.captured), (Some(0), false));
+    assert!(!image.path("capture.tar").exists());
+    image.run.capture_always = true;
+    let ran = image.try_run().unwrap();
+    assert_eq!((ran.failed, ran.captured, ran.exits), (Some(0), true, vec![Exit::Code(5)]));
+    assert_eq!(Changes::read(&image.path("capture.tar")).lines, ["d 755 0:0 etc", "f 644 0:0 etc/half half"]);
+    image.run.commands[0] = shell("echo x > /etc/.wh.x; exit 5");
+    let ran = image.try_run().unwrap();
+    assert_eq!((ran.failed, ran.captured), (Some(0), false), "the failure is told, not what is odd besides");
+    assert!(!image.path("capture.tar").exists());
+}
+
+/// What there is in the sandbox's own folders, a line each.
+const LIST: &str = "b=/bin/busybox; list() { for f; do $b stat -c '%A %u:%g %Y %n' $f; done; }";
+
+#[test]
+fn scratch_stands_in_run_and_tmp() {
+    let script = format!(
+        "{LIST}; list /run/lock /run/deps /run/deps/a /run/deps/b /run/deps/pipe /run/lock/x /tmp/one /tmp/one/two
+        list /tmp/one/two/f /run/pass /tmp/link; $b cat /run/deps/a /run/deps/b /tmp/one/two/f /run/pass /run/lock/x
+        $b readlink /tmp/link; $b find /run /tmp | $b wc -l; echo x > /run/deps/a; $b rm -r /tmp/one; $b touch /tmp/new"
+    );
+    let Some(mut image) = Image::new(&script) else { return };
+    fs::write(image.path("spool"), "....depends\ntwo\n").unwrap();
+    fs::write(image.path("other"), "other\n").unwrap();
+    let file = |name: &str, offset, size| SpecialKind::File { file: image.path(name), offset, size };
+    image.run.scratch = vec![
+        special("run/deps/b", SpecialKind::Hardlink(path("run/deps/a")), 0, (0, 0)),
+        special("run/deps/pipe", SpecialKind::Fifo, 0o600, (0, 0)),
+        special("run/deps/a", file("spool", 4, 8), 0o640, (33, 34)),
+        special("run/deps", SpecialKind::Directory, 0o711, (1, 2)),
+        special("tmp/one/two/f", file("spool", 12, 4), 0o4755, (0, 0)),
+        special("tmp/link", SpecialKind::Symlink(b"/run/\xff".to_vec()), 0o777, (7, 8)),
+        special("run/lock/x", file("other", 0, 6), 0o644, (0, 0)),
+    ];
+    image.run.passing = vec![given("run/pass", "passing\n"), given("tmp/one/pass", "")];
+    let ran = image.ran();
+    let old = 1_600_000_000;
+    let told: Vec<String> = ran.tail.iter().map(|line| line.replace(&old.to_string(), "OLD")).collect();
+    assert_eq!(told[0].split(' ').take(2).collect::<Vec<_>>(), ["drwxrwxrwt", "0:0"]);
+    assert_eq!(
+        told[1..],
+        [
+            "drwx--x--x 1:2 OLD /run/deps",
+            "-rw-r----- 33:34 OLD /run/deps/a",
+            "-rw-r----- 33:34 OLD /run/deps/b",
+            "prw------- 0:0 OLD /run/deps/pipe",
+            "-rw-r--r-- 0:0 OLD /run/lock/x",
+            "drwxr-xr-x 0:0 1700000000 /tmp/one",
+            "drwxr-xr-x 0:0 1700000000 /tmp/one/two",
+            "-rwsr-xr-x 0:0 OLD /tmp/one/two/f",
+            "-rw-r--r-- 0:0 1700000000 /run/pass",
+            "lrwxrwxrwx 7:8 OLD /tmp/link",
+            "depends",
+            "depends",
+            "two",
+            "passing",
+            "other",
+            "/run/\u{fffd}",
+            "14",
+        ]
+    );
+    assert_eq!(Changes::read(&image.path("capture.tar")).lines, [""; 0]);
+}
+
+#[test]
+fn scratch_stands_nowhere_else() {
+    let Some(mut image) = Image::new("true") else { return };
+    let refused = |image: &Image, says: &str| {
+        let fault = image.try_run().unwrap_err();
+        assert_eq!((fault.code, fault.blame), ("sandbox/image", Blame::Build), "{fault}");
+        assert!(fault.message.contains(says), "{fault}");
+    };
+    for elsewhere in ["etc/x", "run", "tmp", "dev/shm/x", "runs/x"] {
+        image.run.scratch = vec![special(elsewhere, SpecialKind::Directory, 0o755, (0, 0))];
+        refused(&image, &format!("`/{elsewhere}`"));
+        image.run.scratch.clear();
+        image.run.sealed = vec![path(elsewhere)];
+        refused(&image, &format!("`/{elsewhere}`"));
+        image.run.sealed.clear();
+    }
+    image.run.scratch = vec![special("run/x", SpecialKind::Hardlink(path("upper/x")), 0o755, (0, 0))];
+    refused(&image, "`/upper/x`");
+    let link = special("run/up", SpecialKind::Symlink(b"/etc".to_vec()), 0o777, (0, 0));
+    image.run.scratch = vec![link.clone(), special("run/up/x", SpecialKind::Fifo, 0o755, (0, 0))];
+    refused(&image, "`/run/up/x`");
+    image.run.scratch = vec![link];
+    image.run.shown = vec![Shown { host: image.path("image"), at: path("run/up/imgbuild-test") }];
+    refused(&image, "`/run/up/imgbuild-test`");
+    image.run.shown.clear();
+    image.run.sealed = vec![path("run/up")];
+    refused(&image, "`/run/up`");
+    assert!(!Path::new("/etc/imgbuild-test").exists());
+}
+
+#[test]
+fn thousands_of_small_files_are_cheap() {
+    let Some(mut image) = Image::new("/bin/busybox find /run /tmp -type f | /bin/busybox wc -l") else {
+        return;
+    };
+    let text: String = (0..8000).map(|number| format!("{number:04}")).collect();
+    fs::write(image.path("spool"), text).unwrap();
+    let spool = image.path("spool");
+    image.run.scratch = (0..8000)
+        .map(|number| {
+            let kind = SpecialKind::File { file: spool.clone(), offset: number * 4, size: 4 };
+            special(&format!("run/many/{}/{number}", number % 100), kind, 0o644, (0, 0))
+        })
+        .collect();
+    let begun = Instant::now();
+    assert_eq!(image.ran().tail, ["8000"]);
+    let took = begun.elapsed();
+    eprintln!("8,000 small files take {took:?}");
+    assert!(took < Duration::from_secs(2), "{took:?}");
+    // More files of the host than a process may have open by default.
+    fs::create_dir(image.path("own")).unwrap();
+    for number in 0..2000 {
+        let file = image.path(&format!("own/{number}"));
+        fs::write(&file, format!("{number}")).unwrap();
+        let kind = SpecialKind::File { file, offset: 0, size: 1 };
+        image.run.scratch.push(special(&format!("tmp/own/{number}"), kind, 0o644, (0, 0)));
+    }
+    assert_eq!(image.ran().tail, ["10000"]);
+}
+
+#[test]
+fn what_is_sealed_stays_as_it_is() {
+    let script = "b=/bin/busybox; no() { if (eval \"$1\") > /dev/null 2>&1; then echo \"DID: $1\"; fi; }
+        cd /run/hook; $b cat f in/f shown/a; $b ls /run/empty
+        for at in f new in/f in/new shown/a shown/new /run/empty/new; do no \"echo x >> $at\"; done; no '$b rm f'
+        no '$b chmod 777 f'; no '$b mv /run/hook /run/other'; no '$b rm -r /run/empty'; no '$b ln f /run/f'
+        no '$b mount -o remount,rw /run/hook'; no '$b umount /run/hook'; no '$b touch -d 2001-01-01 f'
+        $b touch /run/free /tmp/free; $b cat f";
+    let Some(mut image) = Image::new(script) else { return };
+    fs::write(image.path("spool"), "sealed\n").unwrap();
+    fs::create_dir(image.path("folder")).unwrap();
+    fs::write(image.path("folder/a"), "shown\n").unwrap();
+    let file = || SpecialKind::File { file: image.path("spool"), offset: 0, size: 7 };
+    image.run.scratch =
+        vec![special("run/hook/f", file(), 0o666, (0, 0)), special("run/hook/in/f", file(), 0o666, (0, 0))];
+    image.run.sealed = vec![path("run/hook"), path("run/hook/in"), path("run/empty")];
+    image.run.shown = vec![Shown { host: image.path("folder"), at: path("run/hook/shown") }];
+    assert_eq!(image.ran().tail, ["sealed", "sealed", "shown", "sealed"]);
+    image.run.sealed = vec![path("run/hook/f")];
+    let fault = image.try_run().unwrap_err();
+    assert!(fault.message.contains("seal `/run/hook/f`"), "{fault}");
+}
+
+#[test]
+fn the_host_is_shown_in_run_and_tmp_too() {
+    let script = format!(
+        "{LIST}; cd /run/deps; $b cat base/a /tmp/file between/deep/a own; list /run/deps /run/deps/between
+        ! $b touch base/new; ! $b touch between/deep/new; ! echo x > /tmp/file; ! echo x > base/out/new; ! echo x > base/etc/new
+        $b touch new between/new; $b ls base/"
+    );
+    let Some(mut image) = Image::new(&script) else { return };
+    fs::create_dir(image.path("folder")).unwrap();
+    fs::write(image.path("folder/a"), "shown\n").unwrap();
+    symlink("../../../../../../tmp", image.path("folder/out")).unwrap();
+    symlink("/etc", image.path("folder/etc")).unwrap();
+    fs::write(image.path("spool"), "own\n").unwrap();
+    let own = SpecialKind::File { file: image.path("spool"), offset: 0, size: 4 };
+    image.run.scratch = vec![
+        special("run/deps", SpecialKind::Directory, 0o750, (0, 3)),
+        special("run/deps/own", own, 0o644, (0, 0)),
+    ];
+    image.run.shown = vec![
+        Shown { host: image.path("folder"), at: path("run/deps/base") },
+        Shown { host: image.path("folder"), at: path("run/deps/between/deep") },
+        Shown { host: image.path("folder/a"), at: path("tmp/file") },
+    ];
+    image.run.commands[0].arguments[1] =
+        image.run.commands[0].arguments[1].replace("base/etc/new", "base/a/new");
+    let ran = image.ran();
+    let quiet: Vec<&String> =
+        ran.tail.iter().filter(|line| !line.contains("ead-only") && !line.contains("an't")).collect();
+    assert_eq!(
+        quiet,
+        [
+            "shown",
+            "shown",
+            "shown",
+            "own",
+            "drwxr-x--- 0:3 1600000000 /run/deps",
+            "drwxr-xr-x 0:0 1700000000 /run/deps/between",
+            "a",
+            "etc",
+            "out",
+        ]
+    );
+    // Through a link of the host's folder nothing is made or mounted.
+    image.run.passing = vec![given("run/deps/base/out/imgbuild-test", "x")];
+    let _ = image.try_run();
+    image.run.passing.clear();
+    image.run.shown.push(Shown { host: image.path("folder"), at: path("run/deps/base/out/imgbuild-test") });
+    assert_eq!(image.try_run().unwrap_err().code, "sandbox/image");
+    assert!(!Path::new("/tmp/imgbuild-test").exists());
+    assert_eq!(fs::read_dir(image.path("folder")).unwrap().count(), 3);
+}
+
+/// Folders of the host that its programs need.
+const SYSTEM: [&str; 11] =
+    ["bin", "etc", "gnu", "lib", "lib32", "lib64", "libx32", "nix", "opt", "sbin", "usr"];
+
+#[test]
+fn programs_of_the_host_work_on_an_image() {
+    let script = "cd $T; cat etc/given etc/own /etc/passwd > /tmp/all; wc -l < /tmp/all; id -u; pwd; cat etc/passing /run/dep /run/in
+        for f in / . /imgbuild /root /run /sys /var; do echo $f: $(ls -A $f); done; echo $HOME; test ! -e proc
+        stat -c '%u:%g %a %n' etc etc/own usr/bin/su; test $(ls -A /usr/share | wc -l) = 0; ! grep -q . /etc/os-release
+        mkdir -p opt/new; echo made > opt/new/file; ln opt/new/file opt/new/link; mkfifo opt/new/fifo
+        chown 33:34 opt/new/fifo; chmod 4755 opt/new/file; rm etc/gone; rm -r etc/again; mkdir etc/again
+        echo passed > etc/passing; touch usr/later; ls shown; touch /tmp/x /run/x /root/x /var/tmp/x /dev/shm/x";
+    let Some(mut image) = Image::new(script) else { return };
+    for name in ["own", "gone", "again/old"] {
+        image.file(&format!("etc/{name}"), "x\n");
+    }
+    fs::remove_dir(image.path("image/tmp")).unwrap();
+    fs::write(image.path("spool"), "su").unwrap();
+    let su = SpecialKind::File { file: image.path("spool"), offset: 0, size: 2 };
+    let run = &mut image.run;
+    run.view = View::Host;
+    run.environment = [("T".to_string(), TARGET.to_string())].into();
+    run.specials = vec![special("usr/bin/su", su, 0o4755, (0, 5))];
+    run.files = vec![given("etc/given", "g\n")];
+    run.passing = vec![given("etc/passing", "passing\n"), given("run/dep", "dep\n")];
+    run.remove = vec![Removal { path: path("usr/later"), what: Removed::Whole }];
+    run.hidden = ["/usr/share", "/etc/os-release", "/no/such"].map(PathBuf::from).to_vec();
+    fs::create_dir(image.path("folder")).unwrap();
+    fs::write(image.path("folder/in"), "in\n").unwrap();
+    let shown = [("folder/in", "run/in"), ("folder", "imgbuild/target/shown"), ("folder", "imgbuild/deps")];
+    image.run.shown = shown.map(|(host, at)| Shown { host: image.path(host), at: path(at) }).to_vec();
+    let ran = image.ran();
+    let accounts = fs::read_to_string("/etc/passwd").unwrap().lines().count();
+    let mut root: Vec<&str> = SYSTEM.into_iter().filter(|name| Path::new("/").join(name).exists()).collect();
+    root.extend(["dev", "imgbuild", "proc", "root", "run", "sys", "tmp", "var"]);
+    root.sort_unstable();
+    assert_eq!(ran.tail[0], (accounts + 2).to_string());
+    assert_eq!(
+        ran.tail[1..],
+        [
+            "0",
+            TARGET,
+            "passing",
+            "dep",
+            "in",
+            &format!("/: {}", root.join(" ")),
+            ".: bin etc shown usr var",
+            "/imgbuild: deps nothing target",
+            "/root:",
+            "/run: dep in lock",
+            "/sys:",
+            "/var: tmp",
+            "/root",
+            "0:0 755 etc",
+            "0:0 644 etc/own",
+            "0:5 4755 usr/bin/su",
+            "in",
+        ]
+    );
+    assert_eq!(
+        Changes::read(&image.path("capture.tar")).lines,
+        [
+            "d 755 0:0 etc",
+            "d 755 0:0 etc/again",
+            "o 644 0:0 etc/again",
+            "f 644 0:0 etc/given g",
+            "w 644 0:0 etc/gone",
+            "d 755 0:0 opt",
+            "d 755 0:0 opt/new",
+            "p 644 33:34 opt/new/fifo",
+            "f 4755 0:0 opt/new/file made",
+            "h 4755 0:0 opt/new/link = opt/new/file",
+            "d 755 0:0 usr",
+        ]
+    );
+}
+
+/// Every line must fail, or do nothing to the host.
+#[test]
+fn a_hostile_program_of_the_host_achieves_nothing() {
+    let script = r#"
+        set +e; T=/imgbuild/target
+        no() { if (eval "$1") >/dev/null 2>&1; then echo "DID: $1"; fi; }
+        no 'ls -A /root | grep .'; no 'ls -A /run | grep -v lock'; no 'ls -A /tmp | grep .'; no 'ls -A /var/tmp | grep .'; no 'ls -A /sys | grep .'
+        no 'echo x >> /etc/passwd'; no 'touch /usr/imgbuild-test'; no 'touch /etc/imgbuild-test'; no 'rm /etc/passwd'; no 'chmod 777 /etc'
+        no 'chown 33 /etc/passwd'; no 'ln /etc/passwd /etc/imgbuild-test'; no 'ln /etc/passwd $T/x'; no 'mv /etc/passwd /tmp/x'
+        no 'touch -d 2001-01-01 /etc/passwd'; no 'chmod u+s /usr/bin/id'; no 'setfattr -n user.x -v y /etc/passwd'; no 'rmdir /opt'
+        no 'echo x > /proc/self/root/etc/imgbuild-test'; no 'echo x > $T/../../etc/imgbuild-test'; no 'touch /imgbuild-test'; no 'rmdir /imgbuild'
+        no 'ln -s /etc $T/link; echo x > $T/link/imgbuild-test'; no 'mv /imgbuild/target /imgbuild/x'; no 'touch /imgbuild/x'; no 'rm /bin'
+        for at in / /etc /usr /etc/ssh /etc/shadow; do for how in remount,rw remount,bind,rw rw,remount,bind,dev; do no "mount -o $how $at"; done; done
+        for at in /etc/shadow /etc/ssh /etc /usr /proc / $T; do no "umount $at"; no "umount -l $at"; done
+        no 'mount --bind / /tmp'; no 'mount -t tmpfs x /etc'; no 'mount -t proc p /tmp'; no 'mount -t overlay -o lowerdir=/etc:/usr o /tmp'
+        no 'mount --bind $T /etc'; no 'pivot_root $T $T/x'; no 'mount --make-rshared /'; no 'losetup -f /etc/passwd'
+        no 'unshare -m true'; no 'unshare -U true'; no 'unshare -Ur umount /etc/shadow'; no 'nsenter -t 1 -m true'; no 'nsenter -t 1 -U true'
+        for at in /etc/shadow /etc/shadow- /etc/gshadow /etc/gshadow- /etc/sudoers; do no "grep . $at"; no "echo x > $at"; no "rm $at"; done
+        no 'ls -A /etc/ssh | grep .'; no 'ls -A /etc/ssl/private | grep .'; no 'touch /etc/ssh/x'; no 'rmdir /etc/ssh'; no 'chmod 777 /etc/ssh'
+        for up in .. ../.. ../../.. ../../../../..; do no "test -e $T/$up/$HOST"; no "test -e $T/$up/home"; no "test -e $T/$up/boot"; done
+        no 'test -e $HOST'; no 'test -e /home'; no 'test -e /srv'; no 'test -e /boot'; no 'test -e /mnt'; no 'test -e /media'; no 'test -e /var/lib'
+        no 'mknod $T/x b 254 0 && head -c 1 $T/x'; no 'mknod /tmp/x c 1 1 && head -c 1 /tmp/x'; no 'mknod /dev/x b 254 0 && head -c 1 /dev/x'
+        no 'mknod $T/y c 1 3 && echo x > $T/y'; no 'test -e /dev/vda'; no 'test -e /dev/kmsg'; no 'chmod 600 /dev/null'; no 'cat < /dev/tty'
+        no 'ls /proc/1/root/'; no 'chroot /proc/1/root true'; no 'cat /proc/1/environ'; no 'ls -A /proc/1/fd/*/ | grep .'; no 'ls /proc/1/cwd/'
+        no 'for f in /proc/1/fd/*; do head -c 1 $f && exit; done; false'; no 'head -c 1 /proc/1/mem'; no 'readlink /proc/1/exe'
+        no 'echo b > /proc/sysrq-trigger'; no 'echo x > /proc/sys/kernel/core_pattern'; no 'grep . /proc/keys'; no 'head -c 1 /proc/kcore | grep .'
+        no 'kill -9 1; test ! -e /proc/1'; no 'kill -9 $HOST_PID'; no 'test -e /proc/$HOST_PID'; no 'hostname hostile'; no 'dmesg | grep .'
+        no 'test -e /proc/self/fd/3'; no 'chroot $T /bin/sh -c "umount /etc/shadow"'; no 'grep "NoNewPrivs:.*0" /proc/self/status'
+        no 'grep -v " /etc/sub[ug]id " /proc/self/mountinfo | grep -E "/(home|work|root/|image|tmp/\.)"'; no 'grep -E " (/etc|/usr|/opt|/etc/shadow|/etc/ssh|/) rw" /proc/self/mountinfo'
+        # By the handle of its root a whole file system could be opened.
+        no 'perl -e "open(my \$at, q(<), q(/usr)); my \$h = pack(q(IiII), 8, 1, 2, 0); exit(syscall(304, fileno(\$at), \$h, 0x10000) < 0)"'
+        test "$(id -u) $(id -g) $(id -G) $(hostname) $(umask)" = "0 0 0 localhost 0022" || echo "DID: $(id)"
+        mkdir -p $T/etc; echo captured > $T/etc/well; test -w $T/etc || echo "DID: not writable"; rm -f $T/x $T/y $T/link"#;
+    let Some(mut image) = Image::new(script) else { return };
+    let host = image.path("").display().to_string();
+    let own = std::process::id().to_string();
+    image.run.environment =
+        [("HOST", host.as_str()), ("HOST_PID", &own)].map(|(name, value)| (name.into(), value.into())).into();
+    image.run.view = View::Host;
+    let state = || {
+        let found = |at: &str| {
+            let found = fs::symlink_metadata(at).unwrap();
+            (found.len(), found.mode(), found.uid(), found.modified().unwrap())
+        };
+        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
+        (["/etc", "/etc/passwd", "/etc/shadow", "/usr", "/bin", "/dev/null"].map(found), mounts)
+    };
+    let before = state();
+    let ran = image.ran();
+    assert_eq!(ran.tail, [""; 0], "what a program could do and should not");
+    assert_eq!(
+        Changes::read(&image.path("capture.tar")).lines,
+        ["d 755 0:0 etc", "f 644 0:0 etc/well captured"]
+    );
+    assert_eq!(state(), before);
+    for at in ["/etc/imgbuild-test", "/usr/imgbuild-test", "/imgbuild-test"] {
+        assert!(!Path::new(at).exists(), "{at}");
+    }
+}
+
+#[test]
 fn what_is_to_go_goes() {
     let script = "b=/bin/busybox; $b mkdir -p /var/cache/apt/sub /var/log; for f in a.bin b.bin c; do echo x > /var/cache/apt/$f; done
         echo long > /var/log/dpkg.log; $b ln -s /etc /var/link";
@@ -569,12 +912,30 @@ fn what_is_left_running_is_ended_and_named() {
     assert!(!runs("sleep\u{0}4242"));
 }
 
+/// By whatever way it hides from who started it.
+#[test]
+fn daemons_are_ended_and_named() {
+    let script = "b=/bin/busybox; cd /tmp; for n in session nohup twice; do
+            printf '#!/bin/sh\\n/bin/busybox sleep 4245; :' > $n; $b chmod 755 $n; done
+        $b setsid ./session > /dev/null 2>&1 < /dev/null & (trap '' HUP; ./nohup) > /dev/null 2>&1 < /dev/null &
+        (trap '' TERM HUP INT; ($b setsid ./twice > /dev/null 2>&1 < /dev/null &) &) ; $b sleep 0.3; exit 0";
+    let Some(image) = Image::new(script) else { return };
+    let begun = Instant::now();
+    let ran = image.ran();
+    assert_eq!(ran.left, ["busybox", "nohup", "session", "twice"]);
+    assert!(!runs("sleep\u{0}4245"));
+    assert!(begun.elapsed() < Duration::from_secs(5));
+}
+
 #[test]
 fn a_flood_of_output_is_bounded() {
     let Some(image) = Image::new("/bin/busybox yes flood | /bin/busybox head -c 1073741824; echo end") else {
         return;
     };
+    let before = most_memory();
     assert_eq!(image.ran().tail.last().map(String::as_str), Some("flooend"));
+    let grown = most_memory() - before;
+    assert!(grown < 256 << 20, "a quarter of what was printed would be {grown} bytes");
     let log = fs::metadata(&image.run.log).unwrap().len();
     assert!((64 << 20..(64 << 20) + 100).contains(&log), "{log}");
     let text = fs::read(&image.run.log).unwrap();
@@ -583,6 +944,54 @@ fn a_flood_of_output_is_bounded() {
         String::from_utf8_lossy(&text[(32 << 20) - 10..(32 << 20) + 60])
             .contains("[imgbuild left out 960 MiB here]")
     );
+}
+
+/// The most memory that this process had, in bytes. Other tests run in it meanwhile.
+fn most_memory() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+}
+
+#[test]
+fn what_is_masked_is_told_nowhere() {
+    let script = r#"b=/bin/busybox; printf 'a %s b\n' "$SECRET"; printf hunter; $b sleep 0.1; printf 2-and; $b sleep 0.1
+        echo -more; echo "$SECRET$SECRET" >&2; printf '\000\377%s\001\n' "$SECRET"; echo ab; echo begun hunter2
+        "/no/$SECRET" || true; printf '#!/bin/sh\n$b sleep 4246; :' > "/tmp/$SECRET"; $b chmod 755 "/tmp/$SECRET"
+        export b; "/tmp/$SECRET" > /dev/null 2>&1 & $b sleep 0.2"#;
+    let Some(mut image) = Image::new(script) else { return };
+    let secret = "hunter2-and";
+    image.run.environment = [("SECRET".to_string(), secret.to_string())].into();
+    image.run.masked = vec![b"hunter2".to_vec(), secret.into(), b"ab".to_vec()];
+    let call = Call { program: format!("/no/{secret}"), ..Call::default() };
+    image.run.commands.push(call);
+    let mut told = Vec::new();
+    let ran = Launcher::of(IMGBUILD)
+        .run_image(&image.run, &AtomicBool::new(false), &mut |line| told.push(line.to_string()))
+        .unwrap();
+    assert_eq!(
+        ran.tail,
+        [
+            "a *** b",
+            "***-more",
+            "******",
+            "\u{fffd}\u{fffd}***\u{fffd}",
+            "ab",
+            "begun ***",
+            "/bin/sh: /no/***: not found",
+            "imgbuild: cannot start `/no/***`: no such file or directory",
+        ]
+    );
+    assert_eq!((told, ran.left), (ran.tail, ["***", "busybox"].map(String::from).to_vec()));
+    let log = fs::read(&image.run.log).unwrap();
+    assert!(log.starts_with(b"a *** b\n***-more\n******\n\0\xff***\x01\nab\n"));
+    image.run.commands = vec![shell("/bin/busybox yes $SECRET-$SECRET | /bin/busybox head -c 268435456")];
+    image.ran();
+    let log = fs::read(&image.run.log).unwrap();
+    assert!((64 << 20..(64 << 20) + 100).contains(&log.len()), "{}", log.len());
+    let mut rest = log.split(|byte| *byte == b'\n').filter(|line| *line != b"***-***");
+    let odd: Vec<&[u8]> = rest.by_ref().take(9).collect();
+    assert!(odd.len() < 6 && !odd.concat().windows(6).any(|part| part == b"hunter"), "{odd:?}");
 }
 
 #[test]
@@ -814,6 +1223,8 @@ fn root_can_do_without_a_user_namespace() {
         return;
     }
     let inner = "echo 0 > /proc/sys/user/max_user_namespaces; exec \"$0\" --exact a_hostile_program_achieves_nothing \
+                 a_hostile_program_of_the_host_achieves_nothing programs_of_the_host_work_on_an_image \
+                 scratch_stands_in_run_and_tmp what_is_sealed_stays_as_it_is \
                  what_programs_change_is_captured what_plain_folders_cannot_hold_is_there --test-threads=1";
     let mut run = Command::new("unshare")
         .args(["--user", "sh", "-c", "read go; exec sh -c \"$1\" \"$0\""])
@@ -835,7 +1246,7 @@ fn root_can_do_without_a_user_namespace() {
     std::io::Write::write_all(&mut run.stdin.take().unwrap(), b"go\n").unwrap();
     let run = run.wait_with_output().unwrap();
     let said = String::from_utf8_lossy(&run.stdout);
-    assert!(said.contains("3 passed"), "{said}{}", String::from_utf8_lossy(&run.stderr));
+    assert!(said.contains("7 passed"), "{said}{}", String::from_utf8_lossy(&run.stderr));
 }
 
 #[test]

@@ -4,15 +4,19 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::flavours::{self, Brought, Elements, Flavours};
 use super::hooks::{self, Looking};
 use super::packages::{self, Lists};
 use super::variables::Variables;
 use super::{DEFAULT_EPOCH, Hypervisor, Image, Manifest, Said, SearchPath, Texts, Use, words};
 use crate::bases::debian;
 use crate::deb::Wish;
-use crate::fault::{Fault, Faults, Place};
-use crate::lang::{Node, Spanned, check};
+use crate::fault::{Fault, Faults, Place, Source};
+use crate::lang::raw::RawNode;
+use crate::lang::{Node, Scope, Spanned, check};
+use crate::layer::EntryPath;
 use crate::steps::files;
+use crate::steps::folder::FolderOverlay;
 use crate::steps::hook::Hook;
 use crate::steps::overlay::{self, Overlay};
 use crate::wording;
@@ -28,8 +32,10 @@ pub(super) fn decode(
 ) -> Option<Manifest> {
     let mut nodes = Vec::new();
     for segment in &texts.segments {
+        // Variables have been read; flavours are read where they are used, with what is set there.
+        let aside = [words::VARIABLE.name, words::FLAVOUR.name];
         let others: Vec<_> =
-            segment.nodes.iter().filter(|raw| raw.name != words::VARIABLE.name).cloned().collect();
+            segment.nodes.iter().filter(|raw| !aside.contains(&raw.name.as_str())).cloned().collect();
         nodes.extend(check(&others, &segment.source, words::TOP, &variables.values, faults));
     }
     let mut decoder = Decoder {
@@ -41,6 +47,7 @@ pub(super) fn decode(
         resolved: BTreeMap::new(),
         lists: Lists::default(),
         hook_lists: hooks::Lists::default(),
+        flavours: Flavours::none(&said.folders, &variables.values),
         faults,
     };
     decoder.overlay_path = decoder.search(&nodes, texts, "overlays", &said.overlays);
@@ -51,11 +58,15 @@ pub(super) fn decode(
     let path = decoder.hook_path.clone();
     let looking = looking(said, &variables, &path);
     decoder.hook_lists = hooks::Lists::of(declared, looking, decoder.faults);
+    let path = decoder.search(&nodes, texts, "flavours", &said.flavours);
+    decoder.flavours = Flavours::new(flavours_in(texts), path, &said.folders, &variables.values, decoder.faults);
     let images = decoder.images(&nodes);
     let epoch = decoder.epoch(&nodes);
     let overlay_path = std::mem::take(&mut decoder.overlay_path);
-    let of_lists = std::mem::take(&mut decoder.lists.files).into_iter().chain(std::mem::take(&mut decoder.hook_lists.files));
-    let files = texts.files.iter().cloned().chain(of_lists).collect();
+    let mut files = texts.files.clone();
+    files.append(&mut decoder.lists.files);
+    files.append(&mut decoder.hook_lists.files);
+    files.extend(decoder.flavours.files());
     Some(Manifest {
         project: texts.project.clone(),
         files,
@@ -77,6 +88,7 @@ struct Decoder<'a> {
     resolved: BTreeMap<String, Option<Arc<dyn Step>>>,
     lists: Lists,
     hook_lists: hooks::Lists,
+    flavours: Flavours<'a>,
     faults: &'a mut Faults,
 }
 
@@ -210,17 +222,21 @@ impl Decoder<'_> {
 
     fn image(&mut self, node: &Node) -> Option<Image> {
         let name = node.text("name")?;
-        let children = self.flat(node);
-        let base = self.base(&children);
-        let debian = self.debian(&children);
-        let hooks = self.hooks(&children);
-        let asked = self.lists.asked(&children, self.faults);
+        let own = self.flat(node);
+        let base = self.base(&own);
+        let debian = self.debian(&own);
+        let (brought, elements) = self.brought(&own, debian.as_ref(), &[]);
+        let children = with(&brought, &own);
+        let hooks = self.hooks(&children, &brought, elements.hooks);
+        let asked = self.lists.asked(&children, self.faults).and(elements.wishes);
         let based = self.has_packages(node, &children);
         if !based {
             self.no_packages(&children, asked.place.as_ref());
         }
         let recommends = asked.recommends.unwrap_or(false);
-        let under = Under { packages: &asked.wishes, recommends, based, steps: &[] };
+        let distribution = debian.as_ref();
+        let flavours = brought.names.as_slice();
+        let under = Under { packages: &asked.wishes, recommends, based, steps: &[], flavours, debian: distribution };
         let steps = self.steps(&children, &name.value);
         let version = node.text("version").map(|version| version.value);
         let target = outputs::Target { image: &name.value, version: version.as_deref(), hypervisor: None };
@@ -243,8 +259,8 @@ impl Decoder<'_> {
         if !any_hypervisor && !any_output && node.understood {
             self.no_output(&format!("the image `{}`", name.value), &node.place);
         }
-        let packages = asked.wishes;
-        Some(Image { name, version, debian, packages, recommends, base, steps, hooks, outputs, hypervisors })
+        let (packages, early) = (asked.wishes, early(elements.trees, &name.place));
+        Some(Image { name, version, debian, packages, recommends, base, early, steps, hooks, outputs, hypervisors })
     }
 
     fn hypervisor(
@@ -254,14 +270,17 @@ impl Decoder<'_> {
         under: &Under<'_>,
     ) -> Option<Hypervisor> {
         let name = node.text("name")?;
-        let children = self.flat(node);
-        let asked = self.lists.asked(&children, self.faults);
+        let own = self.flat(node);
+        let (brought, elements) = self.brought(&own, under.debian, under.flavours);
+        let children = with(&brought, &own);
+        let asked = self.lists.asked(&children, self.faults).and(elements.wishes);
         if !under.based {
             self.no_packages(&children, asked.place.as_ref());
         }
         let packages = packages::merge(under.packages, asked.wishes, self.faults);
         let recommends = asked.recommends.unwrap_or(under.recommends);
-        let hooks = self.hooks(&children);
+        let hooks = self.hooks(&children, &brought, elements.hooks);
+        let early = early(elements.trees, &name.place);
         let mut steps = self.steps(&children, &format!("{}:{}", image.image, name.value));
         steps.retain(|step| self.is_new(step, under.steps));
         let target = outputs::Target { hypervisor: Some(&name.value), ..*image };
@@ -270,7 +289,7 @@ impl Decoder<'_> {
         if !any_output && node.understood {
             self.no_output(&format!("the hypervisor `{}`", name.value), &node.place);
         }
-        Some(Hypervisor { name, packages, recommends, steps, hooks, outputs })
+        Some(Hypervisor { name, packages, recommends, early, steps, hooks, outputs })
     }
 
     /// Whether packages can be added to the image of these children; also where a misspelt base may be meant to be one.
@@ -333,9 +352,31 @@ impl Decoder<'_> {
         all && any
     }
 
-    fn hooks(&mut self, children: &[&Node]) -> Vec<Hook> {
+    /// What the flavours that are named among `children` come to.
+    fn brought(
+        &mut self,
+        children: &[&Node],
+        debian: Option<&debian::Spec>,
+        below: &[String],
+    ) -> (Brought, Elements) {
+        let distribution = debian.map(|spec| spec.distribution.as_str());
+        let brought = self.flavours.brought(children, distribution, below, self.faults);
+        let system = flavours::System {
+            distribution: distribution.unwrap_or_default(),
+            release: debian.map(|spec| spec.suite.value.as_str()).unwrap_or_default(),
+            arch: debian.map(|spec| spec.arch.as_str()).unwrap_or(crate::deb::own_arch()),
+        };
+        let named = children.iter().find(|node| node.word.name == words::FLAVOURS.name);
+        let Some(place) = named.map(|node| &node.place) else { return (brought, Elements::default()) };
+        let elements =
+            flavours::elements(&brought.elements, system, place, &brought.settings, &self.flavours, self.faults);
+        (brought, elements)
+    }
+
+    /// The hooks of elements, then those that nodes name or state.
+    fn hooks(&mut self, children: &[&Node], brought: &Brought, of_elements: Vec<Hook>) -> Vec<Hook> {
         let looking = looking(self.said, self.variables, &self.hook_path);
-        self.hook_lists.used(children, looking, self.faults)
+        self.hook_lists.used(children, of_elements, &|node| brought.owner(node).map(String::from), looking, self.faults)
     }
 
     fn base(&mut self, children: &[&Node]) -> Option<Use> {
@@ -402,6 +443,32 @@ struct Under<'a> {
     /// Whether packages can be added.
     based: bool,
     steps: &'a [Use],
+    /// The names of the flavours below.
+    flavours: &'a [String],
+    debian: Option<&'a debian::Spec>,
+}
+
+/// The nodes of flavours, then an image's own.
+fn with<'n>(brought: &'n Brought, own: &[&'n Node]) -> Vec<&'n Node> {
+    brought.groups.iter().flat_map(|(_, nodes)| nodes).chain(own.iter().copied()).collect()
+}
+
+/// The trees of files that flavours bring.
+fn early(trees: Vec<(String, PathBuf, EntryPath)>, place: &Place) -> Vec<Use> {
+    let step = |(name, path, to): (String, PathBuf, EntryPath)| {
+        let mut overlay = Overlay::named(Spanned::new(name, place), &Scope::new());
+        overlay.to = to;
+        Use { step: Arc::new(FolderOverlay { overlay, path }), place: place.clone() }
+    };
+    trees.into_iter().map(step).collect()
+}
+
+/// The flavours that texts declare.
+fn flavours_in(texts: &Texts) -> impl Iterator<Item = (Arc<Source>, RawNode)> {
+    texts.segments.iter().flat_map(|segment| {
+        let declared = segment.nodes.iter().filter(|raw| raw.name == words::FLAVOUR.name);
+        declared.map(|raw| (Arc::clone(&segment.source), raw.clone()))
+    })
 }
 
 fn looking<'a>(said: &'a Said, variables: &'a Variables, path: &'a [PathBuf]) -> Looking<'a> {

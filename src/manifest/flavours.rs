@@ -87,6 +87,11 @@ impl<'a> Flavours<'a> {
         flavours
     }
 
+    /// No flavour at all, not even imgbuild's own.
+    pub fn none(folders: &'a Folders, scope: &'a Scope) -> Flavours<'a> {
+        Flavours { declared: BTreeMap::new(), path: Vec::new(), folders, scope, files: RefCell::default() }
+    }
+
     /// What the `flavours` nodes among `nodes` come to; `below` are those that are there already.
     pub fn brought(
         &self,

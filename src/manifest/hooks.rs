@@ -132,10 +132,18 @@ impl Lists {
         names.into_iter().filter_map(|name| named_hook(name, None, all, looking, faults)).collect()
     }
 
-    /// The hooks that the `hooks` nodes among `nodes` name and state, in the order of the text.
-    pub fn used(&self, nodes: &[&Node], looking: Looking<'_>, faults: &mut Faults) -> Vec<Hook> {
+    /// The hooks that the `hooks` nodes among `nodes` name and state, in the order of the text, behind those that are
+    /// there `first`; `owner` says which flavour a node is from.
+    pub fn used(
+        &self,
+        nodes: &[&Node],
+        first: Vec<Hook>,
+        owner: &dyn Fn(&Node) -> Option<String>,
+        looking: Looking<'_>,
+        faults: &mut Faults,
+    ) -> Vec<Hook> {
         let mut used: BTreeMap<String, Place> = BTreeMap::new();
-        let mut hooks: Vec<Hook> = Vec::new();
+        let mut hooks = first;
         for node in nodes.iter().filter(|node| node.word.name == words::HOOKS.name) {
             for name in node.texts("list") {
                 let Some(list) = self.named(&name, faults) else { continue };
@@ -152,7 +160,8 @@ impl Lists {
             }
             let phase = node.text("phase").and_then(|word| Phase::of_word(&word.value));
             let phase = phase.unwrap_or(Phase::PostInstall);
-            let all = OfAll { list: None, phase, dialect: Dialect::List, said: SaidOfHook::default() };
+            let list = owner(node);
+            let all = OfAll { list, phase, dialect: Dialect::List, said: SaidOfHook::default() };
             hooks.extend(node.children("hook").filter_map(|child| hook(child, &all, looking, faults)));
         }
         twice(&hooks, faults);

@@ -41,6 +41,19 @@ pub(super) struct Asked {
     pub place: Option<Place>,
 }
 
+impl Asked {
+    /// With packages that flavours ask for; what is said of one already is stronger.
+    pub fn and(mut self, wishes: Vec<Wish>) -> Asked {
+        for wish in wishes {
+            if !self.wishes.iter().any(|known| known.name.value == wish.name.value) {
+                self.place.get_or_insert_with(|| wish.name.place.clone());
+                self.wishes.push(wish);
+            }
+        }
+        self
+    }
+}
+
 impl Lists {
     /// The lists of all `packages-list` nodes at the top of a manifest.
     pub fn of<'n>(nodes: impl Iterator<Item = &'n Node>, folders: &Folders, faults: &mut Faults) -> Lists {

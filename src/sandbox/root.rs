@@ -165,6 +165,7 @@ impl Parts {
         if let Some(out) = &self.out {
             Refusal::of("show the folder for the result", attach(out, OUT))?;
         }
+        self.system.make_links()?;
         let covers = self.system.place()?;
         let listener = Refusal::of("listen for `xcluster`", open_listener())?;
         let folders = Refusal::of("hold the search path", hold_search(self.search, &self.system.parts))?;
@@ -184,8 +185,14 @@ impl System {
         Ok(system)
     }
 
-    /// Builds it in the working folder, which is to become the root and where `imgbuild` is a folder.
-    pub fn assemble(&self) -> Result<(), Refusal> {
+    /// Makes links such as `/bin` in the working folder, which is to become the root and where `imgbuild` is a folder;
+    /// and the file that stands where one is hidden.
+    pub fn make_links(&self) -> Result<(), Refusal> {
+        Refusal::of("make folders in the new root", make_links(&self.links))
+    }
+
+    /// Mounts the folders there.
+    pub fn attach(&self) -> Result<(), Refusal> {
         let covers = self.place()?;
         let seal = |cover: &&Path| seal_mount(&inside(cover));
         Refusal::of("make the new root read-only", covers.iter().try_for_each(|cover| seal(cover)))
@@ -208,7 +215,6 @@ impl System {
 
     /// Puts all of it in its place; tells the covers that have to be sealed in the end.
     fn place(&self) -> Result<Vec<&Path>, Refusal> {
-        Refusal::of("make folders in the new root", make_links(&self.links))?;
         let covers = self.parts.iter().map(|(path, part)| place(path, part));
         Ok(covers.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
     }
@@ -313,7 +319,6 @@ fn make_folders() -> io::Result<()> {
     Ok(())
 }
 
-/// Links such as `/bin`, and the file that stands where one is hidden.
 fn make_links(links: &[(&'static str, PathBuf)]) -> io::Result<()> {
     for (path, target) in links {
         symlink(target, inside(path))?;

@@ -98,8 +98,8 @@ pub fn elements(
                     let read = reader.text(&path).map(|source| ServiceNames::read(&source, reader.faults));
                     read.into_iter().for_each(|names| services.merge(names, reader.faults));
                 }
-                Part::Programs => trees.push((format!("{}-bin", folder.name), path, "usr/local/bin")),
-                Part::Files => trees.push((format!("{}-static", folder.name), path, "")),
+                Part::Programs => trees.push((format!("{}/bin", folder.name), path, "usr/local/bin")),
+                Part::Files => trees.push((format!("{}/static", folder.name), path, "")),
                 Part::Disk => reader.disk(folder, &name),
                 _ => {}
             }

@@ -77,7 +77,7 @@ pub(super) fn selected(
 }
 
 /// What is in the folder, as far as it decides what runs.
-pub(super) fn entries(folder: &Path) -> std::io::Result<Vec<Entry>> {
+pub(in crate::manifest) fn entries(folder: &Path) -> std::io::Result<Vec<Entry>> {
     let mut entries = Vec::new();
     for entry in fs::read_dir(folder)? {
         let entry = entry?;

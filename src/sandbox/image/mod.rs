@@ -113,6 +113,8 @@ fn make_real(path: &mut PathBuf) -> Result<(), Fault> {
 fn judge(run: &ImageRun, mut ended: Ended) -> Result<ImageRan, Fault> {
     if let Some(mut mask) = Mask::of(&run.masked) {
         ended.left.iter_mut().chain(&mut ended.unfit).for_each(|text| *text = mask.text(text));
+        ended.left.sort();
+        ended.left.dedup();
     }
     let bad = |(number, exit): (usize, &Exit)| {
         let call = run.commands.get(number)?;

@@ -55,7 +55,7 @@ const OWN_MOUNTS: [(&str, &str, MountAttrFlags); 5] = [
 
 /// What is writable beside that where programs see the host, whose own folders of these names hold data.
 const HOST_MOUNTS: [(&str, &str, MountAttrFlags); 2] =
-    [("root", "home", HARMLESS), ("var/tmp", "var-tmp", HARMLESS)];
+    [("root", "user", HARMLESS), ("var/tmp", "var-tmp", HARMLESS)];
 
 /// Folders of the store, with their modes.
 const STORE: [(&str, u32); 13] = [
@@ -70,7 +70,7 @@ const STORE: [(&str, u32); 13] = [
     ("run", 0o755),
     ("sys", 0o555),
     ("tmp", 0o1777),
-    ("home", 0o700),
+    ("user", 0o700),
     ("var-tmp", 0o1777),
 ];
 
@@ -91,7 +91,7 @@ pub(super) fn enter(run: &ImageRun) -> Result<Root, Refusal> {
     top::dress_root(run, &folders.upper)?;
     top::fill(run, &folders.top, &parts.lowers, &parts.contents)?;
     top::fill_scratch(run, &folders.store, &parts.points_in_scratch(), &parts.contents)?;
-    Refusal::of("make places to mount at", parts.make_points(&folders))?;
+    parts.make_points(&folders)?;
     let root = parts.make_root(&folders)?;
     let (name, at) = match run.view {
         View::Image => ("merged", "merged".to_string()),
@@ -158,44 +158,38 @@ impl Parts {
     }
 
     /// Makes every place elsewhere where something will be mounted: in the image lowest of all, and around it where the
-    /// host is seen, before what is there of the host covers it.
-    fn make_points(&self, folders: &Folders) -> io::Result<()> {
-        let host = self.system.is_some();
-        if !host {
-            make_folders(&folders.points, &OWN)?;
-        }
-        for part in self.shown.iter().filter(|part| !top::is_scratch(&part.at)) {
-            let in_image = match host {
-                true => part.at.below(&EntryPath::parse(TARGET).unwrap_or_default()),
-                false => Some(part.at.as_bytes()),
-            };
-            let in_image = in_image.map(|path| EntryPath::root().join(path));
-            match &in_image {
-                Some(path) => make_point(&folders.points, path, part.is_folder)?,
-                None => make_point(&folders.host, &part.at, part.is_folder)?,
+    /// host is seen.
+    fn make_points(&self, folders: &Folders) -> Result<(), Refusal> {
+        let shown = self.shown.iter().filter(|part| !top::is_scratch(&part.at));
+        let Some(system) = &self.system else {
+            Refusal::of("make places to mount at", make_folders(&folders.points, &OWN))?;
+            return shown.map(|part| make_point(&folders.points, &part.at, part)).collect();
+        };
+        let step = "make the new root";
+        let around_image = ["imgbuild", TARGET.trim_start_matches('/'), "root", "var", "var/tmp"];
+        Refusal::of(step, make_folders(&folders.host, &OWN))?;
+        Refusal::of(step, make_folders(&folders.host, &around_image))?;
+        Refusal::of(step, fchdir(&folders.host))?;
+        system.make_links()?;
+        Refusal::of(step, fchdir(&folders.store))?;
+        let target = EntryPath::parse(TARGET).unwrap_or_default();
+        for part in shown {
+            match part.at.below(&target) {
+                Some(inner) => make_point(&folders.points, &EntryPath::root().join(inner), part)?,
+                // What is there of the host will cover it.
+                None => make_point(&folders.host, &part.at, part)?,
             }
         }
         Ok(())
     }
 
-    /// Makes the root of programs that see the host, but for what is the sandbox's own in it.
+    /// Makes the root of programs that see the host, with the host's folders in it.
     fn make_root(&self, folders: &Folders) -> Result<Option<OwnedFd>, Refusal> {
         let Some(system) = &self.system else { return Ok(None) };
         let step = "make the new root";
-        Refusal::of(step, make_folders(&folders.host, &OWN))?;
-        Refusal::of(
-            step,
-            make_folders(
-                &folders.host,
-                &["imgbuild", "root", "var", "var/tmp", TARGET.trim_start_matches('/')],
-            ),
-        )?;
-        Refusal::of(
-            step,
-            clone_with(&folders.store, "host", HARMLESS).and_then(|clone| Ok(attach_here(&clone, "host")?)),
-        )?;
-        Refusal::of(step, chdir("host"))?;
-        system.assemble()?;
+        let clone = Refusal::of(step, clone_with(&folders.store, "host", HARMLESS))?;
+        Refusal::of(step, attach_here(&clone, "host").and_then(|()| chdir("host")))?;
+        system.attach()?;
         Refusal::of(step, fchdir(&folders.store))?;
         let opened = openat(CWD, "host", within::FOLDER | OFlags::CLOEXEC, Mode::empty());
         Refusal::of(step, opened).map(Some)
@@ -314,16 +308,21 @@ fn make_folders(folder: &OwnedFd, names: &[&str]) -> io::Result<()> {
     names.iter().try_for_each(|name| Ok(mkdirat(folder, *name, Mode::from_raw_mode(0o755))?))
 }
 
-/// Makes a place where something will be mounted.
-fn make_point(root: &OwnedFd, at: &EntryPath, is_folder: bool) -> io::Result<()> {
-    let (folder, name) = within::folder_of(root, at)?;
-    let made = if is_folder {
-        mkdirat(&folder, name, Mode::from_raw_mode(0o755))
-    } else {
-        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
-        openat(&folder, name, flags, Mode::from_raw_mode(0o644)).map(drop)
+/// Makes a place where `part` will be mounted.
+fn make_point(root: &OwnedFd, at: &EntryPath, part: &Part) -> Result<(), Refusal> {
+    let make = || {
+        let (folder, name) = within::folder_of(root, at)?;
+        let made = if part.is_folder {
+            mkdirat(&folder, name, Mode::from_raw_mode(0o755))
+        } else {
+            let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
+            openat(&folder, name, flags, Mode::from_raw_mode(0o644)).map(drop)
+        };
+        if matches!(made, Err(Errno::EXIST)) { Ok(()) } else { Ok(made?) }
     };
-    if matches!(made, Err(Errno::EXIST)) { Ok(()) } else { Ok(made?) }
+    make().map_err(|error: io::Error| {
+        Refusal::asked(format!("show something at `/{}`", part.at), no_place(&error))
+    })
 }
 
 /// A path of an open directory without a letter that an overlay's options would read otherwise.
