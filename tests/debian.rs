@@ -8,7 +8,7 @@ mod debian_tree;
 mod project;
 
 use std::fs;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use archive_server::{Archive, Deb, Key, Server};
 use debian_tree::{self as tree, Tree};
 use imgbuild::deb::{Source, sources};
-use project::{Project, digest, is_root, sandboxes, skipped};
+use project::{Project, digest, give_to_plain_user, is_root, sandboxes, skipped};
 
 const SERVER: &[&str] = &[
     "systemd-sysv",
@@ -233,20 +233,6 @@ fn nothing_of_this_machine_is_in_it() {
         let run: Vec<&String> = tree.paths().filter(|path| path.starts_with("run/")).collect();
         assert_eq!(run, ["run/lock"], "{name}");
     }
-}
-
-/// Makes `project` one of a plain user with ids of its own, all of whose files are hers.
-fn give_to_plain_user(project: &mut Project) {
-    let ids = project.outer().join("ids");
-    fs::write(&ids, "65534:100000:65536\n").unwrap();
-    let done = Command::new("chown").args(["-R", "65534:65534"]).arg(project.outer()).status().unwrap();
-    assert!(done.success(), "chown");
-    fs::set_permissions(project.outer(), fs::Permissions::from_mode(0o755)).unwrap();
-    chown(&ids, Some(0), Some(0)).unwrap();
-    let script = "mount --bind \"$0\" /etc/subuid; mount --bind \"$0\" /etc/subgid
-        exec setpriv --reuid=65534 --regid=65534 --clear-groups \"$@\"";
-    let words = ["unshare", "--mount", "sh", "-ec", script, ids.to_str().unwrap()];
-    project.prefix = words.map(String::from).to_vec();
 }
 
 fn can_be_plain_user() -> bool {

@@ -149,6 +149,9 @@ pub struct Build {
     /// Tell what happens as lines of JSON
     #[arg(long)]
     pub json: bool,
+    /// Build what is needed up to STEP, open a shell in the state `before` or `after` it, and go on when it ends with 0
+    #[arg(long = "break", value_names = ["WHEN", "STEP"], num_args = 2, conflicts_with = "dry_run")]
+    pub pause: Vec<String>,
     /// Write a page with the steps over time
     #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "build/timings.html")]
     pub timings: Option<PathBuf>,
@@ -235,11 +238,22 @@ pub struct Packages {
 #[command(
     after_help = "WHAT is a target (IMAGE, HYPERVISOR or IMAGE:HYPERVISOR) or a step as `imgbuild plan` names it; a step's\n\
                   state is that of the first target that has it, up to the step. Layers that are out of date are built\n\
-                  first. What the shell changes is thrown away unless --keep says otherwise."
+                  first. Before a step there is what its programs find: its files, environment and folder. What the\n\
+                  shell changes is thrown away unless --keep says otherwise."
 )]
 pub struct Shell {
     /// A target or a step
-    pub what: String,
+    #[arg(required_unless_present = "failed")]
+    pub what: Option<String>,
+    /// In the state in which the step begins
+    #[arg(long, conflicts_with_all = ["after", "failed"])]
+    pub before: bool,
+    /// In the state that the step leaves (as without it)
+    #[arg(long, conflicts_with = "failed")]
+    pub after: bool,
+    /// In the state in which the step, or else the latest that did, failed
+    #[arg(long)]
+    pub failed: bool,
     /// Write what the shell changes to FILE, as a tar that an overlay can be made from
     #[arg(long, value_name = "FILE")]
     pub keep: Option<PathBuf>,

@@ -13,9 +13,11 @@ use super::arguments::Build;
 use super::contract::{EventAnswer, OutputAnswer};
 use super::exit::Exit;
 use super::folded;
+use super::inside;
 use super::messages;
+use super::pause::{Pause, Paused};
 use super::progress::Progress;
-use super::session::{Project, Session};
+use super::session::{self, Project, Session};
 use super::timings::{self, Ran};
 use super::{packages, planning};
 use crate::exec::{self, Event, Options, Outcome};
@@ -23,27 +25,34 @@ use crate::fault::{Fault, Faults};
 use crate::plan::{Cause, Plan, State, StepId, Work};
 use crate::store::{Access, Journal};
 use crate::wording;
+use crate::work::World;
+use crate::work::failed;
 
 /// Builds.
 pub fn run(session: &Session, asked: &Build) -> Result<Exit, Faults> {
     let start = Instant::now();
     let cancel = cancelled_by_signals();
-    let project = session.project_with(Access::Use, &session.how_to_resolve(None), &cancel)?;
+    let mut project = session.project_with(Access::Use, &session.how_to_resolve(None), &cancel)?;
     session.warn(&project.warnings);
     let plan = project.plan(&asked.targets)?;
+    let pause = Pause::asked(&asked.pause, &plan)?;
     packages::write_lock(session, &project)?;
     let impossible = planning::impossible(&plan, &project);
     if impossible.has_errors() && !asked.keep_going {
         return Err(impossible);
     }
-    let mut teller = Teller::new(session, &plan, asked.json, start);
+    let mut teller = Teller::new(session, &plan, asked, start);
+    teller.continues_at = continues_at(&plan, &project.world);
     teller.packages.to_fetch = plan.to_fetch(&project.world).into_iter().collect();
     teller.planned();
     let options = Options {
         jobs: asked.jobs.map_or_else(|| session.jobs(), usize::from),
         keep_going: asked.keep_going,
     };
-    carry_out(&plan, &project, options, &cancel, &mut |event| teller.take(event));
+    match pause {
+        Some(pause) => with_pause(session, &mut project, asked, &pause, options, &cancel, &mut teller)?,
+        None => carry_out(&plan, &project, options, &cancel, &mut |event| teller.take(event, &project.world)),
+    }
     project.world.memory.save();
     Journal::tidy(&project.folder);
     if let Some(path) = &asked.timings {
@@ -52,6 +61,44 @@ pub fn run(session: &Session, asked: &Build) -> Result<Exit, Faults> {
         crate::store::write_whole(&path, page.as_bytes())?;
     }
     Ok(teller.finished(cancel.load(Ordering::Relaxed)))
+}
+
+/// Builds what is needed up to the pause, and the rest behind it.
+fn with_pause(
+    session: &Session,
+    project: &mut Project,
+    asked: &Build,
+    pause: &Pause,
+    options: Options,
+    cancel: &AtomicBool,
+    teller: &mut Teller<'_>,
+) -> Result<(), Faults> {
+    let first = pause.plan(project)?;
+    carry_out(&first, project, options, cancel, &mut |event| teller.take(event, &project.world));
+    if !teller.failed.is_empty() || cancel.load(Ordering::Relaxed) {
+        return Ok(());
+    }
+    project.world.memory.save();
+    project.read_journal();
+    teller.tell_packages();
+    teller.progress.clear();
+    let somebody = inside::on_terminal() && !asked.json;
+    // Bars that move would be drawn over what is typed.
+    let paused = teller.progress.aside(|| pause.open(session, project, somebody, cancel))?;
+    if paused != Paused::GoOn {
+        teller.stopped = Some((pause.clone(), paused));
+        return Ok(());
+    }
+    let rest = project.plan(&asked.targets)?;
+    carry_out(&rest, project, options, cancel, &mut |event| teller.take(event, &project.world));
+    Ok(())
+}
+
+/// The place in the plan, from 1, of the step that failed last time, if all before it are fresh.
+fn continues_at(plan: &Plan, world: &World) -> Option<usize> {
+    let mut steps = plan.steps.iter().enumerate();
+    let (at, (step, _)) = steps.find(|(_, (_, judged))| judged.state != State::Fresh)?;
+    (at > 0 && failed::read(&plan.graph.task(*step).id, world).is_some()).then_some(at + 1)
 }
 
 /// Builds, and hands every event to `take` on this thread.
@@ -95,6 +142,12 @@ struct Teller<'a> {
     failed: Vec<Fault>,
     interrupted: bool,
     packages: Packages,
+    /// Whether several steps can fail.
+    keep_going: bool,
+    /// Where it goes on behind an earlier build that failed.
+    continues_at: Option<usize>,
+    /// The pause that was the end.
+    stopped: Option<(Pause, Paused)>,
 }
 
 /// Packages are told as one, when all are done; one that takes long is told by itself.
@@ -114,14 +167,14 @@ struct Packages {
 const SLOW: f64 = 10.0;
 
 impl<'a> Teller<'a> {
-    fn new(session: &'a Session, plan: &'a Plan, json: bool, start: Instant) -> Teller<'a> {
+    fn new(session: &'a Session, plan: &'a Plan, asked: &Build, start: Instant) -> Teller<'a> {
         let run = plan.steps.iter().filter(|(_, judged)| judged.state == State::Run).map(|(step, _)| *step);
         let left = run.filter(|step| folded::is_package(&plan.graph, *step)).collect();
         Teller {
             packages: Packages { left, ..Packages::default() },
             session,
             plan,
-            json,
+            json: asked.json,
             progress: Progress::new(&session.terminal, plan.steps.len() - plan.count(State::Fresh)),
             start,
             started: BTreeMap::new(),
@@ -131,6 +184,9 @@ impl<'a> Teller<'a> {
             skipped: 0,
             failed: Vec::new(),
             interrupted: false,
+            keep_going: asked.keep_going,
+            continues_at: None,
+            stopped: None,
         }
     }
 
@@ -144,7 +200,14 @@ impl<'a> Teller<'a> {
             run: count(State::Run),
             fresh: count(State::Fresh),
             maybe: count(State::Maybe),
+            continues_at: self.continues_at,
         });
+        if let Some(at) = self.continues_at {
+            let (total, id) =
+                (self.plan.steps.len(), self.plan.steps.keys().nth(at - 1).map(|step| self.id(*step)));
+            let line = format!("continues at step {at} of {total}, {}", id.unwrap_or_default());
+            self.stay(&format!("{}\n", self.session.terminal.dim(&line)));
+        }
     }
 
     fn event(&self, event: &EventAnswer) {
@@ -154,7 +217,7 @@ impl<'a> Teller<'a> {
         }
     }
 
-    fn take(&mut self, event: Event) {
+    fn take(&mut self, event: Event, world: &World) {
         let at = self.start.elapsed().as_secs_f64();
         match event {
             Event::Started(step) => {
@@ -179,7 +242,7 @@ impl<'a> Teller<'a> {
                 self.event(&EventAnswer::Fetching { at, packages, of: of.0, bytes, total: of.1 });
             }
             Event::Ended(step, outcome) => {
-                self.ended(step, outcome, at);
+                self.ended(step, outcome, at, world);
                 if self.packages.left.remove(&step) && self.packages.left.is_empty() {
                     self.tell_packages();
                 }
@@ -187,9 +250,11 @@ impl<'a> Teller<'a> {
         }
     }
 
-    fn ended(&mut self, step: StepId, outcome: Outcome, at: f64) {
+    fn ended(&mut self, step: StepId, outcome: Outcome, at: f64, world: &World) {
         let id = self.id(step).to_string();
         match outcome {
+            // It ran before the build paused.
+            Outcome::Fresh if self.has_run(step) => {}
             Outcome::Fresh => {
                 self.fresh.insert(step);
                 if self.plan.steps.get(&step).is_some_and(|judged| judged.state != State::Fresh) {
@@ -221,6 +286,7 @@ impl<'a> Teller<'a> {
             }
             Outcome::Failed(fault) => {
                 self.progress.end(step);
+                let fault = self.with_a_look(step, *fault, world);
                 let interrupted = fault.is_interruption();
                 let value = messages::json::value(&fault);
                 self.event(&EventAnswer::Failed { step: id, fault: value });
@@ -229,11 +295,29 @@ impl<'a> Teller<'a> {
                     return;
                 }
                 if !self.json {
-                    self.progress.above(|| _ = self.session.report((*fault).clone().into()));
+                    self.progress.above(|| _ = self.session.report(fault.clone().into()));
                 }
-                self.failed.push(*fault);
+                self.failed.push(fault);
             }
         }
+    }
+
+    fn has_run(&self, step: StepId) -> bool {
+        self.ran.iter().any(|ran| ran.step == step)
+    }
+
+    /// The fault, with the command that opens the state that its step left, if that was kept.
+    fn with_a_look(&self, step: StepId, fault: Fault, world: &World) -> Fault {
+        let id = self.id(step);
+        let kept = failed::read(id, world).is_some_and(|failed| failed.state.is_some());
+        if !kept || fault.is_interruption() {
+            return fault;
+        }
+        let which = if self.keep_going { format!(" {}", session::word(id)) } else { String::new() };
+        let command = self.session.command(&format!("shell --failed{which}"));
+        let look = format!("`{command}` opens a shell where it failed");
+        let help = fault.help.as_ref().map_or(look.clone(), |help| format!("{help}; {look}"));
+        fault.help(help)
     }
 
     fn ran_line(&self, id: &str, seconds: f64, changed: bool, wrote: Option<&(PathBuf, u64)>) -> String {
@@ -277,12 +361,17 @@ impl<'a> Teller<'a> {
     fn finished(&mut self, cancelled: bool) -> Exit {
         self.tell_packages();
         self.progress.clear();
+        if let Some((pause, _)) = &self.stopped {
+            let (when, step) = (pause.when.word().to_string(), pause.id.clone());
+            self.event(&EventAnswer::Stopped { when, step });
+        }
         self.event(&EventAnswer::Finished {
             ran: self.ran.len(),
             fresh: self.fresh.len(),
             failed: self.failed.len(),
             skipped: self.skipped,
             seconds: self.start.elapsed().as_secs_f64(),
+            continues_at: self.goes_on_at(),
             outputs: self.outputs(),
         });
         if !self.json {
@@ -291,7 +380,18 @@ impl<'a> Teller<'a> {
         if cancelled || self.interrupted {
             return Exit::Interrupted;
         }
-        Exit::of(&Faults::from(self.failed.clone()))
+        match self.stopped {
+            Some((_, Paused::Enough)) => Exit::Failed,
+            _ => Exit::of(&Faults::from(self.failed.clone())),
+        }
+    }
+
+    /// Behind a failure: the place, from 1, of the first step that is not done.
+    fn goes_on_at(&self) -> Option<usize> {
+        let done: BTreeSet<StepId> =
+            self.ran.iter().map(|ran| ran.step).chain(self.fresh.iter().copied()).collect();
+        let at = self.plan.steps.keys().position(|step| !done.contains(step))?;
+        (!self.failed.is_empty()).then_some(at + 1)
     }
 
     /// Every output that was asked for and is there.
@@ -322,7 +422,13 @@ impl<'a> Teller<'a> {
         if !self.failed.is_empty() {
             let failed = wording::count(self.failed.len(), "step");
             let rest = if self.skipped > 0 { format!(", {} not begun", self.skipped) } else { String::new() };
-            return format!("{failed} of {total} failed, {ran} ran{rest}");
+            // At the first step, going on would be beginning.
+            let next = self.goes_on_at().filter(|at| *at > 1);
+            let next = next.map(|at| format!("; the next build goes on at step {at}")).unwrap_or_default();
+            return format!("{failed} of {total} failed, {ran} ran{rest}{next}");
+        }
+        if let Some((pause, paused)) = &self.stopped {
+            return self.stopping(pause, *paused, &time);
         }
         if ran == 0 {
             let fresh = wording::count(total, "step");
@@ -333,6 +439,19 @@ impl<'a> Teller<'a> {
                 format!("{ran} of {} ran because {reason}, in {time}", wording::count(total, "step"))
             }
             None => format!("{ran} of {} ran in {time}", wording::count(total, "step")),
+        }
+    }
+
+    /// `stopped before packages:a: 3 of 7 steps ran in 2.1 s`, and how to look, or why.
+    fn stopping(&self, pause: &Pause, paused: Paused, time: &str) -> String {
+        let total = wording::count(self.plan.steps.len(), "step");
+        let line = format!("stopped {}: {} of {total} ran in {time}", pause.shown(), self.ran.len());
+        match paused {
+            Paused::Nobody => {
+                let words = format!("shell {} --{}", session::word(&pause.id), pause.when.word());
+                format!("{line}; look with `{}`", self.session.command(&words))
+            }
+            Paused::Enough | Paused::GoOn => format!("{line}, because its shell did not end with 0"),
         }
     }
 

@@ -137,6 +137,8 @@ pub enum EventAnswer {
         fresh: usize,
         /// Steps that depend on what a step below them makes.
         maybe: usize,
+        /// The step that failed last time, where all before it are fresh: its place in the plan, from 1; else null.
+        continues_at: Option<usize>,
     },
     /// A step began to run.
     Started {
@@ -195,6 +197,13 @@ pub enum EventAnswer {
         /// The step.
         step: String,
     },
+    /// The build was to pause here, and ends: there is nobody to open a shell for.
+    Stopped {
+        /// `before` or `after`.
+        when: String,
+        /// The step.
+        step: String,
+    },
     /// The last line.
     Finished {
         /// Steps that ran.
@@ -207,6 +216,8 @@ pub enum EventAnswer {
         skipped: usize,
         /// How long the build took.
         seconds: f64,
+        /// Where the next build goes on, if a step failed: a place in the plan, from 1; else null.
+        continues_at: Option<usize>,
         /// Every output of the targets that were asked for and is there.
         outputs: Vec<OutputAnswer>,
     },

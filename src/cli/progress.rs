@@ -78,6 +78,11 @@ impl Progress {
         self.all.suspend(write);
     }
 
+    /// Does something that has the terminal for itself.
+    pub fn aside<T>(&self, work: impl FnOnce() -> T) -> T {
+        self.all.suspend(work)
+    }
+
     /// Takes all of it away.
     pub fn clear(&self) {
         // What cannot be drawn cannot be cleared either.

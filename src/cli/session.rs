@@ -1,5 +1,6 @@
 //! A session: what the caller said beside the command, and the way from there to a plan.
 
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
@@ -106,6 +107,18 @@ impl Session {
     /// What to tell programs, too, even if there is nothing.
     pub fn tells_programs(&self) -> bool {
         self.common.message_format == Format::Sarif
+    }
+
+    /// A command of imgbuild about the same project, as the caller would type it.
+    pub fn command(&self, words: &str) -> String {
+        let Common { directory, file, cache, .. } = &self.common;
+        let mut line = String::from("imgbuild");
+        for (option, path) in [("-C", directory), ("-f", file), ("--cache", cache)] {
+            if let Some(path) = path {
+                let _ = write!(line, " {option} {}", word(&path.display().to_string()));
+            }
+        }
+        format!("{line} {words}")
     }
 
     /// The folder that relative paths of the command line start at.
@@ -303,6 +316,15 @@ impl Project {
         let graph = self.graph()?;
         let wanted = plan::select(&graph, targets, super::arguments::COMMANDS)?;
         plan::judge(graph, &wanted, &self.world, &self.journal)
+    }
+}
+
+/// A word as a shell takes it for one.
+pub fn word(text: &str) -> String {
+    let plain = |letter: char| letter.is_alphanumeric() || "/._-+,:@%=#".contains(letter);
+    match !text.is_empty() && text.chars().all(plain) {
+        true => text.to_string(),
+        false => format!("'{}'", text.replace('\'', "'\\''")),
     }
 }
 

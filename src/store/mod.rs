@@ -17,6 +17,7 @@
 //!   projects/HASH/turn        locked by whoever puts an output into its place
 //!   projects/HASH/trees/…     folders as they were seen last: sizes and times, so that nothing is read twice
 //!   projects/HASH/logs/…      what programs said
+//!   projects/HASH/failed/…    the steps that failed last, and the layers of what they had changed
 //!   projects/HASH/blocks/…    where the compressed blocks of an output are, for use in its next version
 //!   tmp/PID-N/                work in hand; swept when its owner is gone
 //! ```

@@ -136,10 +136,9 @@ impl Failed {
     pub fn state(&self, world: &World, job: &Job<'_>) -> Result<State, Fault> {
         let step = wording::printable(&self.step);
         let Some(kept) = &self.state else {
-            let message =
-                format!("`{step}` failed, and no state of it was kept: no program of it ran in the image");
+            let message = format!("`{step}` failed, and left no state that could be opened");
             return Err(Fault::error("failed/none", message)
-                .help("what it said is in its message: build again to see it"));
+                .help("only programs that run in the image leave one; build again to see what it said"));
         };
         let stack = kept.stack(world).ok_or_else(|| {
             let message = format!("the state in which `{step}` failed is no longer in the cache");

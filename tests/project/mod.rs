@@ -283,6 +283,20 @@ impl Chance {
     }
 }
 
+/// Makes `project` one of a plain user with ids of its own, all of whose files are hers.
+pub fn give_to_plain_user(project: &mut Project) {
+    let ids = project.outer().join("ids");
+    fs::write(&ids, "65534:100000:65536\n").unwrap();
+    let done = Command::new("chown").args(["-R", "65534:65534"]).arg(project.outer()).status().unwrap();
+    assert!(done.success(), "chown");
+    fs::set_permissions(project.outer(), fs::Permissions::from_mode(0o755)).unwrap();
+    std::os::unix::fs::chown(&ids, Some(0), Some(0)).unwrap();
+    let script = "mount --bind \"$0\" /etc/subuid; mount --bind \"$0\" /etc/subgid
+        exec setpriv --reuid=65534 --regid=65534 --clear-groups \"$@\"";
+    let words = ["unshare", "--mount", "sh", "-ec", script, ids.to_str().unwrap()];
+    project.prefix = words.map(String::from).to_vec();
+}
+
 pub fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }

@@ -64,7 +64,9 @@ fn build(session: &Session, project: &Project, plan: &Plan) -> Result<(), Faults
 fn layers(plan: &Plan, step: StepId, project: &Project) -> Result<Vec<StackLayer>, Fault> {
     let task = plan.graph.task(step);
     let Some(work) = plan.graph.layer(step) else { return Ok(Vec::new()) };
-    let known = plan.steps.get(&step).and_then(|judged| judged.layers.as_ref());
+    let judged = plan.steps.get(&step);
+    let known = judged.and_then(|judged| judged.layers.as_ref());
+    let found = judged.map(|judged| judged.found.clone()).unwrap_or_default();
     let changing = || {
         Fault::build("look/changing", format!("`{}` changed while it was looked at", task.id))
             .at(&task.place, "this one")
@@ -72,7 +74,7 @@ fn layers(plan: &Plan, step: StepId, project: &Project) -> Result<Vec<StackLayer
     };
     let layer = |id: &crate::layer::LayerId| {
         let layer = project.world.store.layer(*id).ok_or_else(changing)?;
-        Ok(StackLayer::of(work, &task.place, layer, Vec::new()))
+        Ok(StackLayer::of(work, &task.place, layer, found.clone()))
     };
     known.ok_or_else(changing)?.iter().map(layer).collect()
 }

@@ -30,6 +30,8 @@ pub enum Meaning {
         graph: Graph,
         /// Its layers, lowest first.
         stack: Vec<StepId>,
+        /// The step that packs it, if that was named and not a target.
+        output: Option<StepId>,
     },
     /// One layer.
     Layer {
@@ -59,14 +61,14 @@ pub fn of(session: &Session, what: &str) -> Result<Meaning, Faults> {
     let graph = graph_with(session, &mut project, what)?;
     if let Some(target) = target(&graph, what)? {
         let stack = target.stack.clone();
-        return Ok(Meaning::Image { project, graph, stack });
+        return Ok(Meaning::Image { project, graph, stack, output: None });
     }
     if let Some(step) = step(&graph, what, &path) {
         return Ok(match &graph.task(step).work {
             Work::Layer { .. } => Meaning::Layer { project, graph, step },
             Work::Output { stack, .. } => {
                 let stack = stack.clone();
-                Meaning::Image { project, graph, stack }
+                Meaning::Image { project, graph, stack, output: Some(step) }
             }
         });
     }

@@ -53,7 +53,7 @@ impl Subject {
     /// What `what` means here; its layers are built if they are out of date.
     pub fn find(session: &Session, what: &str, contents: Contents) -> Result<Subject, Faults> {
         match meaning::of(session, what)? {
-            Meaning::Image { mut project, graph, stack } => {
+            Meaning::Image { mut project, graph, stack, .. } => {
                 let stack = build_layers(session, &mut project, graph, &stack)?;
                 Ok(Subject::of_image(what, stack, project.world.epoch)?)
             }
