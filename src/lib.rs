@@ -15,6 +15,7 @@
 //! - [`sandbox`]: the only room that starts a program
 //! - [`deb`]: Debian's archive: index, signatures, fetching, unpacking, solving
 //! - [`work`]: what every step is
+//! - [`hooks`]: other tools' ways with scripts: which names count, in which order, what an element is
 //! - [`steps`], [`bases`], [`outputs`]: the words, one file each
 //! - [`manifest`]: what was asked for
 //! - [`lock`]: what the names of packages stood for
@@ -35,6 +36,7 @@ pub mod tree;
 pub mod sandbox;
 pub mod deb;
 pub mod work;
+pub mod hooks;
 pub mod steps;
 pub mod bases;
 pub mod outputs;
