@@ -26,7 +26,7 @@ use super::document::{self, Node, What};
 use super::element::install_type;
 use super::order::lines;
 use super::phase::Phase;
-use crate::fault::{Fault, Faults, Place, Source};
+use crate::fault::{Fault, Faults, Place, Severity, Source};
 use crate::lang::Spanned;
 use crate::wording;
 
@@ -223,7 +223,7 @@ impl Reader<'_> {
             self.faults.push(fault(message, &not.place, "and this", "take one of them out"));
         }
         let slips = self.faults.list.get(before..).unwrap_or_default();
-        if slips.iter().any(|fault| fault.severity == crate::fault::Severity::Error) {
+        if slips.iter().any(|fault| fault.severity == Severity::Error) {
             return;
         }
         match entry.applies(self.element, self.conditions) {
