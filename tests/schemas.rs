@@ -85,7 +85,7 @@ fn check(value: &Value, schema: &Value, root: &Value) -> Result<(), String> {
             "type" => has_type(value, rule)?,
             "const" if value == rule => {}
             "enum" if rule.as_array().is_some_and(|choice| choice.contains(value)) => {}
-            "minimum" if value.as_f64() >= rule.as_f64() => {}
+            "minimum" if !value.is_number() || value.as_f64() >= rule.as_f64() => {}
             "const" | "enum" | "minimum" => return Err(format!("{value} against {keyword} {rule}")),
             "required" => {
                 let missing = rule.as_array().into_iter().flatten().filter_map(Value::as_str);
