@@ -160,6 +160,11 @@ pub trait Step: Send + Sync + Debug {
         None
     }
 
+    /// Seconds that it is likely to take. Asked only where it never ran: it decides what comes first, nothing else.
+    fn likely_seconds(&self) -> f64 {
+        1.0
+    }
+
     /// Whether it finds out while it runs what else it depends on (see [`Step::found_facts`]).
     fn finds(&self) -> bool {
         false
