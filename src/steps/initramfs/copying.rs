@@ -2,7 +2,8 @@
 //!
 //! Its function `copy_file` starts six programs for a file, and there are hundreds of kernel modules. One of our own
 //! stands in front of it that answers the same questions without any program where no link is in the way, and leaves
-//! all else to it. Only where the function is, letter for letter, one that was compared with it: another is left alone.
+//! all else to it; another spares asking each module for firmware. Only where `copy_file` is, letter for letter, one
+//! that was compared with ours: else all is left alone.
 
 use crate::key::Digest;
 

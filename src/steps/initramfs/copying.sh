@@ -17,6 +17,34 @@ imgbuild_is_plain() {
 	done
 }
 
+# Most modules have nothing of firmware in their files, and are not asked for it one by one.
+modinfo() {
+	if [ "$#" = 5 ] && [ "$1 $3 $4" = "-k -F firmware" ] && imgbuild_is_clean "$5"; then
+		case "$5" in
+		"/lib/modules/$2/kernel/"*.ko)
+			imgbuild_may_have_firmware "$2" "$5" || return 0
+			;;
+		esac
+	fi
+	command modinfo "$@"
+}
+
+imgbuild_may_have_firmware() {
+	local list line
+	list="/run/imgbuild-firmware-$1"
+	if [ ! -e "$list" ]; then
+		# It ends with 1 where there is none at all, with more where it could not look.
+		grep -rlaF firmware= "/lib/modules/$1/kernel" >"$list" || [ "$?" = 1 ] || echo all >"$list"
+	fi
+	[ -e "$list" ] || return 0
+	while read -r line; do
+		case "$line" in
+		all | "$2") return 0 ;;
+		esac
+	done <"$list"
+	return 1
+}
+
 # What the function of the package does for most files, asking the shell instead of five programs each; it does the rest.
 copy_file() {
 	local src target
