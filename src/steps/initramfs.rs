@@ -189,8 +189,13 @@ fn roles(parts: &[Part<'_>]) -> Vec<Role> {
     let is_early = |at: usize| parts.get(at).is_some_and(|part| deb::is_early(part.found));
     let early = packages.iter().enumerate().filter(|(_, (at, _))| is_early(*at));
     let mut todo: Vec<usize> = early.map(|(number, _)| number).collect();
+    // A hook that has changed what an initramfs is made of counts as the base does.
+    let is_base = |at: usize| {
+        let is_hook = parts.get(at).is_some_and(|part| part.kind == super::hook::KIND);
+        at < base_ends || (is_hook && is_early(at))
+    };
     let mut roles: Vec<Role> =
-        (0..parts.len()).map(|at| if at < base_ends { Role::Base } else { Role::Unused }).collect();
+        (0..parts.len()).map(|at| if is_base(at) { Role::Base } else { Role::Unused }).collect();
     while let Some((at, control)) = todo.pop().and_then(|number| packages.get(number)) {
         match roles.get_mut(*at) {
             Some(role) if *role == Role::Unused => *role = Role::Own,
