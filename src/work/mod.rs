@@ -52,6 +52,8 @@ pub struct World {
     pub hidden: Vec<PathBuf>,
     /// What brings files from the network.
     pub fetcher: Fetcher,
+    /// What was merged last.
+    pub merges: roots::Merges,
     /// How many threads one step may use for compressing.
     pub threads: usize,
     /// Program that answers inside the sandbox: this one.
