@@ -175,7 +175,10 @@ fn hooks() {
     assert!(cat("server:vm", "/etc/hosts").contains("server.example.org"));
     assert_eq!(cat("server:vm", "/opt/app/greeting"), "hello\n");
     assert!(cat("server:vm", "/etc/contents").contains("etc/securetty\n"));
-    assert!(!cat("server:container", "/etc/contents").contains("etc/securetty\n"), "that hook is the other's");
+    assert!(
+        !cat("server:container", "/etc/contents").contains("etc/securetty\n"),
+        "that hook is the other's"
+    );
     assert!(example.run(&["ls", "server:vm", "/var/lib/imgbuild/first-boot.d"]).contains("00-identity"));
     assert!(!example.run(&["ls", "server:vm", "/usr/share"]).contains("usr/share/doc/apt"));
     example.same_as_plain_user();

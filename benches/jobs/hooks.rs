@@ -63,7 +63,8 @@ fn changed(bench: &Bench, mirror: &str) {
     let next = Cell::new(0);
     let write = || {
         next.set(next.get() + 1);
-        let text = format!("set -e\necho bench-{} > /etc/hostname\nsystemctl enable ssh.service\n", next.get());
+        let text =
+            format!("set -e\necho bench-{} > /etc/hostname\nsystemctl enable ssh.service\n", next.get());
         project.write("setup", text.as_bytes());
     };
     write();
@@ -86,11 +87,11 @@ fn changed(bench: &Bench, mirror: &str) {
 
 /// The same with buildah: base and overlay are layers that it has cached, the hook is run, and the tree is packed.
 fn buildah(project: &Project) -> impl Fn() + use<> {
+    project.write("Base", b"FROM scratch\nADD build/server.tar /\n");
     project.write(
-        "Base",
-        b"FROM scratch\nADD build/server.tar /\n",
+        "Containerfile",
+        b"FROM localhost/base\nCOPY overlays/site /\nCOPY setup /tmp/setup\nRUN sh /tmp/setup\n",
     );
-    project.write("Containerfile", b"FROM localhost/base\nCOPY overlays/site /\nCOPY setup /tmp/setup\nRUN sh /tmp/setup\n");
     let folder = project.folder.clone();
     let run = move |shell: &str| {
         let prelude = "set -e; b() { buildah --root $PWD/b/root --runroot $PWD/b/run --storage-driver overlay \"$@\"; }; ";
@@ -104,7 +105,9 @@ fn buildah(project: &Project) -> impl Fn() + use<> {
     run("b bud -q --isolation chroot -f Base -t base .");
     run("b bud -q --isolation chroot --layers -t image .");
     move || {
-        run("b bud -q --isolation chroot --layers -t image .; c=$(b from --pull-never image); m=$(b mount $c); \
-             tar -C $m -cf theirs.tar .; b rm $c >/dev/null");
+        run(
+            "b bud -q --isolation chroot --layers -t image .; c=$(b from --pull-never image); m=$(b mount $c); \
+             tar -C $m -cf theirs.tar .; b rm $c >/dev/null",
+        );
     }
 }

@@ -364,8 +364,7 @@ impl<'a> Bench<'a> {
             let Work::Layer { step: work, .. } = &task.work else { continue };
             // Held while it is made again, with those below it: locks are only ever taken downwards.
             let mut slot = self.slot(*step).ok_or_else(|| internal(&task.id))?;
-            let there =
-                slot.clone().and_then(|known| Some((self.opened(known.layer)?, known.found)));
+            let there = slot.clone().and_then(|known| Some((self.opened(known.layer)?, known.found)));
             let (layer, found) = match there {
                 Some(there) => there,
                 None => {

@@ -200,9 +200,13 @@ mod tests {
         // Wherever the difference lies within words of eight bytes.
         for length in 0..20 {
             let long = "x".repeat(length);
-            let mut paths = [path(&format!("{long}b")), path(&format!("{long}a/y")), path(&format!("{long}a"))];
+            let mut paths =
+                [path(&format!("{long}b")), path(&format!("{long}a/y")), path(&format!("{long}a"))];
             paths.sort();
-            assert_eq!(paths, [&format!("{long}a"), &format!("{long}a/y"), &format!("{long}b")].map(|text| path(text)));
+            assert_eq!(
+                paths,
+                [&format!("{long}a"), &format!("{long}a/y"), &format!("{long}b")].map(|text| path(text))
+            );
         }
     }
 

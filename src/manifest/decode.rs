@@ -59,7 +59,8 @@ pub(super) fn decode(
     let looking = looking(said, &variables, &path);
     decoder.hook_lists = hooks::Lists::of(declared, looking, decoder.faults);
     let path = decoder.search(&nodes, texts, "flavours", &said.flavours);
-    decoder.flavours = Flavours::new(flavours_in(texts), path, &said.folders, &variables.values, decoder.faults);
+    decoder.flavours =
+        Flavours::new(flavours_in(texts), path, &said.folders, &variables.values, decoder.faults);
     let images = decoder.images(&nodes);
     let epoch = decoder.epoch(&nodes);
     let overlay_path = std::mem::take(&mut decoder.overlay_path);
@@ -107,13 +108,7 @@ impl Decoder<'_> {
     }
 
     /// The caller's folders of `things`, the manifest's, then those of older tools.
-    fn search(
-        &mut self,
-        nodes: &[Node],
-        texts: &Texts,
-        things: &str,
-        around: &SearchPath,
-    ) -> Vec<PathBuf> {
+    fn search(&mut self, nodes: &[Node], texts: &Texts, things: &str, around: &SearchPath) -> Vec<PathBuf> {
         let mut path = around.before.clone();
         let stated: Vec<Spanned<String>> = named(nodes, &words::SEARCH)
             .flat_map(|node| node.children(things))
@@ -236,7 +231,8 @@ impl Decoder<'_> {
         let recommends = asked.recommends.unwrap_or(false);
         let distribution = debian.as_ref();
         let flavours = brought.names.as_slice();
-        let under = Under { packages: &asked.wishes, recommends, based, steps: &[], flavours, debian: distribution };
+        let under =
+            Under { packages: &asked.wishes, recommends, based, steps: &[], flavours, debian: distribution };
         let steps = self.steps(&children, &name.value);
         let version = node.text("version").map(|version| version.value);
         let target = outputs::Target { image: &name.value, version: version.as_deref(), hypervisor: None };
@@ -260,7 +256,19 @@ impl Decoder<'_> {
             self.no_output(&format!("the image `{}`", name.value), &node.place);
         }
         let (packages, early) = (asked.wishes, early(elements.trees, &name.place));
-        Some(Image { name, version, debian, packages, recommends, base, early, steps, hooks, outputs, hypervisors })
+        Some(Image {
+            name,
+            version,
+            debian,
+            packages,
+            recommends,
+            base,
+            early,
+            steps,
+            hooks,
+            outputs,
+            hypervisors,
+        })
     }
 
     fn hypervisor(
@@ -368,15 +376,27 @@ impl Decoder<'_> {
         };
         let named = children.iter().find(|node| node.word.name == words::FLAVOURS.name);
         let Some(place) = named.map(|node| &node.place) else { return (brought, Elements::default()) };
-        let elements =
-            flavours::elements(&brought.elements, system, place, &brought.settings, &self.flavours, self.faults);
+        let elements = flavours::elements(
+            &brought.elements,
+            system,
+            place,
+            &brought.settings,
+            &self.flavours,
+            self.faults,
+        );
         (brought, elements)
     }
 
     /// The hooks of elements, then those that nodes name or state.
     fn hooks(&mut self, children: &[&Node], brought: &Brought, of_elements: Vec<Hook>) -> Vec<Hook> {
         let looking = looking(self.said, self.variables, &self.hook_path);
-        self.hook_lists.used(children, of_elements, &|node| brought.owner(node).map(String::from), looking, self.faults)
+        self.hook_lists.used(
+            children,
+            of_elements,
+            &|node| brought.owner(node).map(String::from),
+            looking,
+            self.faults,
+        )
     }
 
     fn base(&mut self, children: &[&Node]) -> Option<Use> {

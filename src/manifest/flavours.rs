@@ -79,7 +79,9 @@ impl<'a> Flavours<'a> {
             if let Some(first) = flavours.declared.get(&name.value) {
                 let message = format!("the flavour `{}` is declared twice", name.value);
                 let first = first.place();
-                faults.push(Fault::error("flavour/twice", message).at(&name.place, "again").at(&first, "first here"));
+                faults.push(
+                    Fault::error("flavour/twice", message).at(&name.place, "again").at(&first, "first here"),
+                );
                 continue;
             }
             flavours.declared.insert(name.value, definition);
@@ -110,7 +112,9 @@ impl<'a> Flavours<'a> {
         if wanted.is_empty() {
             return Brought::default();
         }
-        let there = below.iter().map(|name| Given { name: name.clone(), reason: "it is in the image already".into() });
+        let there = below
+            .iter()
+            .map(|name| Given { name: name.clone(), reason: "it is in the image already".into() });
         // A stock flavour of that name does what the element does.
         let own = given(distribution.unwrap_or_default()).into_iter();
         let own = own.filter(|given| stock::text(&given.name).is_none());
@@ -119,7 +123,12 @@ impl<'a> Flavours<'a> {
         self.taken(&resolved, &set, faults)
     }
 
-    fn taken(&self, resolved: &Resolved, set: &BTreeMap<String, Spanned<String>>, faults: &mut Faults) -> Brought {
+    fn taken(
+        &self,
+        resolved: &Resolved,
+        set: &BTreeMap<String, Spanned<String>>,
+        faults: &mut Faults,
+    ) -> Brought {
         let mut brought = Brought {
             settings: set.iter().map(|(name, value)| (name.clone(), value.value.clone())).collect(),
             ..Brought::default()
@@ -137,9 +146,12 @@ impl<'a> Flavours<'a> {
         let elements = !brought.elements.is_empty();
         for (name, value) in set.iter().filter(|(name, _)| !elements && !known.contains(*name)) {
             faults.push(
-                Fault::error("flavour/setting", format!("none of these flavours has a setting `{}`", wording::printable(name)))
-                    .at(&value.place, "its value")
-                    .maybe_help(wording::suggest(name, known.iter().map(String::as_str))),
+                Fault::error(
+                    "flavour/setting",
+                    format!("none of these flavours has a setting `{}`", wording::printable(name)),
+                )
+                .at(&value.place, "its value")
+                .maybe_help(wording::suggest(name, known.iter().map(String::as_str))),
             );
         }
         brought
@@ -188,9 +200,15 @@ impl Definition {
             if setting.text("default").is_none() && !set.contains_key(&name.value) {
                 let docs = setting.text("docs").map(|docs| format!(": {}", docs.value)).unwrap_or_default();
                 faults.push(
-                    Fault::error("flavour/setting", format!("the flavour `{flavour}` needs `{}`{docs}", name.value))
-                        .at(&name.place, "declared here")
-                        .help(format!("set it where the flavour is used: `flavours \"{flavour}\" {}=…`", name.value)),
+                    Fault::error(
+                        "flavour/setting",
+                        format!("the flavour `{flavour}` needs `{}`{docs}", name.value),
+                    )
+                    .at(&name.place, "declared here")
+                    .help(format!(
+                        "set it where the flavour is used: `flavours \"{flavour}\" {}=…`",
+                        name.value
+                    )),
                 );
             }
             known.insert(name.value);

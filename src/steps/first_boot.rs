@@ -172,7 +172,8 @@ fn with_interpreter(hook: &Hook, script: &Script) -> Result<Vec<u8>, Fault> {
 
 /// Its environment, as a shell takes it in.
 fn exports(hook: &Hook) -> String {
-    let line = |(name, value): (&String, &String)| format!("export {name}='{}'\n", value.replace('\'', "'\\''"));
+    let line =
+        |(name, value): (&String, &String)| format!("export {name}='{}'\n", value.replace('\'', "'\\''"));
     hook.environment.iter().map(line).collect()
 }
 

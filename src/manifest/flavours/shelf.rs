@@ -44,9 +44,16 @@ impl Shelf for Flavours<'_> {
                 return Err(faults);
             }
             let texts = |word: &str| -> Vec<Spanned<String>> {
-                node.iter().flat_map(|node| node.children(word)).flat_map(|node| node.texts("flavour")).collect()
+                node.iter()
+                    .flat_map(|node| node.children(word))
+                    .flat_map(|node| node.texts("flavour"))
+                    .collect()
             };
-            found = Some(Element { name: name.to_string(), depends: texts("needs"), provides: texts("provides") });
+            found = Some(Element {
+                name: name.to_string(),
+                depends: texts("needs"),
+                provides: texts("provides"),
+            });
         }
         if let Some(folder) = self.element_folder(name) {
             let read = |file: &str| self.read(&folder.path.join(file));
@@ -91,7 +98,8 @@ impl Flavours<'_> {
     pub(super) fn element_folder(&self, name: &str) -> Option<ElementFolder> {
         let path = self.folder(name).filter(|_| !self.declared.contains_key(name))?;
         let names = entries(&path);
-        let is_element = element::is_element(names.iter().map(|(name, is_folder)| (name.as_str(), *is_folder)));
+        let is_element =
+            element::is_element(names.iter().map(|(name, is_folder)| (name.as_str(), *is_folder)));
         is_element.then(|| ElementFolder { name: name.to_string(), path })
     }
 
@@ -125,7 +133,9 @@ impl Flavours<'_> {
     /// What there is to tell of one.
     pub fn describe(&self, name: &str) -> Option<Described> {
         let element = self.element(name).ok()??;
-        let node = self.definition(name).and_then(|found| found.checked(&Scope::new(), self.scope, &mut Faults::new()));
+        let node = self
+            .definition(name)
+            .and_then(|found| found.checked(&Scope::new(), self.scope, &mut Faults::new()));
         let folder = self.folder(name).filter(|_| !self.declared.contains_key(name));
         let readme = folder.as_ref().and_then(|folder| {
             let named = ["README.md", "README.rst", "README"].iter();
@@ -134,7 +144,11 @@ impl Flavours<'_> {
         });
         let text = |node: &Node, field: &str| node.text(field).map(|text| text.value);
         let settings = node.iter().flat_map(|node| node.children("setting")).filter_map(|setting| {
-            Some((text(setting, "name")?, text(setting, "default"), text(setting, "docs").unwrap_or_default()))
+            Some((
+                text(setting, "name")?,
+                text(setting, "default"),
+                text(setting, "docs").unwrap_or_default(),
+            ))
         });
         let first_line = || {
             let lines = readme.as_deref()?.lines().map(str::trim);
@@ -160,8 +174,11 @@ fn of_file(source: &Arc<Source>, name: &str) -> Result<Definition, Faults> {
     let whole = Place::new(source, 0..source.text.find('\n').unwrap_or(source.text.len()));
     let wrong = |place: &Place| {
         Faults::from(
-            Fault::error("flavour/file", format!("a `{FILE}` declares one flavour, the one that its folder is called by"))
-                .at(place, format!("`flavour \"{name}\" {{ … }}` belongs here, and nothing else")),
+            Fault::error(
+                "flavour/file",
+                format!("a `{FILE}` declares one flavour, the one that its folder is called by"),
+            )
+            .at(place, format!("`flavour \"{name}\" {{ … }}` belongs here, and nothing else")),
         )
     };
     match (nodes.next(), nodes.next()) {
@@ -186,15 +203,17 @@ fn is_flavour(path: &Path) -> bool {
 
 /// The names of the flavours in a folder of the search path.
 fn flavours_in(folder: &Path) -> Vec<String> {
-    let found = entries(folder).into_iter().filter(|(name, is_folder)| *is_folder && is_flavour(&folder.join(name)));
+    let found =
+        entries(folder).into_iter().filter(|(name, is_folder)| *is_folder && is_flavour(&folder.join(name)));
     found.map(|(name, _)| name).collect()
 }
 
 /// The names in a folder that are text, sorted, and whether each is a folder.
 pub(super) fn entries(folder: &Path) -> Vec<(String, bool)> {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    let mut names: Vec<(String, bool)> =
-        entries.filter_map(|entry| Some((entry.file_name().into_string().ok()?, entry.path().is_dir()))).collect();
+    let mut names: Vec<(String, bool)> = entries
+        .filter_map(|entry| Some((entry.file_name().into_string().ok()?, entry.path().is_dir())))
+        .collect();
     names.sort();
     names
 }

@@ -146,7 +146,11 @@ static INPUT: Word = Word {
     example: "hook-list \"kernel\" {\n    hook \"10-modules\" run=\"tar -C / -xf $MODULES\" {\n        input \
               \"downloads/modules.tar\" variable=\"MODULES\"\n    }\n}\n",
     arguments: &[Field::new("path", Form::Path, "The file or folder.").required()],
-    properties: &[Field::new("variable", Form::Name, "An environment variable that tells the hook where it is.")],
+    properties: &[Field::new(
+        "variable",
+        Form::Name,
+        "An environment variable that tells the hook where it is.",
+    )],
     ..Word::BARE
 };
 
