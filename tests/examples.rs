@@ -107,12 +107,22 @@ fn every_example_is_tried_here() {
     there.sort();
     assert_eq!(
         there,
-        ["debian-server", "hypervisors", "include", "initramfs", "many", "oci", "quickstart", "xcluster"]
+        [
+            "debian-server",
+            "flavours",
+            "hypervisors",
+            "include",
+            "initramfs",
+            "many",
+            "oci",
+            "quickstart",
+            "xcluster"
+        ]
     );
 }
 
-#[test]
-fn debian_server() {
+/// Whether packages can be had here and made an image of; says so if not.
+fn has_packages() -> bool {
     let lacks = Launcher::of(IMGBUILD).images_available().err().map(|fault| fault.to_string());
     let apt = Path::new("/etc/apt/sources.list").exists() || Path::new("/etc/apt/sources.list.d").exists();
     if lacks.is_some() || !apt {
@@ -120,6 +130,14 @@ fn debian_server() {
         let all = std::env::var("IMGBUILD_TESTS").is_ok_and(|wanted| wanted == "all");
         assert!(!all, "{lacks:?}");
         eprintln!("skipped: {}", lacks.unwrap_or_else(|| "this machine's apt has no mirror".into()));
+        return false;
+    }
+    true
+}
+
+#[test]
+fn debian_server() {
+    if !has_packages() {
         return;
     }
     let example = Example::copy("debian-server");
@@ -133,6 +151,41 @@ fn debian_server() {
     assert!(example.run(&["packages", "server"]).contains("openssh-server"));
     let shell = example.run(&["shell", "server", "--", "dpkg", "--audit"]);
     assert_eq!(shell, "", "dpkg has nothing to complain of");
+}
+
+#[test]
+fn flavours() {
+    if !has_packages() {
+        return;
+    }
+    let example = Example::copy("flavours");
+    let listed = example.run(&["flavours"]);
+    for there in
+        ["\nvm ", "\ngrowroot ", "\nsite            flavours/flavours/site  what all machines of this site"]
+    {
+        assert!(listed.contains(there), "{there}: {listed}");
+    }
+    assert!(example.run(&["flavours", "site"]).contains("note in `/etc/born`"));
+    // The mirror may have newer packages by now than the lock, and the old ones no more.
+    example.run(&["update"]);
+    example.build(&["workbench-kvm.tar.zst", "workbench-xen.tar.zst"]);
+    let getty =
+        |device: &str| format!("/etc/systemd/system/getty.target.wants/serial-getty@{device}.service");
+    for (target, device) in [("workbench:kvm", "ttyS0"), ("workbench:xen", "hvc0")] {
+        assert!(
+            example.run(&["ls", target, "/etc/systemd/system"]).contains(&getty(device)[1..]),
+            "{target}"
+        );
+    }
+    assert!(
+        example.run(&["cat", "workbench:kvm", "/etc/issue.d/site.issue"]).contains("operator@example.org")
+    );
+    assert!(
+        example.run(&["cat", "workbench:xen", "/home/dev/.ssh/authorized_keys"]).contains("team@example.org")
+    );
+    // Another developer is another user, with the same keys; the packages stay as they are.
+    let plan = example.run(&["plan", "--set", "ME=ada"]);
+    assert!(plan.contains("hook:devuser/user@workbench") && !plan.contains("packages:workbench"), "{plan}");
 }
 
 #[test]
