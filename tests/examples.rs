@@ -135,6 +135,7 @@ fn every_example_is_tried_here() {
         [
             "debian-server",
             "elements",
+            "flavours",
             "hooks",
             "hypervisors",
             "include",
@@ -242,6 +243,41 @@ fn debian_server() {
     assert!(example.run(&["packages", "server"]).contains("openssh-server"));
     let shell = example.run(&["shell", "server", "--", "dpkg", "--audit"]);
     assert_eq!(shell, "", "dpkg has nothing to complain of");
+}
+
+#[test]
+fn flavours() {
+    if !can_debian() {
+        return;
+    }
+    let example = Example::copy("flavours");
+    let listed = example.run(&["flavours"]);
+    for there in
+        ["\nvm ", "\ngrowroot ", "\nsite            flavours/flavours/site  what all machines of this site"]
+    {
+        assert!(listed.contains(there), "{there}: {listed}");
+    }
+    assert!(example.run(&["flavours", "site"]).contains("note in `/etc/born`"));
+    // The mirror may have newer packages by now than the lock, and the old ones no more.
+    example.run(&["update"]);
+    example.build(&["workbench-kvm.tar.zst", "workbench-xen.tar.zst"]);
+    let getty =
+        |device: &str| format!("/etc/systemd/system/getty.target.wants/serial-getty@{device}.service");
+    for (target, device) in [("workbench:kvm", "ttyS0"), ("workbench:xen", "hvc0")] {
+        assert!(
+            example.run(&["ls", target, "/etc/systemd/system"]).contains(&getty(device)[1..]),
+            "{target}"
+        );
+    }
+    assert!(
+        example.run(&["cat", "workbench:kvm", "/etc/issue.d/site.issue"]).contains("operator@example.org")
+    );
+    assert!(
+        example.run(&["cat", "workbench:xen", "/home/dev/.ssh/authorized_keys"]).contains("team@example.org")
+    );
+    // Another developer is another user, with the same keys; the packages stay as they are.
+    let plan = example.run(&["plan", "--set", "ME=ada"]);
+    assert!(plan.contains("hook:devuser/user@workbench") && !plan.contains("packages:workbench"), "{plan}");
 }
 
 #[test]

@@ -13,6 +13,7 @@ use crate::deb::fetch::Fetcher;
 use crate::fault::{Fault, Faults, Severity};
 use crate::lang::Scope;
 use crate::lock::Lock;
+use crate::manifest::flavours::Described;
 use crate::manifest::{self, Manifest, Said, SearchPath, Texts};
 use crate::plan::{self, Graph, Plan};
 use crate::resolve::{self, Resolved};
@@ -263,6 +264,17 @@ impl Session {
     /// Where the lock of the manifest is, as the caller would type it.
     pub fn lock_path(&self) -> PathBuf {
         Lock::path(&self.manifest_path())
+    }
+
+    /// What there is to tell of flavours; where there is no manifest, of those that need none.
+    pub fn flavours(&self, name: Option<&str>) -> Result<(Vec<Described>, Faults), Faults> {
+        let said = self.said()?;
+        let path = self.manifest_path();
+        let texts = match self.common.file.is_none() && !self.manifest().exists() {
+            true => Texts { project: self.folder(), ..Texts::default() },
+            false => Texts::load(&path, &said.folders, None),
+        };
+        Ok(manifest::flavours(&texts, &said, name))
     }
 
     fn read_project(&self, access: Access) -> Result<Project, Faults> {

@@ -44,6 +44,20 @@ pub struct System<'a> {
     pub arch: &'a str,
 }
 
+impl System<'_> {
+    /// One that nobody has named yet: as it would be on this machine.
+    pub fn unknown() -> System<'static> {
+        System { distribution: "", release: "", arch: crate::deb::own_arch() }
+    }
+
+    /// The variables of `scope`, and those that tell a flavour's text of the system.
+    pub fn scope(&self, scope: &Scope) -> Scope {
+        let own = [("IMGBUILD_ARCH", self.arch), ("IMGBUILD_SUITE", self.release)];
+        let own = own.map(|(name, value)| (name.to_string(), value.to_string()));
+        own.into_iter().chain(scope.iter().map(|(name, value)| (name.clone(), value.clone()))).collect()
+    }
+}
+
 /// What elements come to.
 #[derive(Debug, Default)]
 pub struct Elements {
