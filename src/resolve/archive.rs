@@ -11,7 +11,7 @@ use crate::bases::debian::{Spec, variant_name};
 use crate::deb::control::Control;
 use crate::deb::index::{Index, Package};
 use crate::deb::own_arch;
-use crate::deb::reach::reachable;
+use crate::deb::reach::{first_mentions, mark, reachable};
 use crate::deb::release::Release as Signed;
 use crate::deb::solve::{self, List, Problem};
 use crate::deb::sources;
@@ -92,7 +92,10 @@ impl<'a> Archives<'a> {
         let roots = if set.below.is_none() { roots(set.spec, &archive) } else { Vec::new() };
         let names = archive.seeds(set.wishes, &roots, installed);
         let within = reachable(&archive.universe, names, set.recommends);
-        let trimmed = |index: &Index| index.trimmed(|package| within.contains(package.name()));
+        let first = first_mentions(&archive.universe, &within);
+        let is_needed =
+            |package: Package<'_>| within.contains(package.name()) || first.contains(&mark(package));
+        let trimmed = |index: &Index| index.trimmed(is_needed);
         let trimmed: Vec<Vec<u8>> = archive.universe.indexes().iter().map(trimmed).collect();
         let lists: Vec<List<'_>> = archive.lists(&trimmed);
         let wishes: Vec<&Wish> = set.wishes.iter().filter(|wish| !is_there(wish, installed)).collect();
