@@ -299,6 +299,7 @@ impl Session {
             epoch: manifest.epoch,
             overlay_path: manifest.overlay_path.clone(),
             hidden: hidden.into_iter().flatten().collect(),
+            merges: crate::work::roots::Merges::default(),
             fetcher,
             threads: cores(),
             program: PathBuf::from("/proc/self/exe"),

@@ -171,7 +171,12 @@ impl Step for HookStep {
     }
 
     fn ready(&self) -> Vec<Fault> {
-        self.hook.secrets.iter().filter(|secret| !secret.is_there()).filter_map(|one| one.read().err()).collect()
+        self.hook
+            .secrets
+            .iter()
+            .filter(|secret| !secret.is_there())
+            .filter_map(|one| one.read().err())
+            .collect()
     }
 
     fn reads_live(&self) -> bool {

@@ -4,10 +4,12 @@
 //! kernels, and the packages that have something to say in it, with what these need. So the result depends on them
 //! alone, and nothing else waits for it.
 
+mod copying;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::deb;
-use super::packages::{Files, Set};
+use super::packages::{Files, Set, given};
 use crate::deb::control::Control;
 use crate::deb::dpkg;
 use crate::fault::{Fault, Place};
@@ -77,6 +79,10 @@ impl Step for Initramfs {
         Some(&self.arch)
     }
 
+    fn likely_seconds(&self) -> f64 {
+        4.0
+    }
+
     fn facts(&self, world: &World, _parallel: bool) -> Result<Facts, Fault> {
         let mut key = Key::new(KIND, 2);
         key.fact("epoch", world.epoch);
@@ -97,7 +103,10 @@ impl Step for Initramfs {
 
     fn make(&self, world: &World, below: &Stack, job: &Job<'_>) -> Result<Made, Fault> {
         let set = self.set(below)?;
-        let state = set.state(set.files(), world, job)?;
+        let mut state = set.state(set.files(), world, job)?;
+        let functions = set.only_file(copying::HOOK_FUNCTIONS)?;
+        let quicker = functions.and_then(|functions| copying::quicker(&functions));
+        state.run.passing.extend(quicker.map(|text| given(copying::HOOK_FUNCTIONS, 0o644, text)));
         let call = Call {
             program: "/bin/sh".into(),
             arguments: vec!["-c".into(), SCRIPT.into()],
@@ -180,8 +189,13 @@ fn roles(parts: &[Part<'_>]) -> Vec<Role> {
     let is_early = |at: usize| parts.get(at).is_some_and(|part| deb::is_early(part.found));
     let early = packages.iter().enumerate().filter(|(_, (at, _))| is_early(*at));
     let mut todo: Vec<usize> = early.map(|(number, _)| number).collect();
+    // A hook that has changed what an initramfs is made of counts as the base does.
+    let is_base = |at: usize| {
+        let is_hook = parts.get(at).is_some_and(|part| part.kind == super::hook::KIND);
+        at < base_ends || (is_hook && is_early(at))
+    };
     let mut roles: Vec<Role> =
-        (0..parts.len()).map(|at| if at < base_ends { Role::Base } else { Role::Unused }).collect();
+        (0..parts.len()).map(|at| if is_base(at) { Role::Base } else { Role::Unused }).collect();
     while let Some((at, control)) = todo.pop().and_then(|number| packages.get(number)) {
         match roles.get_mut(*at) {
             Some(role) if *role == Role::Unused => *role = Role::Own,

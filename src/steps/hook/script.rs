@@ -40,7 +40,9 @@ impl Script {
     /// States the text.
     pub fn facts(&self, world: &World, facts: &mut Facts) -> Result<(), Fault> {
         match &self.text {
-            Text::Stated(text) => facts.key.fact("script", format_args!("{} {}", Digest::of(&text.value), self.name)),
+            Text::Stated(text) => {
+                facts.key.fact("script", format_args!("{} {}", Digest::of(&text.value), self.name))
+            }
             Text::File { path, .. } => {
                 let file = world.memory.file(path).map_err(|fault| fault.at(&self.place, "this hook"))?;
                 facts.file(&format!("script:{}", self.name), path, world, file);
@@ -135,7 +137,10 @@ mod tests {
 
     #[test]
     fn a_line_of_a_text_is_found_in_the_manifest() {
-        let source = Source::new("image.kdl", "hook \"x\" run=\"\"\"\n    one\n    two\n    \"\"\"\nhook \"y\" run=\"one\"\n");
+        let source = Source::new(
+            "image.kdl",
+            "hook \"x\" run=\"\"\"\n    one\n    two\n    \"\"\"\nhook \"y\" run=\"one\"\n",
+        );
         let place = |start: usize, end: usize| Place::new(&source, start..end);
         let long = source.text.find("\"\"\"").unwrap();
         let found = stated_line(&place(long, source.text.len()), 2).unwrap();
