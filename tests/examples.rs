@@ -86,7 +86,7 @@ impl Example {
         let output = Command::new("unshare")
             .args(["--mount", "sh", "-ec", script])
             .arg(self.folder.path())
-            .args([IMGBUILD, "-C", self.name, "--cache", "cache"])
+            .args([IMGBUILD, "-C", self.name, "--cache=cache"])
             .env("HOME", self.folder.path())
             .output()
             .unwrap();
