@@ -37,7 +37,8 @@ impl Example {
 
     fn try_run(&self, arguments: &[&str]) -> Output {
         let mut command = Command::new(IMGBUILD);
-        command.args(["-C", self.name]).args(arguments).current_dir(self.folder.path()).env_clear();
+        // In one word: a folder may be called as a command is.
+        command.arg(format!("-C{}", self.name)).args(arguments).current_dir(self.folder.path()).env_clear();
         command.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
         command.env("HOME", self.folder.path()).env("IMGBUILD_CACHE", self.folder.path().join("cache"));
         command.output().unwrap()
@@ -85,7 +86,7 @@ impl Example {
         let output = Command::new("unshare")
             .args(["--mount", "sh", "-ec", script])
             .arg(self.folder.path())
-            .args([IMGBUILD, "-C", self.name, "--cache", "cache"])
+            .args([IMGBUILD, "-C", self.name, "--cache=cache"])
             .env("HOME", self.folder.path())
             .output()
             .unwrap();

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use super::words::{Topic, words};
@@ -15,7 +16,7 @@ use crate::work::Folders;
 /// Every word in every block that it may stand in, `when` in itself once.
 const EVERYTHING: &str = r#"
 include "common.kdl"
-search { overlays "overlays" }
+search { overlays "overlays"; hooks "hooks"; flavours "flavours" }
 epoch "2025-06-01"
 variable "SETUP" default="ipv4" env=#true list=#true docs="what runs" { one-of "ipv4" "ipv6" }
 overlay "site" from="overlays/a" to="/srv" owner="1:2" modes="keep" timeout=5 {
@@ -27,7 +28,46 @@ overlay "site" from="overlays/a" to="/srv" owner="1:2" modes="keep" timeout=5 {
 }
 packages-list "common" { curl version="8.*" suite="trixie-backports" hold=#true; libc6:i386 }
 packages-list "file" from="list"
+packages-list "flavoured" { gcc }
+hook-list "named" from="list" phase="install" dialect="list"
+hook-list "folder" from="hooks" dialect="run-parts" on-failure="go-on" directory="hooks" interpreter="sh" network=#true timeout=5
+hook-list "stated" {
+    env "SETUP" A="b"
+    input "script" variable="SCRIPT"
+    secret "file" from="script" variable="FILE"
+    secret "variable" env="SETUP"
+    hook "one" run="true" interpreter="sh" network=#true timeout=5 {
+        env "SETUP" A="b"
+        input "script" variable="SCRIPT"
+        secret "file" from="script" variable="FILE"
+        secret "variable" env="SETUP"
+    }
+    hook "two" from="hooks/script" after="one"
+}
+hook-list "late" { hook "eight" run="true"; }
+flavour "bare"
+flavour "more" { setting "WHICH" default="a"; }
+flavour "most" { setting "WHICH" default="a"; }
+flavour "all" summary="all of it" docs="more" {
+    needs "bare"
+    provides "other"
+    setting "WHICH" default="a" docs="which one"
+    packages "flavoured" recommends=#true { make version="1" suite="sid" hold=#true }
+    files "flavoured" {
+        file "/i" from="script" mode="0644" owner="root"
+        file "/j" content="${WHICH}"
+        link "/k" to="/i" owner="root"
+        directory "/l" mode="0700" owner="root"
+        remove "/m"
+    }
+    hooks "named" phase="finalise" {
+        hook "three" run="true" interpreter="sh" network=#true timeout=5 { env "SETUP" A="b"; }
+        hook "four" from="hooks/script" after="three"
+    }
+}
 image "zeroth" {
+    flavours "all" WHICH="b"
+    hooks "folder" phase="install" { hook "five" run="true"; }
     base "ubuntu" suite="noble" arch="arm64" variant="buildd" proxy="http://p" keyring="key" check-valid-until=#false {
         components "main"
         mirror "http://a" { suites "*" }
@@ -37,6 +77,12 @@ image "zeroth" {
     }
     packages "common" recommends=#true { g++ version="1" suite="sid" hold=#true }
     hypervisor "qemu" {
+        flavours "bare" "more" WHICH="c"
+        hooks "stated" phase="install" { hook "six" run="true"; }
+        when SETUP="ipv4" {
+            flavours "most" WHICH="d"
+            hooks "late" phase="install" { hook "seven" run="true"; }
+        }
         packages "file" recommends=#true { ssh-server^ version="1" suite="sid" hold=#true }
         when SETUP="ipv4" { packages "common" recommends=#true { vim version="1" suite="sid" hold=#true } }
         output "tar" path="zeroth.tar"
@@ -104,8 +150,12 @@ fn decoders_read_what_is_declared_and_nothing_else() {
     reads::take();
     let texts = Texts::load(Path::new("image.kdl"), &folders, None);
     let environment = Scope::from([("SETUP".into(), "ipv4".into())]);
-    let read = manifest::read(&texts, &Said { folders, environment, ..Said::default() });
+    let said = Said { folders, environment, ..Said::default() };
+    let read = manifest::read(&texts, &said);
     assert_eq!(messages(&read.faults.list), Vec::<&str>::new());
+    // What a flavour says of itself is for those who ask.
+    let (_, faults) = manifest::flavours(&texts, &said, Some("all"));
+    assert_eq!(messages(&faults.list), Vec::<&str>::new());
 
     let table = Table::new();
     let mut nodes = BTreeMap::new();
@@ -126,6 +176,12 @@ fn project(folder: &Path) {
     for name in ["a", "b", "c", "d"] {
         fs::create_dir_all(folder.join("overlays").join(name)).expect("overlay");
     }
+    for name in ["hooks", "flavours"] {
+        fs::create_dir(folder.join(name)).expect("folder");
+    }
+    let script = folder.join("hooks/script");
+    fs::write(&script, "#!/bin/sh\n").expect("script");
+    fs::set_permissions(script, fs::Permissions::from_mode(0o755)).expect("mode");
     for (name, text) in [
         ("image.kdl", EVERYTHING),
         ("common.kdl", COMMON),

@@ -16,11 +16,11 @@ pub static FLAVOUR: Word = Word {
            Its hooks run as in the dialect `dib`, in one order with those of all other such flavours of the image.\n\n\
            `imgbuild flavours` lists what there is, and `imgbuild flavours NAME` tells of one.",
     example: "flavour \"monitoring\" summary=\"a node exporter, open to one address\" {\n    needs \"base\"\n    setting \
-              \"FROM\" default=\"127.0.0.1\" docs=\"the address that may ask\"\n    packages {\n        \
+              \"AT\" default=\"127.0.0.1:9100\" docs=\"where it listens\"\n    packages {\n        \
               prometheus-node-exporter\n    }\n    files {\n        file \"/etc/default/prometheus-node-exporter\" \
-              content=\"ARGS=--web.listen-address=${FROM}:9100\\n\"\n    }\n    hooks {\n        hook \
+              content=\"ARGS=--web.listen-address=${AT}\\n\"\n    }\n    hooks {\n        hook \
               \"enable\" run=\"systemctl enable prometheus-node-exporter\"\n    }\n}\nimage \"server\" {\n    base \
-              \"debian\" suite=\"trixie\"\n    flavours \"monitoring\" FROM=\"10.0.0.1\"\n    output \"tar\"\n}\n",
+              \"debian\" suite=\"trixie\"\n    flavours \"monitoring\" AT=\"10.0.0.1:9100\"\n    output \"tar\"\n}\n",
     arguments: &[Field::new("name", Form::Name, "What images call it.").required()],
     properties: &[
         Field::new("summary", Form::Text, "One line on what it is for."),
