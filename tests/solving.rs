@@ -18,7 +18,6 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use imgbuild::deb::fetch::Fetcher;
 use imgbuild::deb::sources;
 use imgbuild::fault::{Fault, Faults};
-use imgbuild::lang::Scope;
 use imgbuild::manifest::{self, Said, Texts};
 use imgbuild::resolve::{self, Options, Resolved};
 use imgbuild::store::{Access, Store};
@@ -293,15 +292,7 @@ impl Bench {
         self.project.write(&name, text);
         let cache = &self.project.cache;
         let folders = Folders { here: self.project.root.clone(), home: None };
-        let said = Said {
-            folders: folders.clone(),
-            set: Scope::new(),
-            environment: Scope::new(),
-            epoch: None,
-            overlay_path: Vec::new(),
-            older_overlay_path: Vec::new(),
-            distributions: Vec::new(),
-        };
+        let said = Said { folders: folders.clone(), ..Said::default() };
         let store = Store::open(cache, Access::Use).unwrap();
         let read = manifest::read(&Texts::load(Path::new(&name), &folders, None), &said);
         let manifest = read.manifest.ok_or(read.faults)?;
