@@ -16,6 +16,8 @@
 
 #[path = "jobs/debian.rs"]
 mod debian;
+#[path = "jobs/hooks.rs"]
+mod hooks;
 
 use std::ffi::OsStr;
 use std::fs;
@@ -35,13 +37,14 @@ fn main() {
     println!("| job | imgbuild | against | ratio | goal |\n|---|---|---|---|---|");
     let wanted = |name: &str| arguments.is_empty() || arguments.iter().any(|argument| argument == name);
     type Job = fn(&Bench);
-    let jobs: [(&str, Job); 6] = [
+    let jobs: [(&str, Job); 7] = [
         ("noop", noop),
         ("iso", iso),
         ("rootfs", rootfs),
         ("compress", compress),
         ("plan", plan),
         ("debian", debian::debian),
+        ("hooks", hooks::hooks),
     ];
     for (name, job) in jobs {
         if wanted(name) {

@@ -167,6 +167,28 @@ fn init_overwrites_nothing() {
 }
 
 #[test]
+fn flavours_need_no_project() {
+    let space = Space::empty();
+    assert_snapshot!(space.run("flavours"), @"
+    base            stock  what almost every image wants: a name, ip, certificates, nothing left over
+    devuser         stock  a user to develop and look around with
+    growroot        stock  the root file system grows to its disk at the first boot
+    local-config    stock  the proxy and the ssh keys of whoever builds, as far as they are named
+    serial-console  stock  a login on the serial line
+    ssh-host-keys   stock  every machine makes the keys of its sshd itself, at its first boot
+    vm              stock  what a virtual machine needs beyond a container: a kernel, an init, a network
+    ");
+    assert_snapshot!(space.run("flavours growrot"), @"
+    --- standard error
+    error: no flavour is called `growrot` [flavour/unknown]
+    help: did you mean `growroot`?
+    --- exit code 2
+    ");
+    let answer = space.run("flavours -f nowhere.kdl");
+    assert_eq!(answer.code, 2, "a manifest that is named must be there: {answer}");
+}
+
+#[test]
 fn the_pages_need_no_project() {
     let mut space = Space::empty();
     space.set("IMGBUILD_CACHE", "/proc/nowhere");

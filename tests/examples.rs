@@ -68,6 +68,31 @@ impl Example {
         written
     }
 
+    /// Builds it as a plain user, with nothing but what was downloaded: what is written must be the same.
+    fn same_as_plain_user(&self) {
+        if !Path::new("/usr/bin/newuidmap").exists() || !rustix::process::geteuid().is_root() {
+            return eprintln!("skipped: not root, or without newuidmap");
+        }
+        let written = self.written();
+        for made in ["layers", "records", "trees", "projects", "listings"] {
+            let _ = fs::remove_dir_all(self.folder.path().join("cache/1").join(made));
+        }
+        let ids = self.folder.path().join("ids");
+        fs::write(&ids, "65534:100000:65536\n").unwrap();
+        let script = "chown -R 65534:65534 \"$0\" && chmod 755 \"$0\" && chown 0:0 \"$0/ids\"
+            mount --bind \"$0/ids\" /etc/subuid; mount --bind \"$0/ids\" /etc/subgid; cd \"$0\"
+            exec setpriv --reuid=65534 --regid=65534 --clear-groups \"$@\"";
+        let output = Command::new("unshare")
+            .args(["--mount", "sh", "-ec", script])
+            .arg(self.folder.path())
+            .args([IMGBUILD, "-C", self.name, "--cache", "cache"])
+            .env("HOME", self.folder.path())
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        assert!(written == self.written(), "{}: other bytes as a plain user", self.name);
+    }
+
     fn written(&self) -> BTreeMap<String, Vec<u8>> {
         let files = fs::read_dir(self.path("build")).unwrap().map(|entry| entry.unwrap().path());
         files.map(|path| (text(path.file_name().unwrap()), fs::read(path).unwrap())).collect()
@@ -107,19 +132,104 @@ fn every_example_is_tried_here() {
     there.sort();
     assert_eq!(
         there,
-        ["debian-server", "hypervisors", "include", "initramfs", "many", "oci", "quickstart", "xcluster"]
+        [
+            "debian-server",
+            "elements",
+            "flavours",
+            "hooks",
+            "hypervisors",
+            "include",
+            "initramfs",
+            "many",
+            "oci",
+            "quickstart",
+            "run-parts",
+            "xcluster"
+        ]
     );
+}
+
+/// Whether images can be made of packages here; says so if not.
+fn can_debian() -> bool {
+    let lacks = Launcher::of(IMGBUILD).images_available().err().map(|fault| fault.to_string());
+    let apt = Path::new("/etc/apt/sources.list").exists() || Path::new("/etc/apt/sources.list.d").exists();
+    if lacks.is_none() && apt {
+        return true;
+    }
+    #[allow(clippy::disallowed_methods, reason = "a switch of the tests themselves")]
+    let all = std::env::var("IMGBUILD_TESTS").is_ok_and(|wanted| wanted == "all");
+    assert!(!all, "{lacks:?}");
+    eprintln!("skipped: {}", lacks.unwrap_or_else(|| "this machine's apt has no mirror".into()));
+    false
+}
+
+#[test]
+fn hooks() {
+    if !can_debian() {
+        return;
+    }
+    let example = Example::copy("hooks");
+    example.run(&["update"]);
+    example.build(&["server-container.oci.tar", "server-vm.tar.zst"]);
+    let cat = |target: &str, path: &str| example.run(&["cat", target, path]);
+    assert_eq!(cat("server:vm", "/etc/motd"), "Добро пожаловать, welcome to example.org\n");
+    assert!(cat("server:vm", "/etc/hosts").contains("server.example.org"));
+    assert_eq!(cat("server:vm", "/opt/app/greeting"), "hello\n");
+    assert!(cat("server:vm", "/etc/contents").contains("etc/securetty\n"));
+    assert!(
+        !cat("server:container", "/etc/contents").contains("etc/securetty\n"),
+        "that hook is the other's"
+    );
+    assert!(example.run(&["ls", "server:vm", "/var/lib/imgbuild/first-boot.d"]).contains("00-identity"));
+    assert!(!example.run(&["ls", "server:vm", "/usr/share"]).contains("usr/share/doc/apt"));
+    example.same_as_plain_user();
+
+    // Of two hypervisors' hooks and all that they share, only what sees the variable runs again.
+    let plan = example.run(&["plan", "--set", "SITE=example.net"]);
+    assert!(plan.contains("run    hook:setup/very-simple-hook@server"), "{plan}");
+    assert!(plan.contains("`SITE=example.org`, now `SITE=example.net`"), "{plan}");
+}
+
+#[test]
+fn run_parts() {
+    if !can_debian() {
+        return;
+    }
+    let example = Example::copy("run-parts");
+    example.run(&["update"]);
+    example.build(&["instance-kvm.tar.zst", "instance-xen-pvm.tar.zst"]);
+    assert_eq!(example.run(&["cat", "instance:kvm", "/etc/timezone"]), "Etc/UTC\n");
+    assert!(example.run(&["cat", "instance:kvm", "/etc/shadow"]).starts_with("root:*:"));
+    assert_eq!(example.run(&["cat", "instance:xen-pvm", "/etc/console"]), "hvc0\n");
+    example.same_as_plain_user();
+
+    // What stands beside the scripts counts as theirs; one that is no script any more is told of.
+    fs::write(example.path("hooks/root.password"), "!\n").unwrap();
+    assert!(example.run(&["plan"]).contains("run    hook:customize/defaultpasswords@instance"));
+    let script = example.path("hooks/timezone");
+    fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
+    let told = example.run(&["check"]);
+    assert!(told.contains("hooks/timezone` does not run: it is not executable"), "{told}");
+}
+
+#[test]
+fn elements() {
+    if !can_debian() {
+        return;
+    }
+    let example = Example::copy("elements");
+    example.run(&["update"]);
+    example.build(&["web.tar.zst"]);
+    assert_eq!(example.run(&["cat", "web", "/etc/motd"]), "a machine of web\n");
+    assert_eq!(example.run(&["cat", "web", "/var/www/index.html"]), "<h1>example.org</h1>\n");
+    assert!(example.run(&["packages", "web"]).contains("mini-httpd"));
+    assert!(!example.run(&["ls", "web"]).contains("in_target.d"), "nothing of the elements is in the image");
+    example.same_as_plain_user();
 }
 
 #[test]
 fn debian_server() {
-    let lacks = Launcher::of(IMGBUILD).images_available().err().map(|fault| fault.to_string());
-    let apt = Path::new("/etc/apt/sources.list").exists() || Path::new("/etc/apt/sources.list.d").exists();
-    if lacks.is_some() || !apt {
-        #[allow(clippy::disallowed_methods, reason = "a switch of the tests themselves")]
-        let all = std::env::var("IMGBUILD_TESTS").is_ok_and(|wanted| wanted == "all");
-        assert!(!all, "{lacks:?}");
-        eprintln!("skipped: {}", lacks.unwrap_or_else(|| "this machine's apt has no mirror".into()));
+    if !can_debian() {
         return;
     }
     let example = Example::copy("debian-server");
@@ -133,6 +243,41 @@ fn debian_server() {
     assert!(example.run(&["packages", "server"]).contains("openssh-server"));
     let shell = example.run(&["shell", "server", "--", "dpkg", "--audit"]);
     assert_eq!(shell, "", "dpkg has nothing to complain of");
+}
+
+#[test]
+fn flavours() {
+    if !can_debian() {
+        return;
+    }
+    let example = Example::copy("flavours");
+    let listed = example.run(&["flavours"]);
+    for there in
+        ["\nvm ", "\ngrowroot ", "\nsite            flavours/flavours/site  what all machines of this site"]
+    {
+        assert!(listed.contains(there), "{there}: {listed}");
+    }
+    assert!(example.run(&["flavours", "site"]).contains("note in `/etc/born`"));
+    // The mirror may have newer packages by now than the lock, and the old ones no more.
+    example.run(&["update"]);
+    example.build(&["workbench-kvm.tar.zst", "workbench-xen.tar.zst"]);
+    let getty =
+        |device: &str| format!("/etc/systemd/system/getty.target.wants/serial-getty@{device}.service");
+    for (target, device) in [("workbench:kvm", "ttyS0"), ("workbench:xen", "hvc0")] {
+        assert!(
+            example.run(&["ls", target, "/etc/systemd/system"]).contains(&getty(device)[1..]),
+            "{target}"
+        );
+    }
+    assert!(
+        example.run(&["cat", "workbench:kvm", "/etc/issue.d/site.issue"]).contains("operator@example.org")
+    );
+    assert!(
+        example.run(&["cat", "workbench:xen", "/home/dev/.ssh/authorized_keys"]).contains("team@example.org")
+    );
+    // Another developer is another user, with the same keys; the packages stay as they are.
+    let plan = example.run(&["plan", "--set", "ME=ada"]);
+    assert!(plan.contains("hook:devuser/user@workbench") && !plan.contains("packages:workbench"), "{plan}");
 }
 
 #[test]

@@ -30,7 +30,10 @@ fn parts(list: &str) -> Option<Project> {
         "hook-list \"parts\" from=\"os/hooks\" dialect=\"run-parts\" {list}\nimage \"box\" version=\"7\" {{\n    base \"tar\" \
          from=\"base.tar\"\n    hooks \"parts\"\n    hypervisor \"kvm\" {{\n        output \"tar\"\n    }}\n}}\n"
     ))?;
-    project.script("os/hooks/10-first", "cat \"$(dirname \"$0\")/helper\" > $TARGET/first; pwd >> $TARGET/first");
+    project.script(
+        "os/hooks/10-first",
+        "cat \"$(dirname \"$0\")/helper\" > $TARGET/first; pwd >> $TARGET/first",
+    );
     project.script("os/hooks/20-second", "echo second >> $TARGET/second");
     project.write("os/hooks/helper", "help\n");
     project.write("os/hooks/README", "what it is\n");
@@ -96,7 +99,10 @@ fn a_folder_of_ganetis_runs_on_the_hosts_side() {
     project.write("os/variants.list", "bookworm\n");
     let text = fs::read_to_string(project.path("image.kdl")).unwrap();
     project.write("image.kdl", text.replace("run-parts\"", "run-parts\" directory=\"os\""));
-    project.script("os/hooks/30-environment", ". ./common.sh > $TARGET/sourced; cat variants.list >> $TARGET/sourced");
+    project.script(
+        "os/hooks/30-environment",
+        ". ./common.sh > $TARGET/sourced; cat variants.list >> $TARGET/sourced",
+    );
     project.build();
     assert_eq!(cat(&project, "/sourced"), "mine\nbookworm\n");
     project.environment.insert("EXTRA_PKGS".into(), "the-callers".into());
@@ -106,9 +112,13 @@ fn a_folder_of_ganetis_runs_on_the_hosts_side() {
 #[test]
 fn what_stands_beside_a_script_counts_and_other_scripts_do_not() {
     let Some(project) = parts("") else { return };
-    let (first, second, output) = ("hook:parts/10-first@box", "hook:parts/20-second@box", "output:tar@box:kvm");
+    let (first, second, output) =
+        ("hook:parts/10-first@box", "hook:parts/20-second@box", "output:tar@box:kvm");
     assert!(project.build().ran.is_superset(&set(&[first, second, output])));
-    project.script("os/hooks/10-first", "# again\ncat \"$(dirname \"$0\")/helper\" > $TARGET/first; pwd >> $TARGET/first");
+    project.script(
+        "os/hooks/10-first",
+        "# again\ncat \"$(dirname \"$0\")/helper\" > $TARGET/first; pwd >> $TARGET/first",
+    );
     assert_eq!(project.build().ran, set(&[first]), "a script");
     project.write("os/hooks/helper", "aid\n");
     assert_eq!(project.build().ran, set(&[first, second, output]), "a helper");
@@ -152,9 +162,9 @@ fn the_first_that_fails_ends_a_folder_or_the_others_go_on() {
     project.script("os/hooks/15-killed", "echo killed; kill -9 $$");
     let log = |name: &str| {
         let projects = fs::read_dir(project.cache.join("1/projects")).unwrap();
-        projects.flat_map(|one| fs::read_dir(one.unwrap().path().join("logs")).unwrap()).any(|log| {
-            log.unwrap().file_name().to_str().unwrap().starts_with(name)
-        })
+        projects
+            .flat_map(|one| fs::read_dir(one.unwrap().path().join("logs")).unwrap())
+            .any(|log| log.unwrap().file_name().to_str().unwrap().starts_with(name))
     };
     let ended = project.run(&["build"]);
     assert_eq!(ended.code, Some(1), "{ended:?}");
@@ -199,7 +209,14 @@ fn the_first_that_fails_ends_a_folder_or_the_others_go_on() {
     1 step of 3 failed, 1 ran, 1 not begun; the next build goes on at step 2
     "#);
     // The others ran: the state has what they did, and the shell starts where they do.
-    let shell = project.run(&["shell", "--failed", "--", "sh", "-c", "cat $TARGET/second; pwd; ls common.sh; cat ../hooks/*/helper"]);
+    let shell = project.run(&[
+        "shell",
+        "--failed",
+        "--",
+        "sh",
+        "-c",
+        "cat $TARGET/second; pwd; ls common.sh; cat ../hooks/*/helper",
+    ]);
     assert_eq!(shell.out, "second\n/run/imgbuild/os\ncommon.sh\nhelp\n", "{shell:?}");
     assert!(shell.err.contains("/12-fails\n"), "the one that failed: {shell:?}");
     for name in ["12-fails", "15-killed"] {
@@ -220,13 +237,19 @@ fn elements(manifest: &str) -> Option<Project> {
     };
     project.write("flavours/first/element-deps", "second\n");
     project.write("flavours/first/README.rst", "The first.\n");
-    project.write("flavours/first/pkg-map", "{\"family\": {\"debian\": {\"editor\": \"nano\"}, \"redhat\": {\"editor\": \"vi\"}}}\n");
+    project.write(
+        "flavours/first/pkg-map",
+        "{\"family\": {\"debian\": {\"editor\": \"nano\"}, \"redhat\": {\"editor\": \"vi\"}}}\n",
+    );
     project.write("flavours/first/package-installs.yaml", "editor:\ned:\n  build-only: True\n");
     project.write("flavours/first/svc-map", "editing:\n  default: editord\n  debian: nanod\n");
     project.write("flavours/first/environment.d/20-own.bash", "export FROM_FIRST=first-${FROM_SECOND}\n");
     project.write("flavours/first/install.d/helper", "beside\n");
     project.write("flavours/first/static/etc/of-first", "static\n");
-    own("first/extra-data.d/10-data", "cp $TMP_HOOKS_PATH/install.d/helper $TMP_HOOKS_PATH/copied; echo $PWD > $TMP_HOOKS_PATH/where");
+    own(
+        "first/extra-data.d/10-data",
+        "cp $TMP_HOOKS_PATH/install.d/helper $TMP_HOOKS_PATH/copied; echo $PWD > $TMP_HOOKS_PATH/where",
+    );
     own("first/pre-install.d/10-pre", "test ! -e /bin/nano; test -e /etc/of-first; echo pre >> /order");
     own("first/install.d/100-last", "echo last >> /order");
     own("first/install.d/20-middle", "echo middle $FROM_FIRST $SETTING >> /order");
@@ -265,7 +288,10 @@ fn elements_run_as_diskimage_builder_runs_them() {
     );
     assert_eq!(cat("/etc/of-first"), "static\n");
     let listed = project.run(&["ls", "box"]).out;
-    assert!(!listed.contains("in_target.d") && !listed.contains("/copied") && !listed.contains("run/imgbuild"), "{listed}");
+    assert!(
+        !listed.contains("in_target.d") && !listed.contains("/copied") && !listed.contains("run/imgbuild"),
+        "{listed}"
+    );
     assert!(listed.contains("bin/nano ") && !listed.contains(" bin/ed "), "{listed}");
     assert!(project.build().ran.is_empty());
 
@@ -287,7 +313,8 @@ fn elements_run_as_diskimage_builder_runs_them() {
     // One script, and those behind it only as far as its layer is another one.
     edit("first/install.d/20-middle", "set -eu", "set -ue");
     assert_eq!(hooks_of(&project, "a script"), set(&["hook:first/20-middle@box"]));
-    for (name, from, to) in [("first/README.rst", "first", "second"), ("first/pkg-map", "\"vi\"", "\"vim\"")] {
+    for (name, from, to) in [("first/README.rst", "first", "second"), ("first/pkg-map", "\"vi\"", "\"vim\"")]
+    {
         edit(name, from, to);
         assert_eq!(hooks_of(&project, name), set(&[]), "{name}");
     }
@@ -298,7 +325,10 @@ fn elements_run_as_diskimage_builder_runs_them() {
     edit("first/pkg-map", "\"editor\": \"nano\"", "\"editor\": \"nano\", \"more\": \"less\"");
     assert!(hooks_of(&project, "pkg-map").contains("hook:second/30-tools@box"));
     edit("first/extra-data.d/10-data", "echo $PWD", "echo -n $PWD");
-    assert!(hooks_of(&project, "extra-data.d").is_superset(&set(&["hook:first/10-data@box", "hook:second/30-tools@box"])));
+    assert!(
+        hooks_of(&project, "extra-data.d")
+            .is_superset(&set(&["hook:first/10-data@box", "hook:second/30-tools@box"]))
+    );
 }
 
 #[test]
@@ -338,7 +368,10 @@ fn what_an_element_lacks_is_told() {
 #[test]
 fn a_script_of_an_element_that_fails_is_told() {
     let Some(project) = elements(ELEMENTS) else { return };
-    project.write("flavours/second/install.d/30-tools", "#!/bin/bash\nset -eu\necho begun\ninstall-packages cowsay\necho behind\n");
+    project.write(
+        "flavours/second/install.d/30-tools",
+        "#!/bin/bash\nset -eu\necho begun\ninstall-packages cowsay\necho behind\n",
+    );
     let ended = project.run(&["build"]);
     assert_eq!(ended.code, Some(1), "{ended:?}");
     let told = says(&project, &ended);
@@ -365,7 +398,8 @@ fn a_script_of_an_element_that_fails_is_told() {
          first-second set\nsealed\n/run/imgbuild/bin/install-packages\n",
         "{shell:?}"
     );
-    let before = project.run(&["shell", "hook:first/10-data@box", "--before", "--", "sh", "-c", "ls $TMP_HOOKS_PATH"]);
+    let before =
+        project.run(&["shell", "hook:first/10-data@box", "--before", "--", "sh", "-c", "ls $TMP_HOOKS_PATH"]);
     assert!(before.out.contains("install.d\n") && before.out.contains("environment.d\n"), "{before:?}");
     assert!(!Path::new("/tmp/in_target.d").exists());
 }

@@ -63,8 +63,24 @@ fn phases_run_in_their_order_and_what_is_shared_runs_once() {
     assert_eq!(
         hooks,
         [
-            "b@box", "b@box:one", "b@box:two", "c@box", "c@box:one", "c@box:two", "e@box", "e@box:one", "f@box",
-            "f@box:one", "f@box:two", "i@box", "i@box:two", "of@box:one", "op@box:one", "p@box", "po@box", "po@box:one",
+            "b@box",
+            "b@box:one",
+            "b@box:two",
+            "c@box",
+            "c@box:one",
+            "c@box:two",
+            "e@box",
+            "e@box:one",
+            "f@box",
+            "f@box:one",
+            "f@box:two",
+            "i@box",
+            "i@box:two",
+            "of@box:one",
+            "op@box:one",
+            "p@box",
+            "po@box",
+            "po@box:one",
             "shared/both@box",
         ]
     );
@@ -80,14 +96,23 @@ fn phases_run_in_their_order_and_what_is_shared_runs_once() {
         )
     );
     assert_eq!(order("box:two"), format!("{shared}own install, {last}cleanup two, "));
-    assert_eq!(project.run(&["cat", "box:one", "/var/lib/imgbuild/first-boot.d/00-fb"]).out, "#!/bin/sh -e\necho first\n");
+    assert_eq!(
+        project.run(&["cat", "box:one", "/var/lib/imgbuild/first-boot.d/00-fb"]).out,
+        "#!/bin/sh -e\necho first\n"
+    );
     // What is only for hooks is in no output, and what is listed is what there is.
     for target in ["box", "box:one", "box:two"] {
         let listed = project.run(&["ls", target]);
         assert_eq!(listed.code, Some(0), "{listed:?}");
-        assert!(!listed.out.lines().any(|line| line.contains(" data ") || line.contains("hook:e@")), "{}", listed.out);
+        assert!(
+            !listed.out.lines().any(|line| line.contains(" data ") || line.contains("hook:e@")),
+            "{}",
+            listed.out
+        );
     }
-    assert!(!project.path("build/box-two.dir/data").exists() && project.path("build/box-two.dir/order").exists());
+    assert!(
+        !project.path("build/box-two.dir/data").exists() && project.path("build/box-two.dir/order").exists()
+    );
     assert_eq!(project.run(&["diff", "box", "box:two"]).out, "~ order (size 80 → 96)\n");
     let again = project.run(&["build"]);
     assert!(again.err.starts_with("nothing to do: 29 steps fresh"), "{again:?}");
@@ -141,8 +166,10 @@ fn after_orders_hooks() {
             ),
         );
     };
-    let hook = |name: &str, after: &str| format!("hook \"{name}\" run=\"echo {name} >> /order\" after=\"{after}\"");
-    let block = |phase: &str, hooks: &[String]| format!("hooks phase=\"{phase}\" {{\n{}\n}}", hooks.join("\n"));
+    let hook =
+        |name: &str, after: &str| format!("hook \"{name}\" run=\"echo {name} >> /order\" after=\"{after}\"");
+    let block =
+        |phase: &str, hooks: &[String]| format!("hooks phase=\"{phase}\" {{\n{}\n}}", hooks.join("\n"));
     let three = [hook("a", "c b"), hook("b", ""), hook("c", "")];
     write(&block("post-install", &three), &block("post-install", &[hook("d", "e a"), hook("e", "")]));
     project.build();
@@ -391,7 +418,8 @@ fn a_key_holds_all_that_a_hook_declares_and_nothing_else() {
     let (head, images) = text.split_once("image \"script\"").unwrap();
     let (first, rest) = images.split_once("image \"below\"").unwrap();
     let (below, lists) = rest.split_once("hook-list").unwrap();
-    project.write("image.kdl", format!("{head}image \"below\"{below}image \"script\"{first}hook-list{lists}"));
+    project
+        .write("image.kdl", format!("{head}image \"below\"{below}image \"script\"{first}hook-list{lists}"));
     nothing(&project, "the order of images");
     for (name, value) in [
         ("OTHER", "nobody asks"),
@@ -456,18 +484,26 @@ fn look_around(mut project: Project) {
     let port = listener.local_addr().unwrap().port().to_string();
     let met = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&met);
-    std::thread::spawn(move || listener.incoming().for_each(|_| {
-        count.fetch_add(1, Ordering::SeqCst);
-    }));
+    std::thread::spawn(move || {
+        listener.incoming().for_each(|_| {
+            count.fetch_add(1, Ordering::SeqCst);
+        })
+    });
     let mark = format!("imgbuild-test-{}-{port}", std::process::id());
-    let address = <std::os::unix::net::SocketAddr as std::os::linux::net::SocketAddrExt>::from_abstract_name(&mark).unwrap();
+    let address =
+        <std::os::unix::net::SocketAddr as std::os::linux::net::SocketAddrExt>::from_abstract_name(&mark)
+            .unwrap();
     let _socket = std::os::unix::net::UnixListener::bind_addr(&address).unwrap();
     let shared = Path::new("/dev/shm").join(&mark);
     fs::write(&shared, "x").unwrap();
     let outer = project.outer().to_str().unwrap().to_string();
     let here = project.root.to_str().unwrap().to_string();
     // Not as they stand, or the hook would find them in its own environment.
-    let body = LOOK.replace("$WHERE", &here).replace("$OUTER", &outer).replace("$MARK", &mark).replace("$PORT", &port);
+    let body = LOOK
+        .replace("$WHERE", &here)
+        .replace("$OUTER", &outer)
+        .replace("$MARK", &mark)
+        .replace("$PORT", &port);
     project.write("look", format!("#!/bin/sh\n{body}"));
     project.mode("look", 0o755);
     project.write("canary", "canary");
@@ -513,7 +549,8 @@ fn log(project: &Project, name: &str) -> String {
 
 fn log_path(project: &Project, name: &str) -> PathBuf {
     let projects = fs::read_dir(project.cache.join("1/projects")).unwrap();
-    let logs = projects.flat_map(|project| fs::read_dir(project.unwrap().path().join("logs")).into_iter().flatten());
+    let logs =
+        projects.flat_map(|project| fs::read_dir(project.unwrap().path().join("logs")).into_iter().flatten());
     let begins = format!("hook_{name}_");
     let mut found = logs.map(|log| log.unwrap().path());
     let own = |path: &PathBuf| path.file_name().unwrap().to_str().unwrap().starts_with(&begins);
@@ -619,7 +656,11 @@ fn a_secret_is_in_no_layer_no_key_and_no_log() {
 
 #[test]
 fn a_secret_that_is_left_in_the_image_is_refused() {
-    let Some(project) = secret_project("mkdir -p /etc/app; (head -c 3000 /dev/zero; cat $TOKEN) > /etc/app/conf") else { return };
+    let Some(project) =
+        secret_project("mkdir -p /etc/app; (head -c 3000 /dev/zero; cat $TOKEN) > /etc/app/conf")
+    else {
+        return;
+    };
     let ended = project.run(&["build", "--message-format", "short"]);
     assert_eq!(ended.code, Some(1), "{ended:?}");
     assert!(
@@ -635,7 +676,9 @@ fn a_secret_that_is_left_in_the_image_is_refused() {
 
 #[test]
 fn what_is_kept_of_a_failure_holds_no_secret() {
-    let Some(mut project) = secret_project("cat $TOKEN /run/imgbuild/secrets/key > /left; echo more > /more; exit 3") else {
+    let Some(mut project) =
+        secret_project("cat $TOKEN /run/imgbuild/secrets/key > /left; echo more > /more; exit 3")
+    else {
         return;
     };
     let ended = project.run(&["build"]);
@@ -696,7 +739,9 @@ fn what_is_left_running_is_ended_and_named() {
 
 #[test]
 fn a_flood_costs_a_bounded_log_and_no_memory() {
-    let Some(project) = with_hooks("        hook \"a\" run=\"yes flood | head -c 1073741824; echo; echo end\"") else {
+    let Some(project) =
+        with_hooks("        hook \"a\" run=\"yes flood | head -c 1073741824; echo; echo end\"")
+    else {
         return;
     };
     let mut child = project.start(&["build"]);
@@ -1010,7 +1055,8 @@ fn a_shell_finds_the_state_in_which_a_hook_failed() {
         return;
     };
     project.write("input", "input\n");
-    let shell = |project: &Project, script: &str| project.run(&["shell", "--failed", "--", "sh", "-c", script]).out;
+    let shell =
+        |project: &Project, script: &str| project.run(&["shell", "--failed", "--", "sh", "-c", script]).out;
     let inside = "pwd; cat /half $EXTRA_DATA/data $IN; ls /etc; echo $CODE; ls /run/imgbuild/hooks/install.d";
     fails(&project);
     assert_eq!(shell(&project, inside), "/\nhalf\ndata\ninput\npasswd\n3\ninside\n");
@@ -1033,6 +1079,7 @@ fn all_mistakes_are_told_at_once() {
     project.script("hooks/20-users", "true");
     project.write("hooks/30-plain", "true\n");
     project.write("lists/setup", "10-network\n20-user\n\n# nothing\n30-plain\n10-network\n");
+    project.write("lists/good", "20-users\n");
     project.write("lists/bad", "10-network;rm\n");
     project.script("parts/10-x", "true");
     let ended = project.run(&["check", "--message-format", "short"]);
@@ -1134,10 +1181,10 @@ fn all_mistakes_are_told_at_once() {
 }
 
 const MISTAKES: &str = r#"hook-list "setup" from="lists/setup"
-hook-list "setup" from="lists/setup"
+hook-list "setup" from="lists/good"
 hook-list "gone" from="lists/setpu"
 hook-list "bad" from="lists/bad"
-hook-list "both" from="lists/setup" {
+hook-list "both" from="lists/good" {
     hook "x" run="true"
 }
 hook-list "odd" on-failure="go-on" directory="parts" {
@@ -1197,7 +1244,9 @@ fn hooks_are_found_by_their_names() {
     script("../behind/two");
     script("../before/three");
     script("../before/single");
-    ["scripts/20-b", "scripts/10-a", "scripts/9", "scripts/x.sh", "scripts/a b"].iter().for_each(|name| script(name));
+    ["scripts/20-b", "scripts/10-a", "scripts/9", "scripts/x.sh", "scripts/a b"]
+        .iter()
+        .for_each(|name| script(name));
     project.write("scripts/data", "no script\n");
     project.write("scripts/forgotten", "#!/bin/sh\n");
     // The order of the text.
@@ -1354,7 +1403,9 @@ fn extra_data_is_added_to_and_taken_from() {
 #[test]
 fn whoever_is_killed_leaves_nothing() {
     let marker = format!("9{}", std::process::id());
-    let Some(project) = with_hooks(&format!("        hook \"a\" run=\"echo x > /x; (sleep {marker} &); sleep {marker}\"")) else {
+    let Some(project) =
+        with_hooks(&format!("        hook \"a\" run=\"echo x > /x; (sleep {marker} &); sleep {marker}\""))
+    else {
         return;
     };
     let sleeper = format!("sleep\u{0}{marker}");
@@ -1475,7 +1526,8 @@ fn an_initramfs_has_what_hooks_put_into_it_and_knows_no_other_hook() {
     let Some(project) = debian(&manifest("first", "one")) else { return };
     let mark = |project: &Project| {
         let listed = project.run(&["ls", "box:vm"]).out;
-        let name = listed.split_whitespace().find(|word| word.starts_with("boot/initrd.img-")).unwrap().to_string();
+        let name =
+            listed.split_whitespace().find(|word| word.starts_with("boot/initrd.img-")).unwrap().to_string();
         let done = project.command(&["cat", "box:vm", &format!("/{name}")]).output().unwrap().stdout;
         based::in_initramfs(&done, "mark")
     };

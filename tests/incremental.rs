@@ -590,7 +590,8 @@ fn set_times(path: &Path, times: FileTimes) {
 }
 
 fn campaign(seeds: std::ops::Range<u64>, rounds: usize) {
-    let scripts = project::sandboxes() && imgbuild::sandbox::Launcher::of(project::program()).images_available().is_ok();
+    let scripts = project::sandboxes()
+        && imgbuild::sandbox::Launcher::of(project::program()).images_available().is_ok();
     let mut bad = Vec::new();
     for seed in seeds {
         let mut made = Made::new(seed, scripts);

@@ -101,6 +101,17 @@ fn manifests_are_right() {
             fs::write(folder.path().join("rootfs.tar.xz"), "").unwrap();
             fs::create_dir(folder.path().join("packages-lists")).unwrap();
             fs::write(folder.path().join("packages-lists/common"), "less\n").unwrap();
+            for (name, text) in [
+                ("hooks-lists/setup", "setup\n"),
+                ("hooks/setup", "#!/bin/sh\n"),
+                ("scripts/app", ""),
+                ("downloads/app.tar", ""),
+            ] {
+                let path = folder.path().join(name);
+                fs::create_dir_all(path.parent().unwrap()).unwrap();
+                fs::write(&path, text).unwrap();
+                fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+            }
             fs::write(folder.path().join("image.kdl"), &block.text).unwrap();
             let mut check = Command::new(IMGBUILD);
             check.arg("check").current_dir(folder.path()).env_clear().env("HOME", folder.path());

@@ -44,6 +44,7 @@ fn what_the_program_says_fits_its_schemas() {
     fits("build", &space, "build --json");
     fits("ls", &space, "ls a --json");
     fits("ls", &space, "overlay site --json");
+    fits("flavours", &space, "flavours --json");
     fits("diff", &space, "diff site a --json");
     fits("cache", &space, "cache list --json");
     space.write("overlays/site/etc/motd", "changed\n");
@@ -85,7 +86,8 @@ fn check(value: &Value, schema: &Value, root: &Value) -> Result<(), String> {
             "type" => has_type(value, rule)?,
             "const" if value == rule => {}
             "enum" if rule.as_array().is_some_and(|choice| choice.contains(value)) => {}
-            "minimum" if value.as_f64() >= rule.as_f64() => {}
+            // It is about numbers, and says nothing of what else there may be.
+            "minimum" if !value.is_number() || value.as_f64() >= rule.as_f64() => {}
             "const" | "enum" | "minimum" => return Err(format!("{value} against {keyword} {rule}")),
             "required" => {
                 let missing = rule.as_array().into_iter().flatten().filter_map(Value::as_str);

@@ -305,6 +305,7 @@ impl Bench {
             epoch: manifest.epoch,
             overlay_path: Vec::new(),
             hidden: Vec::new(),
+            merges: imgbuild::work::roots::Merges::default(),
             fetcher: Fetcher::new(cache.clone(), None, false),
             threads: 2,
             program: PathBuf::from(program()),

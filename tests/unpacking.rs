@@ -151,6 +151,7 @@ impl Bench {
             epoch: EPOCH,
             overlay_path: Vec::new(),
             hidden: Vec::new(),
+            merges: imgbuild::work::roots::Merges::default(),
             fetcher: Fetcher::new(folder.path().join("fetched"), None, true),
             threads: 2,
             program: PathBuf::new(),

@@ -24,13 +24,18 @@ const OVERLAYS: [&str; 11] = [
     "timezone",
     "web",
 ];
-const FILES: [(&str, &str); 6] = [
+const FILES: [(&str, &str); 11] = [
     ("common.kdl", "variable \"COMMON\" default=\"\"\n"),
     ("rootfs.tar.xz", ""),
     ("scripts/backup", "#!/bin/sh\n"),
     ("downloads/linux.tar.xz", ""),
     ("keys/node.gpg", ""),
     ("packages-lists/vpn", "wireguard-tools # and its module\n"),
+    ("hooks-lists/setup", "10-network # first\n"),
+    ("hooks/10-network", "#!/bin/sh\n"),
+    ("scripts/app", "#!/bin/sh\n"),
+    ("downloads/app.tar", ""),
+    ("downloads/modules.tar", ""),
 ];
 
 #[test]
@@ -87,7 +92,9 @@ fn make(project: &Path) {
         fs::create_dir_all(path.parent().expect("a folder")).expect("folder");
         fs::write(path, text).expect("file");
     }
-    let script = project.join("overlays/kernel/tar");
-    fs::write(&script, "#!/bin/sh\n").expect("script");
-    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).expect("executable");
+    fs::create_dir_all(project.join("flavours")).expect("folder");
+    fs::write(project.join("overlays/kernel/tar"), "#!/bin/sh\n").expect("script");
+    for script in ["overlays/kernel/tar", "hooks/10-network", "scripts/app"] {
+        fs::set_permissions(project.join(script), fs::Permissions::from_mode(0o755)).expect("executable");
+    }
 }

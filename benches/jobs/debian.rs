@@ -7,7 +7,7 @@ use std::path::Path;
 use super::{Bench, Project, Random};
 
 /// What the server has beyond a minimal base.
-const SERVER: &str = "systemd-sysv openssh-server iproute2 curl python3-minimal linux-image-cloud-amd64";
+pub const SERVER: &str = "systemd-sysv openssh-server iproute2 curl python3-minimal linux-image-cloud-amd64";
 
 /// A minimal base, and a server with a kernel, to tar.
 pub fn debian(bench: &Bench) {
@@ -87,7 +87,8 @@ fn server(bench: &Bench, mirror: &str) {
     );
 }
 
-fn manifest(mirror: &str, more: &str) -> String {
+/// A manifest of bookworm's minbase and more, to tar.
+pub fn manifest(mirror: &str, more: &str) -> String {
     format!(
         "image \"server\" {{\n    base \"debian\" suite=\"bookworm\" {{\n        mirror \"{mirror}\" {{\n            \
          suites \"bookworm\"\n        }}\n    }}\n{more}    output \"tar\"\n}}\n"
@@ -95,7 +96,7 @@ fn manifest(mirror: &str, more: &str) -> String {
 }
 
 /// The first mirror of Debian's main archive that the machine's apt has.
-fn mirror() -> Option<String> {
+pub fn mirror() -> Option<String> {
     let sources = imgbuild::deb::sources::host(Path::new("/etc/apt"), "debian", "bookworm", "amd64");
     sources.into_iter().next()?.mirrors.into_iter().next()
 }

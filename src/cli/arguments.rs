@@ -90,6 +90,8 @@ pub enum Command {
     Update(Update),
     /// List the packages of an image: version, size, and which list asked for each
     Packages(Packages),
+    /// List the flavours that images can take, or tell of one
+    Flavours(Flavours),
     /// Open a shell in the state that an image, or a step, leaves
     Shell(Shell),
     /// List what is in an image, a layer, a tar file or a folder
@@ -228,6 +230,16 @@ pub struct Packages {
     /// Targets: IMAGE, HYPERVISOR or IMAGE:HYPERVISOR [default: all]
     #[arg(value_name = "TARGET")]
     pub targets: Vec<String>,
+    /// Tell it as lines of JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Which flavour to tell of.
+#[derive(Clone, Debug, Args)]
+pub struct Flavours {
+    /// A flavour: what it has, and what may be set [default: list all]
+    pub name: Option<String>,
     /// Tell it as lines of JSON
     #[arg(long)]
     pub json: bool,
@@ -422,6 +434,7 @@ pub const COMMANDS: &[&str] = &[
     "why",
     "update",
     "packages",
+    "flavours",
     "shell",
     "ls",
     "cat",

@@ -6,8 +6,10 @@ use serde::Serialize;
 use super::look::Item;
 pub use super::messages::json::FaultLine;
 use crate::fault::Place;
+use crate::hooks::Phase;
 use crate::layer::diff::Difference;
 use crate::layer::{EntryPath, Kind};
+use crate::manifest::flavours::{Described, Whence};
 use crate::plan::{Judged, Plan, State, StepId};
 use crate::store::Kept;
 use crate::work::Stack;
@@ -29,6 +31,65 @@ pub struct PackageAnswer {
     pub set: String,
     /// The list, the target, or the base's variant that asks for it; null if it only came along.
     pub asked: Option<String>,
+}
+
+/// A line of `imgbuild flavours --json`.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct FlavourAnswer {
+    /// Its name.
+    pub name: String,
+    /// One line on what it is for; null if it does not say.
+    pub summary: Option<String>,
+    /// `stock`, `folder` or `manifest`.
+    pub source: FlavourSourceAnswer,
+    /// The folder, or the manifest and the line; null for imgbuild's own.
+    pub place: Option<String>,
+    /// What may be set.
+    pub settings: Vec<SettingAnswer>,
+    /// The flavours that it needs.
+    pub needs: Vec<String>,
+    /// The flavours that it takes the place of.
+    pub provides: Vec<String>,
+    /// The packages that it asks for by default, as on this machine's architecture.
+    pub packages: Vec<String>,
+    /// The paths that it states itself.
+    pub files: Vec<String>,
+    /// Its hooks, by phase.
+    pub hooks: Vec<FlavourHookAnswer>,
+    /// Its README, as a text; null if it has none.
+    pub readme: Option<String>,
+}
+
+/// Where a flavour is found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum FlavourSourceAnswer {
+    /// It is imgbuild's own.
+    Stock,
+    /// It has a folder on the search path.
+    Folder,
+    /// It stands in a manifest.
+    Manifest,
+}
+
+/// What may be set of a flavour.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct SettingAnswer {
+    /// Its name.
+    pub name: String,
+    /// Its value when nobody sets it; null if it must be set.
+    pub default: Option<String>,
+    /// What it is for.
+    pub docs: String,
+}
+
+/// A hook of a flavour.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct FlavourHookAnswer {
+    /// When it runs.
+    pub phase: String,
+    /// Its name.
+    pub name: String,
 }
 
 /// A line of `imgbuild update --json`: a package that changes.
@@ -330,6 +391,39 @@ pub struct LayerAnswer {
     pub age: i64,
     /// The steps that made or found it last, over all projects.
     pub steps: Vec<String>,
+}
+
+impl FlavourAnswer {
+    /// The answer that tells of a flavour.
+    pub fn of(described: &Described) -> FlavourAnswer {
+        let (source, place) = match &described.whence {
+            Whence::Stock => (FlavourSourceAnswer::Stock, None),
+            Whence::Folder(folder) => (FlavourSourceAnswer::Folder, Some(folder.clone())),
+            Whence::Manifest(place) => (FlavourSourceAnswer::Manifest, Some(place.clone())),
+        };
+        let setting = |(name, default, docs): &(String, Option<String>, String)| SettingAnswer {
+            name: name.clone(),
+            default: default.clone(),
+            docs: docs.clone(),
+        };
+        let hook = |(phase, name): &(Phase, String)| FlavourHookAnswer {
+            phase: phase.word().into(),
+            name: name.clone(),
+        };
+        FlavourAnswer {
+            name: described.name.clone(),
+            summary: described.summary.clone(),
+            source,
+            place,
+            settings: described.settings.iter().map(setting).collect(),
+            needs: described.needs.clone(),
+            provides: described.provides.clone(),
+            packages: described.packages.clone(),
+            files: described.files.clone(),
+            hooks: described.hooks.iter().map(hook).collect(),
+            readme: described.readme.clone(),
+        }
+    }
 }
 
 impl EntryAnswer {

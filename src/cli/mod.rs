@@ -7,6 +7,7 @@ mod check;
 mod clean;
 mod config;
 mod drawing;
+mod flavours;
 mod folded;
 mod init;
 mod inside;
@@ -69,6 +70,7 @@ fn run(session: &mut Session, arguments: Arguments) -> Result<Exit, Faults> {
         Command::Why(why) => why::run(session, &why),
         Command::Update(update) => packages::update(session, &update),
         Command::Packages(asked) => packages::list(session, &asked),
+        Command::Flavours(asked) => flavours::run(session, &asked),
         Command::Shell(shell) => shell::run(session, &shell),
         Command::Ls(ls) => look::list(session, &ls),
         Command::Cat(cat) => look::write_out(session, &cat),

@@ -16,7 +16,7 @@ use crate::plan::{Plan, State, StepId};
 use crate::sandbox::{self, Launcher};
 use crate::store::Access;
 use crate::wording;
-use crate::work::World;
+use crate::work::{Step, World};
 
 /// Tells the plan.
 pub fn run(session: &Session, asked: &arguments::Plan) -> Result<Exit, Faults> {
@@ -53,11 +53,8 @@ pub fn impossible(plan: &Plan, project: &Project) -> Faults {
     if running().any(|(_, step)| step.finds()) {
         faults.extend(launcher.available().err());
     }
-    if let Some((task, _)) = running().find(|(_, step)| step.runs_programs_of().is_some()) {
-        let fault = launcher.images_available().err();
-        faults.extend(
-            fault.map(|fault| fault.at(&task.place, "its packages are configured by their own programs")),
-        );
+    if let Some((task, step)) = running().find(|(_, step)| step.runs_programs_of().is_some()) {
+        faults.extend(launcher.images_available().err().map(|fault| fault.at(&task.place, runs_what(step))));
     }
     faults.extend(running().flat_map(|(_, step)| step.ready()));
     let mut foreign: BTreeSet<&str> = BTreeSet::new();
@@ -67,12 +64,20 @@ pub fn impossible(plan: &Plan, project: &Project) -> Faults {
             let message = format!("this machine cannot run programs of {arch}");
             faults.push(
                 Fault::machine("packages/foreign", message)
-                    .at(&task.place, "its packages are configured by their own programs")
+                    .at(&task.place, runs_what(step))
                     .help("build it on such a machine, or install an emulator (Debian: `qemu-user-static`)"),
             );
         }
     }
     faults
+}
+
+/// Why a step runs programs of the image.
+fn runs_what(step: &dyn Step) -> &'static str {
+    match step.kind() {
+        "hook" | "extra-data" => "this hook runs in the image, or beside it",
+        _ => "its packages are configured by their own programs",
+    }
 }
 
 fn json(plan: &Plan) -> String {

@@ -3,17 +3,18 @@
 use schemars::{Schema, schema_for};
 
 use super::contract::{
-    DifferenceAnswer, EntryAnswer, EventAnswer, FaultLine, LayerAnswer, PackageAnswer, PlanAnswer,
-    StepAnswer, TargetAnswer, UpdateAnswer,
+    DifferenceAnswer, EntryAnswer, EventAnswer, FaultLine, FlavourAnswer, LayerAnswer, PackageAnswer,
+    PlanAnswer, StepAnswer, TargetAnswer, UpdateAnswer,
 };
 
 /// Every schema: the name that people know it by, and its text.
 pub fn all() -> Vec<(&'static str, String)> {
-    let schemas: [(&str, Schema); 10] = [
+    let schemas: [(&str, Schema); 11] = [
         ("build", schema_for!(EventAnswer)),
         ("cache", schema_for!(LayerAnswer)),
         ("check", schema_for!(FaultLine<'static>)),
         ("diff", schema_for!(DifferenceAnswer)),
+        ("flavours", schema_for!(FlavourAnswer)),
         ("ls", schema_for!(EntryAnswer)),
         ("packages", schema_for!(PackageAnswer)),
         ("plan", schema_for!(PlanAnswer)),

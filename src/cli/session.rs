@@ -13,6 +13,7 @@ use crate::deb::fetch::Fetcher;
 use crate::fault::{Fault, Faults, Severity};
 use crate::lang::Scope;
 use crate::lock::Lock;
+use crate::manifest::flavours::Described;
 use crate::manifest::{self, Manifest, Said, SearchPath, Texts};
 use crate::plan::{self, Graph, Plan};
 use crate::resolve::{self, Resolved};
@@ -265,6 +266,17 @@ impl Session {
         Lock::path(&self.manifest_path())
     }
 
+    /// What there is to tell of flavours; where there is no manifest, of those that need none.
+    pub fn flavours(&self, name: Option<&str>) -> Result<(Vec<Described>, Faults), Faults> {
+        let said = self.said()?;
+        let path = self.manifest_path();
+        let texts = match self.common.file.is_none() && !self.manifest().exists() {
+            true => Texts { project: self.folder(), ..Texts::default() },
+            false => Texts::load(&path, &said.folders, None),
+        };
+        Ok(manifest::flavours(&texts, &said, name))
+    }
+
     fn read_project(&self, access: Access) -> Result<Project, Faults> {
         let said = self.said()?;
         let store = self.store(access)?;
@@ -287,6 +299,7 @@ impl Session {
             epoch: manifest.epoch,
             overlay_path: manifest.overlay_path.clone(),
             hidden: hidden.into_iter().flatten().collect(),
+            merges: crate::work::roots::Merges::default(),
             fetcher,
             threads: cores(),
             program: PathBuf::from("/proc/self/exe"),

@@ -30,6 +30,8 @@ pub(super) struct Bench<'a> {
     events: &'a Sender<Event>,
     /// What each layer step has made; locked while it is being made again.
     made: BTreeMap<StepId, Mutex<Option<Known>>>,
+    /// Layers that were opened: what stands on a stack opens all of it, step by step.
+    open: Mutex<BTreeMap<LayerId, Layer>>,
     /// What failed before this build, by the step's id.
     failed: BTreeMap<String, Failed>,
 }
@@ -55,7 +57,8 @@ impl<'a> Bench<'a> {
         };
         let made = plan.steps.iter().map(|(step, judged)| (*step, Mutex::new(known(judged)))).collect();
         let failed = failed::all(world).into_iter().map(|failed| (failed.step.clone(), failed)).collect();
-        Bench { plan, world, journal, cancel, events, made, failed }
+        let open = Mutex::default();
+        Bench { plan, world, journal, cancel, events, made, open, failed }
     }
 
     /// Does the step, unless there is nothing to do.
@@ -361,8 +364,7 @@ impl<'a> Bench<'a> {
             let Work::Layer { step: work, .. } = &task.work else { continue };
             // Held while it is made again, with those below it: locks are only ever taken downwards.
             let mut slot = self.slot(*step).ok_or_else(|| internal(&task.id))?;
-            let there =
-                slot.clone().and_then(|known| Some((self.world.store.layer(known.layer)?, known.found)));
+            let there = slot.clone().and_then(|known| Some((self.opened(known.layer)?, known.found)));
             let (layer, found) = match there {
                 Some(there) => there,
                 None => {
@@ -377,6 +379,21 @@ impl<'a> Bench<'a> {
             stack.layers.push(StackLayer::of(work.as_ref(), &task.place, layer, found));
         }
         Ok(stack)
+    }
+
+    fn opened(&self, id: LayerId) -> Option<Layer> {
+        // Each holds a file open, of which a process may have a thousand.
+        const MOST: usize = 300;
+        let open = || self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = open().get(&id) {
+            return Some(known.clone());
+        }
+        let layer = self.world.store.layer(id)?;
+        let mut open = open();
+        if open.len() < MOST {
+            open.insert(id, layer.clone());
+        }
+        Some(layer)
     }
 
     fn blocks_path(&self, step: StepId) -> PathBuf {

@@ -11,7 +11,7 @@ use super::event::{Event, Outcome};
 use super::job::Bench;
 use crate::plan::{Plan, State, StepId};
 use crate::store::Journal;
-use crate::work::World;
+use crate::work::{Step, World};
 
 /// A build on its way.
 pub(super) struct Schedule<'a> {
@@ -125,17 +125,22 @@ impl<'a> Schedule<'a> {
     }
 }
 
-/// For each step, how long it and the longest chain that stands on it took last time.
+/// For each step, how long it and the longest chain that stands on it took last time, or are likely to take.
 fn ways(plan: &Plan) -> BTreeMap<StepId, u64> {
     let mut ways: BTreeMap<StepId, u64> = BTreeMap::new();
     for (step, judged) in plan.steps.iter().rev() {
         let above = plan.graph.needed_by(*step).into_iter().filter_map(|above| ways.get(&above)).max();
         let own = match judged.state {
             State::Fresh => 0,
-            // Nothing is known of a step that never ran: it is taken for a second.
-            _ => (judged.seconds.unwrap_or(1.0) * 1000.0) as u64 + 1,
+            _ => (judged.seconds.unwrap_or_else(|| likely_seconds(plan, *step)) * 1000.0) as u64 + 1,
         };
         ways.insert(*step, own + above.copied().unwrap_or_default());
     }
     ways
+}
+
+/// For a step that never ran.
+fn likely_seconds(plan: &Plan, step: StepId) -> f64 {
+    // Nothing is known of an output.
+    plan.graph.layer(step).map_or(1.0, Step::likely_seconds)
 }

@@ -1,7 +1,7 @@
 //! Documents of YAML and JSON as trees that know where each of their values stands.
 //!
-//! YAML 1.2 (https://yaml.org/spec/1.2.2) is what saphyr-parser reads; what plain words mean is taken from YAML 1.1, as
-//! PyYAML takes it, since diskimage-builder reads with that: `yes` is true, `~` is null, `<<` merges a map. JSON
+//! YAML 1.2 (<https://yaml.org/spec/1.2.2>) is what saphyr-parser reads; what plain words mean is taken from YAML 1.1,
+//! as PyYAML takes it, since diskimage-builder reads with that: `yes` is true, `~` is null, `<<` merges a map. JSON
 //! (RFC 8259) is held against serde_json first, and is read for its places as the YAML that it nearly is.
 //!
 //! A document comes from anywhere, so there are bounds to its size, its depth and to what its aliases make of it.
@@ -240,9 +240,7 @@ impl<'a> Reader<'a> {
     }
 
     fn alias(&mut self, anchor: usize, place: &Place) -> Result<(), Fault> {
-        let Some((node, weight)) =
-            self.anchors.get(&anchor).cloned_within(HEAVIEST.saturating_sub(self.weight))
-        else {
+        let Some((node, weight)) = self.named(anchor) else {
             let message = match self.anchors.contains_key(&anchor) {
                 true => "aliases make this document too large",
                 false => "this alias stands inside of what it names",
@@ -262,6 +260,12 @@ impl<'a> Reader<'a> {
         let before = self.weight;
         self.weight += weight;
         self.add(node, 0, before, false)
+    }
+
+    /// A copy of what an anchor names and its weight, unless that is more than is left.
+    fn named(&self, anchor: usize) -> Option<(Node, usize)> {
+        let left = HEAVIEST.saturating_sub(self.weight);
+        self.anchors.get(&anchor).filter(|(_, weight)| *weight <= left).cloned()
     }
 
     /// Puts a finished value where it belongs.
@@ -351,17 +355,6 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// A copy of what an anchor names, unless it weighs more than is left.
-trait ClonedWithin {
-    fn cloned_within(self, left: usize) -> Option<(Node, usize)>;
-}
-
-impl ClonedWithin for Option<&(Node, usize)> {
-    fn cloned_within(self, left: usize) -> Option<(Node, usize)> {
-        self.filter(|(_, weight)| *weight <= left).cloned()
-    }
-}
-
 fn name(node: Node) -> Result<Spanned<String>, Fault> {
     let text = match &node.what {
         What::Null => Some(node.place.text().to_string()),
@@ -383,7 +376,7 @@ fn depth(node: &Node) -> usize {
     }
 }
 
-/// What a word without quotes means: https://yaml.org/type/null.html and https://yaml.org/type/bool.html, as PyYAML
+/// What a word without quotes means: <https://yaml.org/type/null.html> and <https://yaml.org/type/bool.html>, as PyYAML
 /// has them (a single `y` or `n` stays a text).
 fn plain(text: &str) -> What {
     match text {

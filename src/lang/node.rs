@@ -144,6 +144,16 @@ impl Node {
         })
     }
 
+    /// Says of values, here and below, that they stand elsewhere, where `to` knows of a place.
+    pub fn moved(&mut self, to: &dyn Fn(&Place) -> Option<Place>) {
+        for given in &mut self.given {
+            if let Some(place) = to(&given.value.place) {
+                given.value.place = place;
+            }
+        }
+        self.children.iter_mut().for_each(|child| child.moved(to));
+    }
+
     /// The children of that word.
     pub fn children(&self, name: &str) -> impl Iterator<Item = &Node> {
         reads::note(&self.place, name);

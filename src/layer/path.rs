@@ -5,12 +5,13 @@ use std::cmp::Ordering;
 use std::ffi::OsStr;
 use std::fmt;
 use std::os::unix::ffi::OsStrExt;
+use std::sync::Arc;
 
 /// A path below the root, without a leading slash, empty components, `.` or `..`. The root itself is empty.
 ///
-/// Ordered by components, so a directory comes right before what is in it.
+/// Ordered by components, so a directory comes right before what is in it. A copy shares the bytes.
 #[derive(Clone, Default, PartialEq, Eq, Hash)]
-pub struct EntryPath(Box<[u8]>);
+pub struct EntryPath(Arc<[u8]>);
 
 /// Why bytes are no [`EntryPath`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,8 +121,7 @@ impl EntryPath {
 
 /// The order by components: a slash sorts before every other byte.
 fn compare(left: &[u8], right: &[u8]) -> Ordering {
-    let common = left.iter().zip(right).position(|(left, right)| left != right);
-    match common {
+    match mismatch(left, right) {
         None => left.len().cmp(&right.len()),
         Some(at) => match (left[at], right[at]) {
             (b'/', _) => Ordering::Less,
@@ -129,6 +129,15 @@ fn compare(left: &[u8], right: &[u8]) -> Ordering {
             (left, right) => left.cmp(&right),
         },
     }
+}
+
+/// The first byte in which the two differ, if none is the beginning of the other. Paths that are compared begin alike for
+/// long, so that is looked for eight bytes at once.
+fn mismatch(left: &[u8], right: &[u8]) -> Option<usize> {
+    let (words, others) = (left.as_chunks::<8>().0, right.as_chunks::<8>().0);
+    let same = words.iter().zip(others).take_while(|(left, right)| left == right).count() * 8;
+    let (left, right) = (left.get(same..).unwrap_or_default(), right.get(same..).unwrap_or_default());
+    left.iter().zip(right).position(|(left, right)| left != right).map(|at| same + at)
 }
 
 impl Ord for EntryPath {
@@ -188,6 +197,17 @@ mod tests {
         let mut paths = [path("a-b"), path("a/c"), path("a"), path("a!"), path("a/b/d")];
         paths.sort();
         assert_eq!(paths.map(|path| path.to_string()), ["a", "a/b/d", "a/c", "a!", "a-b"]);
+        // Wherever the difference lies within words of eight bytes.
+        for length in 0..20 {
+            let long = "x".repeat(length);
+            let mut paths =
+                [path(&format!("{long}b")), path(&format!("{long}a/y")), path(&format!("{long}a"))];
+            paths.sort();
+            assert_eq!(
+                paths,
+                [&format!("{long}a"), &format!("{long}a/y"), &format!("{long}b")].map(|text| path(text))
+            );
+        }
     }
 
     #[test]

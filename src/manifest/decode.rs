@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::flavours::{self, Brought, Elements, Flavours};
+use super::flavours::{self, Brought, Described, Elements, Flavours};
 use super::hooks::{self, Looking};
 use super::packages::{self, Lists};
 use super::variables::Variables;
@@ -12,6 +12,7 @@ use super::{DEFAULT_EPOCH, Hypervisor, Image, Manifest, Said, SearchPath, Texts,
 use crate::bases::debian;
 use crate::deb::Wish;
 use crate::fault::{Fault, Faults, Place, Source};
+use crate::hooks::element::Shelf;
 use crate::lang::raw::RawNode;
 use crate::lang::{Node, Scope, Spanned, check};
 use crate::layer::EntryPath;
@@ -38,18 +39,7 @@ pub(super) fn decode(
             segment.nodes.iter().filter(|raw| !aside.contains(&raw.name.as_str())).cloned().collect();
         nodes.extend(check(&others, &segment.source, words::TOP, &variables.values, faults));
     }
-    let mut decoder = Decoder {
-        variables: &variables,
-        said,
-        overlay_path: Vec::new(),
-        hook_path: Vec::new(),
-        declared: BTreeMap::new(),
-        resolved: BTreeMap::new(),
-        lists: Lists::default(),
-        hook_lists: hooks::Lists::default(),
-        flavours: Flavours::none(&said.folders, &variables.values),
-        faults,
-    };
+    let mut decoder = Decoder::new(&variables, said, faults);
     decoder.overlay_path = decoder.search(&nodes, texts, "overlays", &said.overlays);
     decoder.hook_path = decoder.search(&nodes, texts, "hooks", &said.hooks);
     let overlays = decoder.overlays(&nodes);
@@ -58,8 +48,7 @@ pub(super) fn decode(
     let path = decoder.hook_path.clone();
     let looking = looking(said, &variables, &path);
     decoder.hook_lists = hooks::Lists::of(declared, looking, decoder.faults);
-    let path = decoder.search(&nodes, texts, "flavours", &said.flavours);
-    decoder.flavours = Flavours::new(flavours_in(texts), path, &said.folders, &variables.values, decoder.faults);
+    decoder.find_flavours(&nodes, texts);
     let images = decoder.images(&nodes);
     let epoch = decoder.epoch(&nodes);
     let overlay_path = std::mem::take(&mut decoder.overlay_path);
@@ -92,6 +81,61 @@ struct Decoder<'a> {
     faults: &'a mut Faults,
 }
 
+/// What there is to tell of flavours: of that name, or of all. Nothing else of the texts need be right.
+pub(super) fn flavours(
+    texts: &Texts,
+    variables: &Variables,
+    said: &Said,
+    name: Option<&str>,
+    faults: &mut Faults,
+) -> Vec<Described> {
+    let mut nodes = Vec::new();
+    for segment in &texts.segments {
+        let search: Vec<_> =
+            segment.nodes.iter().filter(|raw| raw.name == words::SEARCH.name).cloned().collect();
+        nodes.extend(check(&search, &segment.source, words::TOP, &variables.values, faults));
+    }
+    let mut decoder = Decoder::new(variables, said, faults);
+    decoder.find_flavours(&nodes, texts);
+    let Some(name) = name else { return decoder.flavours.described(decoder.faults) };
+    match decoder.flavours.describe(name) {
+        Ok(Some(described)) => return vec![described],
+        Ok(None) => {
+            let names = decoder.flavours.names();
+            let message = format!("no flavour is called `{}`", wording::printable(name));
+            let near = wording::suggest(name, names.iter().map(String::as_str));
+            decoder.faults.push(Fault::error("flavour/unknown", message).maybe_help(near));
+        }
+        Err(wrong) => decoder.faults.extend(wrong),
+    }
+    Vec::new()
+}
+
+impl<'a> Decoder<'a> {
+    /// One that knows nothing of the texts yet.
+    fn new(variables: &'a Variables, said: &'a Said, faults: &'a mut Faults) -> Decoder<'a> {
+        Decoder {
+            variables,
+            said,
+            overlay_path: Vec::new(),
+            hook_path: Vec::new(),
+            declared: BTreeMap::new(),
+            resolved: BTreeMap::new(),
+            lists: Lists::default(),
+            hook_lists: hooks::Lists::default(),
+            flavours: Flavours::none(&said.folders, &variables.values),
+            faults,
+        }
+    }
+
+    fn find_flavours(&mut self, nodes: &[Node], texts: &Texts) {
+        let path = self.search(nodes, texts, "flavours", &self.said.flavours);
+        let (said, variables) = (self.said, self.variables);
+        self.flavours =
+            Flavours::new(flavours_in(texts), path, &said.folders, &variables.values, self.faults);
+    }
+}
+
 impl Decoder<'_> {
     fn epoch(&mut self, nodes: &[Node]) -> i64 {
         let stated: Vec<&Node> = named(nodes, &words::EPOCH).collect();
@@ -107,13 +151,7 @@ impl Decoder<'_> {
     }
 
     /// The caller's folders of `things`, the manifest's, then those of older tools.
-    fn search(
-        &mut self,
-        nodes: &[Node],
-        texts: &Texts,
-        things: &str,
-        around: &SearchPath,
-    ) -> Vec<PathBuf> {
+    fn search(&mut self, nodes: &[Node], texts: &Texts, things: &str, around: &SearchPath) -> Vec<PathBuf> {
         let mut path = around.before.clone();
         let stated: Vec<Spanned<String>> = named(nodes, &words::SEARCH)
             .flat_map(|node| node.children(things))
@@ -269,7 +307,19 @@ impl Decoder<'_> {
             self.no_output(&format!("the image `{}`", name.value), &node.place);
         }
         let (packages, early) = (asked.wishes, early(elements.trees, &name.place));
-        Some(Image { name, version, debian, packages, recommends, base, early, steps, hooks, outputs, hypervisors })
+        Some(Image {
+            name,
+            version,
+            debian,
+            packages,
+            recommends,
+            base,
+            early,
+            steps,
+            hooks,
+            outputs,
+            hypervisors,
+        })
     }
 
     fn hypervisor(
@@ -369,16 +419,22 @@ impl Decoder<'_> {
         below: &[String],
     ) -> (Brought, Elements) {
         let distribution = debian.map(|spec| spec.distribution.as_str());
-        let brought = self.flavours.brought(children, distribution, below, self.faults);
         let system = flavours::System {
             distribution: distribution.unwrap_or_default(),
             release: debian.map(|spec| spec.suite.value.as_str()).unwrap_or_default(),
             arch: debian.map(|spec| spec.arch.as_str()).unwrap_or(crate::deb::own_arch()),
         };
+        let brought = self.flavours.brought(children, system, below, self.faults);
         let named = children.iter().find(|node| node.word.name == words::FLAVOURS.name);
         let Some(place) = named.map(|node| &node.place) else { return (brought, Elements::default()) };
-        let elements =
-            flavours::elements(&brought.elements, system, place, &brought.settings, &self.flavours, self.faults);
+        let elements = flavours::elements(
+            &brought.elements,
+            system,
+            place,
+            &brought.settings,
+            &self.flavours,
+            self.faults,
+        );
         (brought, elements)
     }
 

@@ -64,20 +64,19 @@ struct List {
 
 impl Lists {
     /// The lists of all `hook-list` nodes at the top of a manifest.
-    pub fn of<'n>(
-        nodes: impl Iterator<Item = &'n Node>,
-        looking: Looking<'_>,
-        faults: &mut Faults,
-    ) -> Lists {
+    pub fn of<'n>(nodes: impl Iterator<Item = &'n Node>, looking: Looking<'_>, faults: &mut Faults) -> Lists {
         let mut lists = Lists::default();
         for node in nodes {
             let Some(name) = node.text("name") else { continue };
             let hooks = lists.content(node, &name, looking, faults);
             if let Some(first) = lists.declared.get(&name.value) {
                 faults.push(
-                    Fault::error("hook-list/twice", format!("the list of hooks `{}` is declared twice", name.value))
-                        .at(&name.place, "again")
-                        .at(&first.place, "first here"),
+                    Fault::error(
+                        "hook-list/twice",
+                        format!("the list of hooks `{}` is declared twice", name.value),
+                    )
+                    .at(&name.place, "again")
+                    .at(&first.place, "first here"),
                 );
                 continue;
             }
@@ -94,9 +93,11 @@ impl Lists {
         faults: &mut Faults,
     ) -> Vec<Hook> {
         let from = node.text("from");
-        let dialect = node.text("dialect").and_then(|word| Dialect::of_word(&word.value)).unwrap_or(Dialect::List);
+        let dialect =
+            node.text("dialect").and_then(|word| Dialect::of_word(&word.value)).unwrap_or(Dialect::List);
         let stated = node.text("phase").and_then(|word| Phase::of_word(&word.value));
-        let by_folder = from.as_ref().and_then(|from| Phase::of_folder(Path::new(&from.value).file_name()?.to_str()?));
+        let by_folder =
+            from.as_ref().and_then(|from| Phase::of_folder(Path::new(&from.value).file_name()?.to_str()?));
         let all = OfAll {
             list: Some(name.value.clone()),
             phase: stated.or(by_folder).unwrap_or(Phase::PostInstall),
@@ -142,7 +143,12 @@ impl Lists {
         }
         let names = order::names(&path, &looking.folders.shown(&path), faults);
         if let Some(fault) = names.as_ref().err() {
-            faults.push(fault.clone().at(&from.place, "named here").maybe_help(overlay::near_file(&path, &from.value)));
+            faults.push(
+                fault
+                    .clone()
+                    .at(&from.place, "named here")
+                    .maybe_help(overlay::near_file(&path, &from.value)),
+            );
         }
         self.files.push(path.canonicalize().unwrap_or(path));
         let names = names.unwrap_or_default();
@@ -167,10 +173,13 @@ impl Lists {
                 let Some(list) = self.named(&name, faults) else { continue };
                 match used.get(&name.value) {
                     Some(first) => faults.push(
-                        Fault::warning("hook-list/twice", format!("the list `{}` is in this image already", name.value))
-                            .at(&name.place, "left out")
-                            .at(first, "it is used here")
-                            .help("remove one of them"),
+                        Fault::warning(
+                            "hook-list/twice",
+                            format!("the list `{}` is in this image already", name.value),
+                        )
+                        .at(&name.place, "left out")
+                        .at(first, "it is used here")
+                        .help("remove one of them"),
                     ),
                     None => hooks.extend(list.hooks.iter().cloned()),
                 }
@@ -288,7 +297,8 @@ fn variable(node: &Node, faults: &mut Faults) -> Option<String> {
 /// Two inputs in one place would hide each other.
 fn same_place(inputs: &[Input], faults: &mut Faults) {
     for (number, input) in inputs.iter().enumerate() {
-        let earlier = inputs.iter().take(number).find(|other| other.at == input.at && other.path != input.path);
+        let earlier =
+            inputs.iter().take(number).find(|other| other.at == input.at && other.path != input.path);
         if let Some(earlier) = earlier {
             faults.push(
                 Fault::error("input/twice", format!("two inputs would stand at `/{}`", input.at))
@@ -339,7 +349,9 @@ fn secret(node: &Node, looking: Looking<'_>, faults: &mut Faults) -> Option<Secr
                     Some(_) => ("both `from=` and `env=`", "keep one of them"),
                 };
                 faults.push(
-                    Fault::error("secret/from", format!("this secret has {problem}")).at(&node.place, "here").help(help),
+                    Fault::error("secret/from", format!("this secret has {problem}"))
+                        .at(&node.place, "here")
+                        .help(help),
                 );
             }
             return None;
@@ -354,9 +366,12 @@ fn misplaced(node: &Node, dialect: Dialect, from: Option<&Spanned<String>>, faul
     let mut only = |field: &str, fits: bool| {
         if let Some(value) = node.text(field).filter(|_| !fits) {
             faults.push(
-                Fault::error("hook-list/dialect", format!("`{field}` is for a folder of the dialect `run-parts`"))
-                    .at(&value.place, "said here")
-                    .help("remove it, or say `dialect=\"run-parts\"`"),
+                Fault::error(
+                    "hook-list/dialect",
+                    format!("`{field}` is for a folder of the dialect `run-parts`"),
+                )
+                .at(&value.place, "said here")
+                .help("remove it, or say `dialect=\"run-parts\"`"),
             );
         }
     };
@@ -488,9 +503,12 @@ fn file(
         Ok(metadata) => metadata,
         Err(error) => {
             faults.push(
-                Fault::error("hook/missing", format!("cannot read `{shown}`: {}", crate::fault::reason(&error)))
-                    .at(&stated.place, "named here")
-                    .maybe_help(overlay::near_file(path, &stated.value)),
+                Fault::error(
+                    "hook/missing",
+                    format!("cannot read `{shown}`: {}", crate::fault::reason(&error)),
+                )
+                .at(&stated.place, "named here")
+                .maybe_help(overlay::near_file(path, &stated.value)),
             );
             return None;
         }
@@ -516,17 +534,19 @@ fn file(
 
 /// The first file of that name on the search path.
 fn find(name: &Spanned<String>, looking: Looking<'_>) -> Result<PathBuf, Fault> {
-    if let Some(found) = looking.path.iter().map(|folder| folder.join(&name.value)).find(|path| path.is_file()) {
+    if let Some(found) =
+        looking.path.iter().map(|folder| folder.join(&name.value)).find(|path| path.is_file())
+    {
         return Ok(found);
     }
-    let fault = Fault::error("hook/unknown", format!("no hook is called `{}`", wording::printable(&name.value)))
-        .at(&name.place, "not found on the search path");
+    let fault =
+        Fault::error("hook/unknown", format!("no hook is called `{}`", wording::printable(&name.value)))
+            .at(&name.place, "not found on the search path");
     let names: Vec<String> = looking.path.iter().flat_map(|folder| names_in(folder)).collect();
     Err(match wording::nearest(&name.value, names.iter().map(String::as_str)) {
         Some(near) => fault.help(format!("did you mean `{near}`?")),
-        None if looking.path.is_empty() => {
-            fault.help("put it into the folder `hooks`, say `search { hooks … }`, or give it a `run=` or `from=`")
-        }
+        None if looking.path.is_empty() => fault
+            .help("put it into the folder `hooks`, say `search { hooks … }`, or give it a `run=` or `from=`"),
         None => fault.help(format!(
             "looked in {}; or give it a `run=` or `from=`",
             wording::all(looking.path.iter().map(|folder| looking.folders.shown(folder)))
@@ -548,7 +568,8 @@ fn twice<'h>(hooks: impl IntoIterator<Item = &'h Hook>, faults: &mut Faults) {
     for hook in hooks {
         // Of a list, that is told where the list is read.
         let told = |fault: &Fault| {
-            fault.code == "hook/twice" && fault.labels.first().is_some_and(|label| label.place == hook.name.place)
+            fault.code == "hook/twice"
+                && fault.labels.first().is_some_and(|label| label.place == hook.name.place)
         };
         match first.get(&hook.full_name()) {
             Some(_) if faults.list.iter().any(told) => {}

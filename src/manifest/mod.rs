@@ -152,6 +152,14 @@ pub fn read(texts: &Texts, said: &Said) -> Read {
     Read { manifest, faults }
 }
 
+/// What there is to tell of flavours that can be found from `texts`: of the one of that name, or of all.
+pub fn flavours(texts: &Texts, said: &Said, name: Option<&str>) -> (Vec<flavours::Described>, Faults) {
+    let mut faults = texts.faults.clone();
+    let scope = variables::scope(texts, said, &mut faults);
+    let described = decode::flavours(texts, &scope, said, name, &mut faults);
+    (described, faults)
+}
+
 /// Faults as somebody who mends them goes through the files: from the top of each to its end, whichever stage found
 /// them.
 fn in_order(faults: &mut [Fault], texts: &Texts) {

@@ -16,7 +16,7 @@
 //! There are two kinds of root. The host's programs (`root`) get one with one user in it, and no capability at all;
 //! a kind of program is a page that says what an order for it is: an overlay's script (`tar_script`)
 //! sees the host's system folders, and asks by `xcluster` for more. An image's own programs ([`image`]) get the image's
-//! file system and all its users.
+//! file system and all its users; or they are the host's, and get its system folders with the image as one more folder.
 
 mod clear;
 mod host_programs;

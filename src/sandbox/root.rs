@@ -196,8 +196,8 @@ impl System {
     /// Mounts the folders there.
     pub fn attach(&self) -> Result<(), Refusal> {
         let covers = self.place()?;
-        let seal = |cover: &&Path| seal_mount(&inside(cover));
-        Refusal::of("make the new root read-only", covers.iter().try_for_each(|cover| seal(cover)))
+        let sealed = covers.iter().try_for_each(|cover| seal_mount(&inside(cover)));
+        Refusal::of("make the new root read-only", sealed)
     }
 
     fn folders() -> Result<System, Refusal> {

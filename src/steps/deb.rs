@@ -70,6 +70,11 @@ impl Step for DebStep {
         Some((&self.deb, &self.mirrors))
     }
 
+    fn likely_seconds(&self) -> f64 {
+        // A core decompresses about so many bytes in a second.
+        self.deb.size as f64 / 20e6
+    }
+
     fn facts(&self, _world: &World, _parallel: bool) -> Result<Facts, Fault> {
         Ok(Facts::new(key(&self.deb)))
     }

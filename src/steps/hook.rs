@@ -172,7 +172,12 @@ impl Step for HookStep {
     }
 
     fn ready(&self) -> Vec<Fault> {
-        self.hook.secrets.iter().filter(|secret| !secret.is_there()).filter_map(|one| one.read().err()).collect()
+        self.hook
+            .secrets
+            .iter()
+            .filter(|secret| !secret.is_there())
+            .filter_map(|one| one.read().err())
+            .collect()
     }
 
     fn reads_live(&self) -> bool {
@@ -243,7 +248,8 @@ impl Step for HookStep {
         if let Some(fault) = self.failure(&run, &ran, job) {
             state.script = self.failed(&ran).first().map(|(script, _)| run::seen_path(&self.hook, script));
             // Without it there is less to look at, and the failure is the same.
-            let _ = self.blot_secrets(&state.secrets, &capture)
+            let _ = self
+                .blot_secrets(&state.secrets, &capture)
                 .and_then(|()| failed::keep(self, below, &state, &capture, world));
             let _ = std::fs::remove_file(&capture);
             return Err(fault);

@@ -94,6 +94,10 @@ impl Step for Packages {
         Some(&self.arch)
     }
 
+    fn likely_seconds(&self) -> f64 {
+        0.02 * self.debs.len() as f64
+    }
+
     fn facts(&self, world: &World, _parallel: bool) -> Result<Facts, Fault> {
         let mut key = Key::new("packages", 3);
         key.fact("epoch", world.epoch);
@@ -224,6 +228,20 @@ impl<'a> Set<'a> {
 
     fn read(&self, path: &str) -> String {
         text_of(&self.lower, &self.merged, path)
+    }
+
+    /// The text of a file of one of the packages; none where nobody has it, or others have it too.
+    pub fn only_file(&self, at: &str) -> Result<Option<String>, Fault> {
+        let at = path(at);
+        let mut having = self.debs.iter().filter_map(|layer| {
+            let entry = layer.layer.index.entries.iter().find(|entry| entry.path == at)?;
+            Some((&layer.layer, entry))
+        });
+        let (Some((layer, entry)), None, None) = (having.next(), having.next(), self.merged.get(&at)) else {
+            return Ok(None);
+        };
+        let bytes = layer.bytes(entry, 64 << 20).map_err(|error| Fault::io("read", &layer.path, &error))?;
+        Ok(String::from_utf8(bytes).ok())
     }
 
     /// What its programs find when they start, with `files` written.
@@ -394,7 +412,7 @@ fn removals() -> Vec<Removal> {
     CLEANED.iter().map(removal).collect()
 }
 
-fn given(at: &str, mode: u32, text: impl Into<String>) -> Given {
+pub(super) fn given(at: &str, mode: u32, text: impl Into<String>) -> Given {
     Given { path: path(at), mode, bytes: text.into().into_bytes() }
 }
 

@@ -31,7 +31,9 @@ pub fn path_at(tar: &File, at: u64) -> Option<EntryPath> {
     again.seek(SeekFrom::Start(0)).ok()?;
     let gathered = read_tar(&mut BufReader::new(again), &rules(0), None).ok()?;
     gathered.into_entries().into_iter().find_map(|entry| match entry.kind {
-        crate::layer::Kind::File { size, offset, .. } if (offset..offset + size).contains(&at) => Some(entry.path),
+        crate::layer::Kind::File { size, offset, .. } if (offset..offset + size).contains(&at) => {
+            Some(entry.path)
+        }
         _ => None,
     })
 }

@@ -156,7 +156,8 @@ impl Failed {
         let beside = kept.specials.iter().filter(|special| is_there(special)).cloned();
         let merged = &state.root.merged;
         state.run.specials.extend(beside.filter(|special| merged.get(&special.path).is_none()));
-        state.run.sealed = kept.sealed.iter().filter_map(|path| EntryPath::parse(path.as_slice()).ok()).collect();
+        state.run.sealed =
+            kept.sealed.iter().filter_map(|path| EntryPath::parse(path.as_slice()).ok()).collect();
         state.run.view = kept.view;
         state.run.hidden.clone_from(&world.hidden);
         let shown = |(host, at): &(PathBuf, Vec<u8>)| {

@@ -53,6 +53,8 @@ pub struct World {
     pub hidden: Vec<PathBuf>,
     /// What brings files from the network.
     pub fetcher: Fetcher,
+    /// What was merged last.
+    pub merges: roots::Merges,
     /// How many threads one step may use for compressing.
     pub threads: usize,
     /// Program that answers inside the sandbox: this one.
@@ -159,6 +161,11 @@ pub trait Step: Send + Sync + Debug {
     /// The architecture, as Debian names it, whose programs it runs inside the image, if it does.
     fn runs_programs_of(&self) -> Option<&str> {
         None
+    }
+
+    /// Seconds that it is likely to take. Asked only where it never ran: it decides what comes first, nothing else.
+    fn likely_seconds(&self) -> f64 {
+        1.0
     }
 
     /// Whether it finds out while it runs what else it depends on (see [`Step::found_facts`]).

@@ -6,14 +6,19 @@
 //! is not plain (other owners, set-user-ID, sticky, extended attributes, pipes) is few, and told one by one, to be made
 //! inside the sandbox on top of the trees. Devices are left out: no plain user can make one.
 
+mod merges;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Timespec, Timestamps};
+
+pub use merges::Merges;
 
 use super::{Job, Stack, World};
 use crate::fault::Fault;
@@ -44,17 +49,28 @@ pub fn root(stack: &Stack, groups: &[usize], world: &World, job: &Job<'_>) -> Re
         let key = key(stack, *start, *end, world.epoch);
         trees.push((key, world.store.tree(key)));
     }
-    let mut merged = Merged::default();
-    let mut below: Option<Plain> = Some(Plain::default());
-    let mut lowers = Vec::new();
-    for (number, (start, end)) in bounds.iter().enumerate() {
+    let missing = |number: usize| trees.get(number).is_some_and(|(_, path)| path.is_none());
+    let known = world.merges.longest(stack, &bounds, world.epoch);
+    let from = known.as_ref().map_or(0, |known| known.groups);
+    let mut merged = known.as_ref().map(|known| known.merged.clone()).unwrap_or_default();
+    let mut below = match &known {
+        Some(known) if missing(from) => Some(known.plain(world.epoch)?),
+        Some(_) => None,
+        None => Some(Arc::default()),
+    };
+    let mut lowers: Vec<PathBuf> = trees.iter().take(from).filter_map(|(_, path)| path.clone()).collect();
+    if lowers.len() < from {
+        // Something of what is known to have been merged is no longer there as a tree.
+        world.merges.forget();
+        return root(stack, groups, world, job);
+    }
+    for (number, (start, end)) in bounds.iter().enumerate().skip(from) {
         for layer in *start..*end {
             let entries = &stack.layers[layer].layer.index.entries;
             merged.add_layer(layer, entries).map_err(|bad| stack.bad_merge(layer, &bad))?;
         }
-        let missing = |number: usize| trees.get(number).is_some_and(|(_, path)| path.is_none());
         let needed = missing(number) || missing(number + 1);
-        let plain = if needed { Some(Plain::of(&merged, world.epoch)?) } else { None };
+        let plain = if needed { Some(Arc::new(Plain::of(&merged, world.epoch)?)) } else { None };
         match (&trees[number], &plain, &below) {
             ((_, Some(path)), ..) => lowers.push(path.clone()),
             ((key, None), Some(plain), Some(below)) => {
@@ -66,6 +82,7 @@ pub fn root(stack: &Stack, groups: &[usize], world: &World, job: &Job<'_>) -> Re
         below = plain;
     }
     merged.settle();
+    world.merges.keep(stack, bounds.len(), world.epoch, &merged, below);
     let specials = special_paths(&merged);
     let merged = stack.as_image(merged, world.epoch)?;
     let specials = specials.into_iter().filter_map(|path| special(&path, &merged, stack)).collect();

@@ -1,7 +1,13 @@
 //! Projects on a base of one static busybox, which costs nothing, or on a Debian of the host's mirror, and what is in
 //! their outputs.
 
-#![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests; each uses a part")]
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "tests; each uses a part"
+)]
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -110,7 +116,8 @@ pub fn tar_entries(path: &Path) -> BTreeMap<String, String> {
         let entry = entry.unwrap();
         let header = entry.header();
         let name = entry.path().unwrap().to_string_lossy().trim_end_matches('/').to_string();
-        let target = entry.link_name().unwrap().map(|target| format!(" {}", target.display())).unwrap_or_default();
+        let target =
+            entry.link_name().unwrap().map(|target| format!(" {}", target.display())).unwrap_or_default();
         let (mode, user, group) = (header.mode().unwrap(), header.uid().unwrap(), header.gid().unwrap());
         found.insert(name, format!("{:?} {mode:o} {user}:{group}{target}", header.entry_type()));
     }
@@ -123,7 +130,9 @@ pub fn in_initramfs(bytes: &[u8], name: &str) -> Option<String> {
     let begins = |magic: &[u8]| bytes.windows(magic.len()).position(|part| part == magic);
     let mut whole = Vec::new();
     match (begins(&[0x28, 0xb5, 0x2f, 0xfd]), begins(&[0x1f, 0x8b, 8])) {
-        (Some(start), _) if start % 4 == 0 && bytes[..start].iter().all(|byte| byte.is_ascii() || *byte == 0) => {
+        (Some(start), _)
+            if start % 4 == 0 && bytes[..start].iter().all(|byte| byte.is_ascii() || *byte == 0) =>
+        {
             zstd::Decoder::new(&bytes[start..]).unwrap().single_frame().read_to_end(&mut whole).unwrap();
         }
         (_, Some(start)) => {

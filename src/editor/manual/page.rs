@@ -43,7 +43,10 @@ pub fn argument(field: &Field) -> String {
 pub fn property(field: &Field) -> String {
     let value = match field.form {
         Form::Flag if field.default == Some("#true") => String::from("#false"),
-        Form::OneOf(choice) if choice.len() <= 8 => choice.join("|"),
+        // What does not fit a line is told where the property is.
+        Form::OneOf(choice) if choice.iter().map(|one| one.len() + 1).sum::<usize>() <= 60 => {
+            choice.join("|")
+        }
         Form::OneOf(_) => field.name.to_uppercase(),
         form => placeholder(form).to_string(),
     };

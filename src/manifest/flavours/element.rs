@@ -44,6 +44,20 @@ pub struct System<'a> {
     pub arch: &'a str,
 }
 
+impl System<'_> {
+    /// One that nobody has named yet: as it would be on this machine.
+    pub fn unknown() -> System<'static> {
+        System { distribution: "", release: "", arch: crate::deb::own_arch() }
+    }
+
+    /// The variables of `scope`, and those that tell a flavour's text of the system.
+    pub fn scope(&self, scope: &Scope) -> Scope {
+        let own = [("IMGBUILD_ARCH", self.arch), ("IMGBUILD_SUITE", self.release)];
+        let own = own.map(|(name, value)| (name.to_string(), value.to_string()));
+        own.into_iter().chain(scope.iter().map(|(name, value)| (name.clone(), value.clone()))).collect()
+    }
+}
+
 /// What elements come to.
 #[derive(Debug, Default)]
 pub struct Elements {
@@ -112,7 +126,11 @@ pub fn elements(
     let wishes = reader.wishes(&settled, folders, &maps);
     let hooks = reader.hooks(folders, scripts, &settled, &wishes, &Arc::new(names));
     let at = |path: &str| EntryPath::parse(path).unwrap_or_default();
-    Elements { hooks, wishes, trees: trees.into_iter().map(|(name, path, to)| (name, path, at(to))).collect() }
+    Elements {
+        hooks,
+        wishes,
+        trees: trees.into_iter().map(|(name, path, to)| (name, path, at(to))).collect(),
+    }
 }
 
 struct Reader<'a> {
@@ -157,9 +175,11 @@ impl Reader<'_> {
                 // The scripts of the install type that holds stand there as if they were in `install.d`.
                 if element::install_type(own.0, "source", self.set) == own.1 {
                     let inner = entries(&file).unwrap_or_default();
-                    files.extend(inner.into_iter().map(|inner| {
-                        (file.join(String::from_utf8_lossy(&inner.name).as_ref()), inner)
-                    }));
+                    files.extend(
+                        inner
+                            .into_iter()
+                            .map(|inner| (file.join(String::from_utf8_lossy(&inner.name).as_ref()), inner)),
+                    );
                 }
             } else if package_installs::legacy_element(&name).is_some() {
                 if let Some(source) = self.text(&file) {
@@ -178,7 +198,8 @@ impl Reader<'_> {
         for (file, entry) in files {
             let name = String::from_utf8_lossy(&entry.name).into_owned();
             if let Some((_, earlier, _)) = of_phase.get(&name) {
-                let (shown, hidden) = (self.flavours.folders.shown(&file), self.flavours.folders.shown(earlier));
+                let (shown, hidden) =
+                    (self.flavours.folders.shown(&file), self.flavours.folders.shown(earlier));
                 if Dialect::Dib.counts(name.as_bytes()) {
                     let message = format!("`{shown}` runs in place of `{hidden}`, which has the same name");
                     self.faults.push(
@@ -195,21 +216,24 @@ impl Reader<'_> {
 
     fn left(&mut self, folder: &ElementFolder, foreign: &crate::hooks::phase::Foreign) {
         if foreign.fate == crate::hooks::phase::Fate::Left {
-            let message = format!("`{}` of the flavour `{}` is not run: {}", foreign.folder, folder.name, foreign.reason);
+            let message = format!(
+                "`{}` of the flavour `{}` is not run: {}",
+                foreign.folder, folder.name, foreign.reason
+            );
             let fault = Fault::warning("flavour/left", message).at(self.place, "used here");
             self.faults.push(fault.maybe_help(foreign.instead.map(String::from)));
         }
     }
 
     fn disk(&mut self, folder: &ElementFolder, name: &str) {
-        let message = format!("`{name}` of the flavour `{}` is not read: no output writes a disk yet", folder.name);
+        let message =
+            format!("`{name}` of the flavour `{}` is not read: no output writes a disk yet", folder.name);
         self.faults.push(Fault::warning("flavour/left", message).at(self.place, "used here"));
     }
 
     fn packages(&mut self, folder: &ElementFolder, path: &std::path::Path) -> Vec<Wanted> {
         let Some(source) = self.text(path) else { return Vec::new() };
-        let conditions =
-            Conditions { arch: self.system.arch, variables: self.set, install_type: "source" };
+        let conditions = Conditions { arch: self.system.arch, variables: self.set, install_type: "source" };
         package_installs::read(&folder.name, &source, &conditions, self.faults)
     }
 
@@ -222,7 +246,9 @@ impl Reader<'_> {
             ..Names::default()
         };
         for (folder, map) in folders.iter().zip(maps) {
-            names.packages.extend(map.all(system).into_iter().map(|(name, to)| (folder.name.clone(), name, to)));
+            names
+                .packages
+                .extend(map.all(system).into_iter().map(|(name, to)| (folder.name.clone(), name, to)));
         }
         let services = services.services(self.system.distribution);
         names.services = services.into_iter().map(|(name, to)| (name.to_string(), to.to_string())).collect();
@@ -238,13 +264,17 @@ impl Reader<'_> {
         let mut wishes: Vec<Wish> = Vec::new();
         let outcomes = package_installs::outcomes(settled);
         for wanted in settled {
-            let map = folders.iter().position(|folder| folder.name == wanted.element).and_then(|at| maps.get(at));
+            let map =
+                folders.iter().position(|folder| folder.name == wanted.element).and_then(|at| maps.get(at));
             let name = &wanted.package.value;
-            let names = map.map(|map| map.packages(name, self.map_system())).unwrap_or_else(|| vec![name.clone()]);
+            let names =
+                map.map(|map| map.packages(name, self.map_system())).unwrap_or_else(|| vec![name.clone()]);
             for name in names {
                 if !is_package(&name) {
                     let message = format!("`{}` is not a package", wording::printable(&name));
-                    self.faults.push(Fault::error("package/unfit", message).at(&wanted.package.place, "asked for here"));
+                    self.faults.push(
+                        Fault::error("package/unfit", message).at(&wanted.package.place, "asked for here"),
+                    );
                     continue;
                 }
                 let out = outcomes.get(wanted.package.value.as_str()) == Some(&Outcome::LeaveOut);
@@ -342,8 +372,11 @@ impl Reader<'_> {
             .filter(|(_, outcome)| *outcome == Outcome::BuildOnly)
             .map(|(name, _)| name)
             .collect();
-        let by_place: BTreeSet<usize> =
-            settled.iter().filter(|one| only.contains(one.package.value.as_str())).map(|one| one.package.place.start).collect();
+        let by_place: BTreeSet<usize> = settled
+            .iter()
+            .filter(|one| only.contains(one.package.value.as_str()))
+            .map(|one| one.package.place.start)
+            .collect();
         let gone: Vec<&str> = wishes
             .iter()
             .filter(|wish| by_place.contains(&wish.name.place.start))

@@ -22,7 +22,11 @@ pub static FLAVOUR: Word = Word {
               \"enable\" run=\"systemctl enable prometheus-node-exporter\"\n    }\n}\nimage \"server\" {\n    base \
               \"debian\" suite=\"trixie\"\n    flavours \"monitoring\" FROM=\"10.0.0.1\"\n    output \"tar\"\n}\n",
     arguments: &[Field::new("name", Form::Name, "What images call it.").required()],
-    properties: &[Field::new("summary", Form::Text, "One line on what it is for.")],
+    properties: &[
+        Field::new("summary", Form::Text, "One line on what it is for."),
+        Field::new("docs", Form::Text, "What there is to know of it, as `imgbuild flavours NAME` shows it.")
+            .default("the `README.md` of its folder"),
+    ],
     children: &[
         Child::many(&NEEDS),
         Child::many(&PROVIDES),
@@ -56,7 +60,9 @@ static SETTING: Word = Word {
     name: "setting",
     summary: "a value that who uses the flavour may set",
     docs: "`${NAME}` stands for it in the strings of the flavour, as a variable of the manifest does; hooks see it where \
-           their `env` says so.",
+           their `env` says so. `${IMGBUILD_ARCH}` and `${IMGBUILD_SUITE}` stand for the image's architecture and suite.\n\n\
+           What a setting without text names by itself is left out: `\"${KERNEL}\"` among packages, `from=\"${KEYS}\"` of a \
+           file, `input \"${KEYS}\"` of a hook. A path that is set starts at the folder of the manifest that sets it.",
     example: "flavour \"user\" {\n    setting \"NAME\" default=\"user\" docs=\"what the user is called\"\n    hooks {\n        \
               hook \"user\" run=\"useradd -m $USER_NAME\" {\n            env USER_NAME=\"${NAME}\"\n        }\n    }\n}\n",
     arguments: &[Field::new("name", Form::Name, "Its name.").required()],

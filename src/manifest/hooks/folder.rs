@@ -44,9 +44,11 @@ pub(super) fn hooks(said: &Said<'_>, all: &OfAll, looking: Looking<'_>, faults: 
     let hook = |group: Vec<&String>| {
         // Several are called by their list.
         let list = all.list.clone().unwrap_or_default();
-        let name = if said.go_on { list } else { group.first().map(|name| (*name).clone()).unwrap_or_default() };
+        let name =
+            if said.go_on { list } else { group.first().map(|name| (*name).clone()).unwrap_or_default() };
         let list = all.list.clone().filter(|_| !said.go_on);
-        let hook = of_script(Spanned::new(name, &said.from.place), group.into_iter().map(script).collect(), all);
+        let hook =
+            of_script(Spanned::new(name, &said.from.place), group.into_iter().map(script).collect(), all);
         Hook { list, shown: beside.iter().cloned().collect(), directory: said.directory.clone(), ..hook }
     };
     groups.into_iter().filter(|group| !group.is_empty()).map(hook).collect()

@@ -74,9 +74,10 @@ pub fn behind(hooks: Vec<Hook>, below: &[Hook], faults: &mut Faults) -> Vec<Hook
 
 /// The hook that `name` means to `from`: of its own list first.
 fn find<'h>(hooks: &'h [Hook], from: &Hook, name: &Spanned<String>) -> Option<(usize, &'h Hook)> {
-    let mut named = hooks.iter().enumerate().filter(|(_, hook)| {
-        hook.full_name() == name.value || hook.name.value == name.value
-    });
+    let mut named = hooks
+        .iter()
+        .enumerate()
+        .filter(|(_, hook)| hook.full_name() == name.value || hook.name.value == name.value);
     let own = named.clone().find(|(_, hook)| hook.list == from.list);
     own.or_else(|| named.next())
 }
@@ -96,7 +97,9 @@ fn too_late(hook: &Hook, other: &Hook, name: &Spanned<String>) -> Fault {
         hook.phase.word(),
         hook.full_name()
     );
-    Fault::error("hook/after", message).at(&name.place, "cannot run before this one").at(&other.name.place, "this hook")
+    Fault::error("hook/after", message)
+        .at(&name.place, "cannot run before this one")
+        .at(&other.name.place, "this hook")
 }
 
 fn in_a_circle(hook: &Hook, stuck: &[&Hook]) -> Fault {

@@ -76,7 +76,7 @@ pub static HOOKS: Word = Word {
            follow, there too), `pre-install` (in the image, before its packages), `install` (behind them), overlays and \
            files, `post-install`; then what the hypervisor adds, in the same order; `block-device` (on the host's side, \
            the tree in `$TARGET`), `finalise` (in the image), `cleanup` (on the host's side), `first-boot` (in the booted \
-           image, once, before anybody can log in).\n\n\
+           image, once, before there is a login prompt; with systemd, sysvinit and busybox).\n\n\
            A hook runs in a sandbox, as the image's root: without network, without the caller's environment and home, and \
            without any file of the project that is not declared. It finds `IMGBUILD_IMAGE`, `IMGBUILD_HYPERVISOR`, \
            `IMGBUILD_PHASE`, `IMGBUILD_ARCH`, `IMGBUILD_SUITE`, `IMGBUILD_VERSION` and what `env` states. No service is \
@@ -146,7 +146,11 @@ static INPUT: Word = Word {
     example: "hook-list \"kernel\" {\n    hook \"10-modules\" run=\"tar -C / -xf $MODULES\" {\n        input \
               \"downloads/modules.tar\" variable=\"MODULES\"\n    }\n}\n",
     arguments: &[Field::new("path", Form::Path, "The file or folder.").required()],
-    properties: &[Field::new("variable", Form::Name, "An environment variable that tells the hook where it is.")],
+    properties: &[Field::new(
+        "variable",
+        Form::Name,
+        "An environment variable that tells the hook where it is.",
+    )],
     ..Word::BARE
 };
 

@@ -2,6 +2,7 @@
 //!
 //! The root is an overlay: folders of the host below, which nobody writes to, and a tmpfs above them, which dies with
 //! the sandbox. What the programs change is told at the end by one tar of that upper part ([`ImageRun::capture`]).
+//! The programs are the image's own, or the host's, which see the image as a folder ([`View`]).
 //!
 //! Every program is the image's root, with what a package's scripts need of a root's power inside, and with none
 //! outside: the ids of an image are a user namespace's. For root these are the host's own ids, for anyone else the ids
@@ -46,7 +47,8 @@ impl Launcher {
         self.run(run, Watch::probe(&never, &mut |_| {})).map(|_| ())
     }
 
-    /// Runs programs in an image. `line` is told what they print, line by line; setting `stop` interrupts them.
+    /// Runs programs in an image. `line` is told what they print, line by line; setting `stop` interrupts them. A flood
+    /// costs no memory: of many lines at once only the last are told, and the log is bounded.
     ///
     /// # Errors
     ///

@@ -160,10 +160,10 @@ impl Parts {
     /// Makes every place elsewhere where something will be mounted: in the image lowest of all, and around it where the
     /// host is seen.
     fn make_points(&self, folders: &Folders) -> Result<(), Refusal> {
-        let shown = self.shown.iter().filter(|part| !top::is_scratch(&part.at));
+        let mut shown = self.shown.iter().filter(|part| !top::is_scratch(&part.at));
         let Some(system) = &self.system else {
             Refusal::of("make places to mount at", make_folders(&folders.points, &OWN))?;
-            return shown.map(|part| make_point(&folders.points, &part.at, part)).collect();
+            return shown.try_for_each(|part| make_point(&folders.points, &part.at, part));
         };
         let step = "make the new root";
         let around_image = ["imgbuild", TARGET.trim_start_matches('/'), "root", "var", "var/tmp"];

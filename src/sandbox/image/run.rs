@@ -53,7 +53,7 @@ pub struct ImageRun {
     /// Not written where a program failed that must not, but see [`ImageRun::capture_always`].
     pub capture: Option<PathBuf>,
     /// Whether what was changed is captured also where a program failed that must not, so that it can be looked at;
-    /// [`ImageRun::remove`] is heeded then too. After an interruption or a timeout there is never a capture.
+    /// nothing is removed then. After an interruption or a timeout there is never a capture.
     pub capture_always: bool,
     /// Times in the capture that are later than this are this: seconds since 1970.
     pub epoch: i64,

@@ -36,8 +36,10 @@ pub(in crate::sandbox) fn inner_stage(
     write_files(run, &root)?;
     let mut programs = Programs::new(run, talk, own_users, socket, ear)?;
     let last = match programs.run_all() {
-        Ok(well) if well || run.capture_always => finish(run, &mut root),
-        Ok(_) => Ok(()),
+        Ok(true) => finish(run, &mut root),
+        // What failed is to be looked at as it is: nothing is removed.
+        Ok(false) if run.capture_always => take_changes(run, &mut root),
+        Ok(false) => Ok(()),
         Err(Stopped) => return Ok(ExitCode::FAILURE),
     };
     // If this is not heard, imgbuild is gone.
@@ -55,6 +57,10 @@ fn finish(run: &ImageRun, root: &mut Root) -> Result<(), String> {
             format!("cannot remove `/{}` of the image: {}", removal.path, crate::fault::reason(&error))
         })?;
     }
+    take_changes(run, root)
+}
+
+fn take_changes(run: &ImageRun, root: &mut Root) -> Result<(), String> {
     match root.capture.take() {
         Some(file) => capture::capture(run, &root.upper, file),
         None => Ok(()),

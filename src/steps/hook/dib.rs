@@ -124,7 +124,9 @@ pub fn files(names: &Names) -> Vec<(String, u32, String)> {
     let line = |(service, name): &(String, String)| format!("{service} {name}\n");
     files.push((SERVICES.to_string(), 0o644, names.services.iter().map(line).collect()));
     let programs = [("install-packages", INSTALL_PACKAGES), ("pkg-map", PKG_MAP), ("svc-map", SVC_MAP)];
-    files.extend(programs.map(|(name, text)| (format!("{}/{name}", super::run::PROGRAMS), 0o755, text.to_string())));
+    files.extend(
+        programs.map(|(name, text)| (format!("{}/{name}", super::run::PROGRAMS), 0o755, text.to_string())),
+    );
     files
 }
 

@@ -194,9 +194,7 @@ pub fn script_path(hook: &Hook, script: &Script) -> EntryPath {
     let folder = match hook.dialect {
         // The root of what it sees as the image is that folder.
         Dialect::Dib if hook.phase == Phase::ExtraData => path(hook.phase.folder()),
-        Dialect::Dib => {
-            path(&dib::folder(hook.phase, hook.side())).join(hook.phase.folder().as_bytes())
-        }
+        Dialect::Dib => path(&dib::folder(hook.phase, hook.side())).join(hook.phase.folder().as_bytes()),
         _ => script_folder(hook.phase),
     };
     folder.join(script.name.as_bytes())
@@ -233,7 +231,8 @@ fn place_of_data(hook: &Hook) -> EntryPath {
 
 /// Each path once, as it comes last.
 fn merged(specials: impl Iterator<Item = Special>) -> Vec<Special> {
-    let by_path: BTreeMap<EntryPath, Special> = specials.map(|special| (special.path.clone(), special)).collect();
+    let by_path: BTreeMap<EntryPath, Special> =
+        specials.map(|special| (special.path.clone(), special)).collect();
     by_path.into_values().collect()
 }
 

@@ -40,7 +40,9 @@ impl Script {
     /// States the text.
     pub fn facts(&self, world: &World, facts: &mut Facts) -> Result<(), Fault> {
         match &self.text {
-            Text::Stated(text) => facts.key.fact("script", format_args!("{} {}", Digest::of(&text.value), self.name)),
+            Text::Stated(text) => {
+                facts.key.fact("script", format_args!("{} {}", Digest::of(&text.value), self.name))
+            }
             Text::File { path, .. } => {
                 let file = world.memory.file(path).map_err(|fault| fault.at(&self.place, "this hook"))?;
                 facts.file(&format!("script:{}", self.name), path, world, file);
@@ -154,13 +156,18 @@ mod tests {
 
     #[test]
     fn a_line_of_a_text_is_found_in_the_manifest() {
-        let source = Source::new("image.kdl", "hook \"x\" run=\"\"\"\n    one\n    two\n    \"\"\"\nhook \"y\" run=\"one\"\n");
+        let source = Source::new(
+            "image.kdl",
+            "hook \"x\" run=\"\"\"\n    one\n    two\n    \"\"\"\nhook \"y\" run=\"one\"\n",
+        );
         let place = |start: usize, end: usize| Place::new(&source, start..end);
         let long = source.text.find("\"\"\"").unwrap();
         let found = stated_line(&place(long, source.text.len()), 2).unwrap();
         assert_eq!((found.text(), found.line_column().0), ("two", 3));
         let escaped = Source::new("x", "run=\"\"\"\n  a\\nb\n  c \\\n   d\n  e\n  \"\"\"");
-        let found = |number| stated_line(&Place::new(&escaped, 4..escaped.text.len()), number).unwrap().line_column().0;
+        let found = |number| {
+            stated_line(&Place::new(&escaped, 4..escaped.text.len()), number).unwrap().line_column().0
+        };
         assert_eq!([1, 2, 3, 4].map(found), [2, 2, 3, 5], "lines of the text are not those of the file");
         let short = source.text.find("\"one\"").unwrap();
         assert_eq!(stated_line(&place(short, short + 5), 1).unwrap().text(), "\"one\"");

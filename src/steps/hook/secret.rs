@@ -77,7 +77,10 @@ impl Secret {
                     missing(why, "put it there, or name another file".into())
                 })?;
                 if bytes.len() as u64 > LONGEST {
-                    return Err(missing(format!("in `{shown}` is longer than 1 MiB"), "is that the file?".into()));
+                    return Err(missing(
+                        format!("in `{shown}` is longer than 1 MiB"),
+                        "is that the file?".into(),
+                    ));
                 }
                 Ok(bytes)
             }
@@ -96,7 +99,8 @@ impl Secret {
 /// What of a secret is told nowhere: all of it, and each line that is long enough to be one itself, for much is printed
 /// line by line.
 pub fn masked(secret: &[u8]) -> Vec<Vec<u8>> {
-    let lines = secret.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii).filter(|line| line.len() >= SHORTEST);
+    let lines =
+        secret.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii).filter(|line| line.len() >= SHORTEST);
     std::iter::once(secret.trim_ascii()).chain(lines).map(<[u8]>::to_vec).collect()
 }
 
@@ -121,7 +125,9 @@ pub fn find(secrets: &[&[u8]], file: &File) -> io::Result<Option<(usize, u64)>> 
         .filter(|(_, secret)| secret.len() >= SHORTEST)
         .map(|(number, secret)| (number, memmem::Finder::new(secret)))
         .collect();
-    let Some(longest) = finders.iter().map(|(_, finder)| finder.needle().len()).max() else { return Ok(None) };
+    let Some(longest) = finders.iter().map(|(_, finder)| finder.needle().len()).max() else {
+        return Ok(None);
+    };
     let mut file = file;
     file.seek(SeekFrom::Start(0))?;
     let mut window = vec![0; (1 << 20) + longest];
@@ -129,7 +135,8 @@ pub fn find(secrets: &[&[u8]], file: &File) -> io::Result<Option<(usize, u64)>> 
     loop {
         let length = file.read(window.get_mut(kept..).unwrap_or_default())?;
         let seen = window.get(..kept + length).unwrap_or_default();
-        let found = finders.iter().find_map(|(number, finder)| Some((*number, at + finder.find(seen)? as u64)));
+        let found =
+            finders.iter().find_map(|(number, finder)| Some((*number, at + finder.find(seen)? as u64)));
         if found.is_some() || length == 0 {
             return Ok(found);
         }

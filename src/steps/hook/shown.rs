@@ -28,7 +28,13 @@ pub struct ShownFolder {
 
 impl ShownFolder {
     /// States what is in it, and where it is shown.
-    pub fn facts(&self, number: usize, world: &World, parallel: bool, facts: &mut Facts) -> Result<(), Fault> {
+    pub fn facts(
+        &self,
+        number: usize,
+        world: &World,
+        parallel: bool,
+        facts: &mut Facts,
+    ) -> Result<(), Fault> {
         let tree = self.tree(world, parallel)?;
         facts.tree(&format!("shown:{number}:{}", word(self.at.as_bytes())), &self.path, world, tree);
         Ok(())

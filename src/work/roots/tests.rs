@@ -34,6 +34,7 @@ impl Bench {
             epoch: EPOCH,
             overlay_path: Vec::new(),
             hidden: Vec::new(),
+            merges: Merges::default(),
             fetcher: Fetcher::new(at("cache"), None, true),
             threads: 2,
             program: PathBuf::new(),

@@ -1,0 +1,1 @@
+export GREETING=${GREETING:-"a machine of $IMAGE_NAME"}
