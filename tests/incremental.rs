@@ -101,6 +101,7 @@ impl Made {
         let content = self.content();
         self.project.write("input/file", content);
         if self.scripts {
+            self.hook_scripts();
             self.project.write("search1/script/files/etc/scripted", "scripted");
             self.project.write("search1/script/files/etc/other", "another");
             self.project.script(
@@ -116,6 +117,17 @@ impl Made {
                 "mkdir /tmp/root\n$XCLUSTER install_prog --dest=/tmp/root true\ntar cf \"$1\" -C /tmp/root .",
             );
         }
+    }
+
+    /// The scripts of hooks: they run on the host's side, so that the image needs no programs.
+    fn hook_scripts(&mut self) {
+        let (word, comment) = (self.chance.letters(2), self.chance.letters(2));
+        self.project.script("scripts/data", &format!("# {comment}\necho {word} > data"));
+        let (word, comment) = (self.chance.letters(2), self.chance.letters(2));
+        self.project.script(
+            "scripts/host",
+            &format!("# {comment}\nmkdir -p $TARGET/etc\ncat $EXTRA_DATA/data $IN > $TARGET/etc/hooked\necho {word} $SETUP >> $TARGET/etc/hooked"),
+        );
     }
 
     fn content(&mut self) -> String {
@@ -164,6 +176,9 @@ impl Made {
             files = files.replace("        remove \"/etc/two\"\n", "");
         }
         let _ = writeln!(text, "image \"box\" {{\n    base {base}\n    overlays{names}\n{files}");
+        if self.scripts {
+            text.push_str(HOOKS);
+        }
         let _ = writeln!(text, "    when SETUP=\"ipv6\" {{\n        overlays \"extra\"\n    }}");
         for (kind, target) in &self.outputs {
             let output = format!("output \"{kind}\"");
@@ -203,7 +218,7 @@ impl Made {
 
     /// Changes something; says what, and what must follow from it.
     fn edit(&mut self) -> (String, Expect) {
-        let number = self.chance.below(32);
+        let number = self.chance.below(35);
         let file = self.file();
         let shown = file.strip_prefix(&self.project.root).unwrap().display().to_string();
         let said = |what: &str| (format!("{what} {shown}"), Expect::Anything);
@@ -392,6 +407,10 @@ impl Made {
             }
             26 | 27 => self.hurt_outputs(),
             28 | 29 => self.hurt_cache(),
+            31 | 32 if self.scripts => {
+                self.hook_scripts();
+                ("the scripts of hooks".into(), Expect::Anything)
+            }
             30 => {
                 self.greeting = self.chance.letters(4);
                 self.manifest();
@@ -519,6 +538,18 @@ const FILES: &str = r#"    files {
         remove "/etc/two"
     }"#;
 
+const HOOKS: &str = r#"    hooks phase="extra-data" {
+        hook "data" from="scripts/data"
+    }
+    hooks phase="cleanup" {
+        hook "last" run="wc -c < $TARGET/etc/hooked > $TARGET/etc/length" after="host"
+        hook "host" from="scripts/host" {
+            env "SETUP"
+            input "input/file" variable="IN"
+        }
+    }
+"#;
+
 const COMMON: &str = r#"variable "SETUP" default="ipv4" list=#true {
     one-of "ipv4" "ipv6"
 }
@@ -559,7 +590,8 @@ fn set_times(path: &Path, times: FileTimes) {
 }
 
 fn campaign(seeds: std::ops::Range<u64>, rounds: usize) {
-    let scripts = project::sandboxes();
+    let scripts = project::sandboxes()
+        && imgbuild::sandbox::Launcher::of(project::program()).images_available().is_ok();
     let mut bad = Vec::new();
     for seed in seeds {
         let mut made = Made::new(seed, scripts);

@@ -11,7 +11,7 @@ use crate::fault::{Fault, Faults};
 use crate::key::Digest;
 use crate::layer::read::{Gathered, Rules, read_tar};
 use crate::layer::{EntryPath, Kind};
-use crate::sandbox::image::{Call, Console, Given, ImageRun};
+use crate::sandbox::image::{Call, Console, Given, ImageRun, View};
 use crate::sandbox::{Exit as Ended, Launcher};
 use crate::work::State;
 use crate::work::upper::upper_layer;
@@ -49,6 +49,7 @@ pub fn enter(
     run.commands = vec![call(wish.command, state)?];
     run.environment.extend(state.environment.clone());
     run.environment.extend(session.terminal_kind());
+    run.passing.extend(state.secrets.clone());
     run.network |= wish.network;
     let resolver = resolver(run.network);
     if run.passing.iter().all(|given| resolver.iter().all(|resolver| resolver.path != given.path)) {
@@ -67,6 +68,8 @@ fn call(command: &[String], state: &State) -> Result<Call, Fault> {
     let mut words = command.iter().cloned();
     let program = match words.next() {
         Some(program) => program,
+        // The host's own, which sees the image as a folder.
+        None if state.run.view == View::Host => "/bin/sh".into(),
         None => {
             let there = |path: &&&str| {
                 EntryPath::parse(path).is_ok_and(|path| state.root.merged.file(&path).is_some())

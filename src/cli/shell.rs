@@ -13,6 +13,7 @@ use crate::fault::{Fault, Faults};
 use crate::key::{self, Key};
 use crate::plan;
 use crate::sandbox::Exit as Ended;
+use crate::sandbox::image::Given;
 use crate::store::Access;
 use crate::wording;
 use crate::work::State;
@@ -69,7 +70,9 @@ fn in_failed_state(session: &Session, what: Option<&str>) -> Result<(Project, St
         None => failed::latest(&project.world).ok_or_else(nothing_failed)?,
     };
     let changed = changed(&failed, &project);
-    let state = failed.state(&project.world, &states::quiet(&AtomicBool::new(false)))?;
+    let mut state = failed.state(&project.world, &states::quiet(&AtomicBool::new(false)))?;
+    // Nobody keeps them.
+    state.secrets = secrets_of(&failed, &project);
     let step = wording::printable(&failed.step);
     tell(session, &format!("in the state in which {step} failed"), &state);
     if let Some(changed) = changed {
@@ -101,6 +104,13 @@ fn of_step(what: &str, project: &Project) -> Result<Failed, Faults> {
 fn nothing_failed() -> Fault {
     Fault::error("failed/nothing", "nothing failed: every step of this project did well when it last ran")
         .help("`imgbuild shell STEP --before` opens a shell in the state before a step")
+}
+
+/// The secrets of the step that failed, if it is still there.
+fn secrets_of(failed: &Failed, project: &Project) -> Vec<Given> {
+    let Ok(graph) = project.graph() else { return Vec::new() };
+    let step = graph.find(&failed.step).and_then(|step| graph.layer(step));
+    step.map(|step| step.secrets()).unwrap_or_default()
 }
 
 /// What has changed since the step failed, in a sentence.

@@ -120,6 +120,11 @@ impl Phase {
         Phase::ALL.into_iter().find(|phase| phase.folder() == folder)
     }
 
+    /// Whether it comes behind all that a hypervisor adds to its image, for each target anew.
+    pub fn is_last(self) -> bool {
+        self >= Phase::BlockDevice
+    }
+
     /// Where its scripts run.
     pub fn side(self) -> Side {
         match self {

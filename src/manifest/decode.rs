@@ -265,7 +265,7 @@ impl Decoder<'_> {
         let debian = self.debian(&own);
         let (brought, elements) = self.brought(&own, debian.as_ref(), &[]);
         let children = with(&brought, &own);
-        let hooks = self.hooks(&children, &brought, elements.hooks);
+        let hooks = self.hooks(&children, &brought, elements.hooks, &hooks::Below::default());
         let asked = self.lists.asked(&children, self.faults).and(elements.wishes);
         let based = self.has_packages(node, &children);
         if !based {
@@ -274,15 +274,23 @@ impl Decoder<'_> {
         let recommends = asked.recommends.unwrap_or(false);
         let distribution = debian.as_ref();
         let flavours = brought.names.as_slice();
-        let under =
-            Under { packages: &asked.wishes, recommends, based, steps: &[], flavours, debian: distribution };
+        let below = hooks::Below::of(&hooks, &children);
+        let under = Under {
+            packages: &asked.wishes,
+            recommends,
+            based,
+            steps: &[],
+            hooks: below,
+            flavours,
+            debian: distribution,
+        };
         let steps = self.steps(&children, &name.value);
         let version = node.text("version").map(|version| version.value);
         let target = outputs::Target { image: &name.value, version: version.as_deref(), hypervisor: None };
         let outputs = self.outputs(&children, &target);
         let mut hypervisors: Vec<Hypervisor> = Vec::new();
         for child in children.iter().filter(|child| child.word.name == words::HYPERVISOR.name) {
-            let under = Under { steps: &steps, ..under };
+            let under = Under { steps: &steps, ..under.clone() };
             let Some(hypervisor) = self.hypervisor(child, &target, &under) else { continue };
             let first = hypervisors.iter().find(|other| other.name.value == hypervisor.name.value);
             if let Some(first) = first.map(|first| first.name.place.clone()) {
@@ -330,7 +338,7 @@ impl Decoder<'_> {
         }
         let packages = packages::merge(under.packages, asked.wishes, self.faults);
         let recommends = asked.recommends.unwrap_or(under.recommends);
-        let hooks = self.hooks(&children, &brought, elements.hooks);
+        let hooks = self.hooks(&children, &brought, elements.hooks, &under.hooks);
         let early = early(elements.trees, &name.place);
         let mut steps = self.steps(&children, &format!("{}:{}", image.image, name.value));
         steps.retain(|step| self.is_new(step, under.steps));
@@ -431,15 +439,16 @@ impl Decoder<'_> {
     }
 
     /// The hooks of elements, then those that nodes name or state.
-    fn hooks(&mut self, children: &[&Node], brought: &Brought, of_elements: Vec<Hook>) -> Vec<Hook> {
+    fn hooks(
+        &mut self,
+        children: &[&Node],
+        brought: &Brought,
+        of_elements: Vec<Hook>,
+        below: &hooks::Below<'_>,
+    ) -> Vec<Hook> {
         let looking = looking(self.said, self.variables, &self.hook_path);
-        self.hook_lists.used(
-            children,
-            of_elements,
-            &|node| brought.owner(node).map(String::from),
-            looking,
-            self.faults,
-        )
+        let owner = |node: &Node| brought.owner(node).map(String::from);
+        self.hook_lists.used((children, of_elements), &owner, below, looking, self.faults)
     }
 
     fn base(&mut self, children: &[&Node]) -> Option<Use> {
@@ -499,13 +508,15 @@ impl Decoder<'_> {
 }
 
 /// What a hypervisor stands on.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 struct Under<'a> {
     packages: &'a [Wish],
     recommends: bool,
     /// Whether packages can be added.
     based: bool,
     steps: &'a [Use],
+    /// The image's hooks.
+    hooks: hooks::Below<'a>,
     /// The names of the flavours below.
     flavours: &'a [String],
     debian: Option<&'a debian::Spec>,

@@ -39,6 +39,23 @@ pub(super) struct Lists {
     pub files: Vec<PathBuf>,
 }
 
+/// What a hypervisor's image has of hooks.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Below<'a> {
+    hooks: &'a [Hook],
+    /// The lists that it names, and where.
+    lists: BTreeMap<String, Place>,
+}
+
+impl<'a> Below<'a> {
+    /// What an image with these children has.
+    pub fn of(hooks: &'a [Hook], children: &[&Node]) -> Below<'a> {
+        let nodes = children.iter().filter(|node| node.word.name == words::HOOKS.name);
+        let lists = nodes.flat_map(|node| node.texts("list")).map(|name| (name.value, name.place)).collect();
+        Below { hooks, lists }
+    }
+}
+
 #[derive(Debug)]
 struct List {
     place: Place,
@@ -139,16 +156,17 @@ impl Lists {
     }
 
     /// The hooks that the `hooks` nodes among `nodes` name and state, in the order of the text, behind those that are
-    /// there `first`; `owner` says which flavour a node is from.
+    /// there `first`; `owner` says which flavour a node is from, and `below` what an image has of which this is a
+    /// hypervisor.
     pub fn used(
         &self,
-        nodes: &[&Node],
-        first: Vec<Hook>,
+        (nodes, first): (&[&Node], Vec<Hook>),
         owner: &dyn Fn(&Node) -> Option<String>,
+        below: &Below<'_>,
         looking: Looking<'_>,
         faults: &mut Faults,
     ) -> Vec<Hook> {
-        let mut used: BTreeMap<String, Place> = BTreeMap::new();
+        let mut used = below.lists.clone();
         let mut hooks = first;
         for node in nodes.iter().filter(|node| node.word.name == words::HOOKS.name) {
             for name in node.texts("list") {
@@ -174,7 +192,10 @@ impl Lists {
             hooks.extend(node.children("hook").filter_map(|child| hook(child, &all, looking, faults)));
         }
         twice(&hooks, faults);
-        order::behind(hooks, faults)
+        // Such hooks run for each target anew, the image's and the hypervisor's together.
+        let together = below.hooks.iter().filter(|hook| hook.phase.is_last());
+        twice(together.chain(hooks.iter().filter(|hook| hook.phase.is_last())), faults);
+        order::behind(hooks, below.hooks, faults)
     }
 
     fn named(&self, name: &Spanned<String>, faults: &mut Faults) -> Option<&List> {
@@ -224,6 +245,7 @@ impl SaidOfHook {
         let mut all = self.clone();
         all.environment.extend(own.environment);
         all.inputs.extend(own.inputs);
+        all.secrets.retain(|secret| own.secrets.iter().all(|own| own.name != secret.name));
         all.secrets.extend(own.secrets);
         all.network |= own.network;
         all.timeout = own.timeout.or(all.timeout);
@@ -248,14 +270,7 @@ fn said(node: &Node, looking: Looking<'_>, faults: &mut Faults) -> SaidOfHook {
         said.environment.extend(overlay::chosen(env.texts("variable"), looking.scope, faults));
         for (name, value) in env.free() {
             if !is_variable(name) {
-                faults.push(
-                    Fault::error(
-                        "env/name",
-                        format!("`{}` cannot be an environment variable", wording::printable(name)),
-                    )
-                    .at(&value.place, "its value")
-                    .help("letters, digits and `_`, not beginning with a digit"),
-                );
+                faults.push(no_variable(name).at(&value.place, "its value"));
             }
             said.environment.insert(name.to_string(), value.value);
         }
@@ -263,6 +278,36 @@ fn said(node: &Node, looking: Looking<'_>, faults: &mut Faults) -> SaidOfHook {
     said.inputs = node.children("input").filter_map(|child| input(child, looking, faults)).collect();
     said.secrets = node.children("secret").filter_map(|child| secret(child, looking, faults)).collect();
     said
+}
+
+fn no_variable(name: &str) -> Fault {
+    Fault::error("env/name", format!("`{}` cannot be an environment variable", wording::printable(name)))
+        .help("letters, digits and `_`, not beginning with a digit")
+}
+
+/// The environment variable that tells where something is.
+fn variable(node: &Node, faults: &mut Faults) -> Option<String> {
+    let name = node.text("variable")?;
+    if !is_variable(&name.value) {
+        faults.push(no_variable(&name.value).at(&name.place, "this name"));
+    }
+    Some(name.value)
+}
+
+/// Two inputs in one place would hide each other.
+fn same_place(inputs: &[Input], faults: &mut Faults) {
+    for (number, input) in inputs.iter().enumerate() {
+        let earlier =
+            inputs.iter().take(number).find(|other| other.at == input.at && other.path != input.path);
+        if let Some(earlier) = earlier {
+            faults.push(
+                Fault::error("input/twice", format!("two inputs would stand at `/{}`", input.at))
+                    .at(&input.stated.place, "this one")
+                    .at(&earlier.stated.place, "and this one")
+                    .help("give one of them another name, or name the folder that has both"),
+            );
+        }
+    }
 }
 
 fn is_variable(name: &str) -> bool {
@@ -286,7 +331,7 @@ fn input(node: &Node, looking: Looking<'_>, faults: &mut Faults) -> Option<Input
     let last = || EntryPath::parse(path.canonicalize().ok()?.file_name()?.as_encoded_bytes()).ok();
     let inputs = EntryPath::parse(INPUTS).unwrap_or_default();
     let at = inside.or_else(last)?.components().fold(inputs, |at, name| at.join(name));
-    Some(Input { stated, path, at, variable: node.text("variable").map(|name| name.value) })
+    Some(Input { stated, path, at, variable: variable(node, faults) })
 }
 
 fn secret(node: &Node, looking: Looking<'_>, faults: &mut Faults) -> Option<Secret> {
@@ -312,7 +357,7 @@ fn secret(node: &Node, looking: Looking<'_>, faults: &mut Faults) -> Option<Secr
             return None;
         }
     };
-    let variable = node.text("variable").map(|name| name.value);
+    let variable = variable(node, faults);
     Some(Secret { name: name.value, place: node.place.clone(), from, variable })
 }
 
@@ -361,6 +406,7 @@ fn directory(node: &Node, looking: Looking<'_>, faults: &mut Faults) -> Option<S
 fn hook(node: &Node, all: &OfAll, looking: Looking<'_>, faults: &mut Faults) -> Option<Hook> {
     let name = node.text("name")?;
     let said = all.said.and(said(node, looking, faults));
+    same_place(&said.inputs, faults);
     let all = OfAll { said, ..all.clone() };
     let after = node.text("after").map(|text| {
         text.value.split_whitespace().map(|name| Spanned::new(name.to_string(), &text.place)).collect()
@@ -517,10 +563,16 @@ fn names_in(folder: &Path) -> Vec<String> {
 }
 
 /// Two hooks of one name would be one step.
-fn twice(hooks: &[Hook], faults: &mut Faults) {
+fn twice<'h>(hooks: impl IntoIterator<Item = &'h Hook>, faults: &mut Faults) {
     let mut first: BTreeMap<String, &Place> = BTreeMap::new();
     for hook in hooks {
+        // Of a list, that is told where the list is read.
+        let told = |fault: &Fault| {
+            fault.code == "hook/twice"
+                && fault.labels.first().is_some_and(|label| label.place == hook.name.place)
+        };
         match first.get(&hook.full_name()) {
+            Some(_) if faults.list.iter().any(told) => {}
             Some(earlier) => faults.push(
                 Fault::error("hook/twice", format!("the hook `{}` stands twice", hook.full_name()))
                     .at(&hook.name.place, "again")

@@ -233,7 +233,9 @@ impl Builder {
         let mut all: Vec<StepId> = Vec::new();
         for step in steps {
             let step = self.layer(step, &all, number);
-            all.push(step);
+            if !all.contains(&step) {
+                all.push(step);
+            }
         }
         let mut stack = all;
         stack.retain(|step| self.graph.layer(*step).is_some_and(|layer| !layer.is_aside()));

@@ -221,7 +221,8 @@ fn judge_above(plan: &mut Plan, step: StepId, world: &World, journal: &Journal) 
         why = cause::of_stacked(plan, step, past, &key, &made, world);
         why.extend(missing.clone());
     }
-    let only_layers = why.iter().all(|cause| cause.follows.is_some());
+    // Other steps below may make the same layers.
+    let only_layers = why.iter().all(|cause| cause.follows.is_some() || cause.fact == "stack");
     let state = match &below {
         Some(_) if is_there => State::Fresh,
         None if past.is_some() && missing.is_none() && only_layers => State::Maybe,

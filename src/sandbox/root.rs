@@ -35,7 +35,9 @@ pub(super) const SYSTEM: [&str; 11] =
     ["/bin", "/etc", "/gnu", "/lib", "/lib32", "/lib64", "/libx32", "/nix", "/opt", "/sbin", "/usr"];
 
 /// What only root may read in there. A script of root's has no power, but root's number, and so owns these files.
-const SECRETS: [&str; 8] = [
+const SECRETS: [&str; 10] = [
+    "/etc/apt/auth.conf",
+    "/etc/apt/auth.conf.d",
     "/etc/gshadow",
     "/etc/gshadow-",
     "/etc/krb5.keytab",

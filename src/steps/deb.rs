@@ -9,6 +9,7 @@ use crate::deb::control::Control;
 use crate::deb::{Deb, unpack};
 use crate::fault::{Fault, Place};
 use crate::key::{Digest, Key};
+use crate::layer::EntryPath;
 use crate::store::{Layer, Record};
 use crate::work::{Below, Facts, Job, Made, Stack, Step, World};
 
@@ -16,7 +17,7 @@ use crate::work::{Below, Facts, Job, Made, Stack, Step, World};
 pub const KIND: &str = "deb";
 
 /// A line of what such a step finds out: an initramfs is made with something of it.
-const EARLY: &str = "initramfs";
+pub const EARLY: &str = "initramfs";
 
 /// What holds what an initramfs is made of.
 const EARLY_FOLDERS: [&str; 13] = [
@@ -123,10 +124,14 @@ fn found(control: &Control, layer: &Layer) -> Vec<String> {
 }
 
 /// The line about a layer that an initramfs is made with something of.
-pub fn early(layer: &Layer) -> Option<String> {
-    let early = |path: &[u8]| EARLY_FOLDERS.iter().any(|folder| path.starts_with(folder.as_bytes()));
+fn early(layer: &Layer) -> Option<String> {
     let mut files = layer.index.entries.iter().filter(|entry| entry.kind.size() > 0);
-    files.any(|entry| early(entry.path.as_bytes())).then(|| EARLY.to_string())
+    files.any(|entry| is_early_path(&entry.path)).then(|| EARLY.to_string())
+}
+
+/// Whether an initramfs is made with what is at that path.
+pub fn is_early_path(path: &EntryPath) -> bool {
+    EARLY_FOLDERS.iter().any(|folder| path.as_bytes().starts_with(folder.as_bytes()))
 }
 
 /// States layers below as a step sees them that configures: a package's stanza is in no layer, and counts.

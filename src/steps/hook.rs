@@ -22,15 +22,16 @@ pub use script::{Script, Text};
 pub use secret::Secret;
 pub use shown::ShownFolder;
 
-use super::deb;
+use super::initramfs;
 use crate::fault::{Fault, Place};
 use crate::hooks::{Dialect, Phase, Side};
-use crate::key::Key;
+use crate::key::{Digest, Key};
 use crate::lang::{Scope, Spanned};
-use crate::layer::{EntryPath, Merged};
+use crate::layer::EntryPath;
 use crate::sandbox::image::{Given, ImageRan, ImageRun};
 use crate::sandbox::{Exit, Launcher};
 use crate::tree::{Detail, Filter};
+use crate::wording;
 use crate::work::capture::{capture_file, path_at, taken};
 use crate::work::failed;
 use crate::work::upper::upper_layer;
@@ -210,7 +211,9 @@ impl Step for HookStep {
     }
 
     fn below_facts(&self, below: &[Below], key: &mut Key) {
-        for Below { layer, kind, .. } in below {
+        // What changes nothing is nothing below.
+        let nothing = Digest::of("");
+        for Below { layer, kind, .. } in below.iter().filter(|below| below.layer.0 != nothing) {
             key.fact(if *kind == EXTRA_DATA { EXTRA_DATA } else { "layer" }, layer);
         }
     }
@@ -219,9 +222,13 @@ impl Step for HookStep {
         run::state(self, below, world, job).map(Some)
     }
 
+    fn secrets(&self) -> Vec<Given> {
+        self.hook.secrets.iter().filter_map(|secret| run::secret(secret).ok()).collect()
+    }
+
     fn make(&self, world: &World, below: &Stack, job: &Job<'_>) -> Result<Made, Fault> {
         let here = |fault: Fault| fault.at(self.place(), "this hook");
-        let state = run::state(self, below, world, job)?;
+        let mut state = run::state(self, below, world, job)?;
         let capture = capture_file(world)?;
         let run = ImageRun {
             capture: Some(capture.clone()),
@@ -230,7 +237,7 @@ impl Step for HookStep {
             commands: run::calls(self)?,
             timeout: self.hook.timeout.map(Duration::from_secs),
             passing: state.run.passing.iter().chain(&state.secrets).cloned().collect(),
-            masked: state.secrets.iter().map(|secret| secret.bytes.trim_ascii().to_vec()).collect(),
+            masked: state.secrets.iter().flat_map(|secret| secret::masked(&secret.bytes)).collect(),
             ..state.run.clone()
         };
         job.go_on()?;
@@ -239,16 +246,18 @@ impl Step for HookStep {
             .map_err(here)?;
         job.warn_of_left(&ran.left, self.place(), "this hook");
         if let Some(fault) = self.failure(&run, &ran, job) {
+            state.script = self.failed(&ran).first().map(|(script, _)| run::seen_path(&self.hook, script));
             // Without it there is less to look at, and the failure is the same.
-            let _ = failed::keep(self, below, &state, &capture, world);
+            let _ = self
+                .blot_secrets(&state.secrets, &capture)
+                .and_then(|()| failed::keep(self, below, &state, &capture, world));
             let _ = std::fs::remove_file(&capture);
             return Err(fault);
         }
         let (gathered, tar) = taken(&capture, world.epoch).map_err(here)?;
         self.refuse_secrets(&state.secrets, &tar)?;
-        let below = if self.is_aside() { Merged::default() } else { state.root.merged };
-        let layer = upper_layer(gathered, &tar, &below, |_| true, world).map_err(here)?;
-        Ok(Made { found: deb::early(&layer).into_iter().collect(), layer })
+        let layer = upper_layer(gathered, &tar, &state.root.merged, |_| true, world).map_err(here)?;
+        Ok(Made { found: initramfs::found(&layer), layer })
     }
 }
 
@@ -260,11 +269,15 @@ fn parts(below: &Stack) -> (Stack, Stack) {
 }
 
 impl HookStep {
+    /// The scripts that failed.
+    fn failed(&self, ran: &ImageRan) -> Vec<(&Script, Exit)> {
+        let ended = self.hook.scripts.iter().zip(ran.exits.iter().copied());
+        ended.filter(|(_, exit)| *exit != Exit::Code(0)).collect()
+    }
+
     /// What is wrong with how its scripts ended.
     fn failure(&self, run: &ImageRun, ran: &ImageRan, job: &Job<'_>) -> Option<Fault> {
-        let ended = self.hook.scripts.iter().zip(&ran.exits);
-        let bad: Vec<(&Script, Exit)> =
-            ended.map(|(script, exit)| (script, *exit)).filter(|(_, exit)| *exit != Exit::Code(0)).collect();
+        let bad = self.failed(ran);
         let (script, exit) = bad.first()?;
         let path = run::seen_path(&self.hook, script);
         let message = match bad.len() {
@@ -285,11 +298,31 @@ impl HookStep {
         let is_missing = |line: &String| line.starts_with("imgbuild: cannot start");
         Some(match *exit == Exit::Code(127) && ran.tail.iter().any(is_missing) {
             true => {
-                let program = run.commands.first().map(|call| call.program.as_str()).unwrap_or_default();
-                fault.help(format!("it is started by `{program}`: is what runs it in the image?"))
+                let program = self.interpreter(run, script).unwrap_or_default();
+                let place = if self.hook.side() == Side::Host { "on this machine" } else { "in the image" };
+                fault.help(format!("it is run by `{program}`, which has to be {place}"))
             }
             false => fault.help(format!("the whole output is in `{}`", job.log.display())),
         })
+    }
+
+    /// What runs the script: as its `#!` line has it, or as it is said.
+    fn interpreter(&self, run: &ImageRun, script: &Script) -> Option<String> {
+        let program = run.commands.first().map(|call| call.program.clone())?;
+        if program != run::seen_path(&self.hook, script) {
+            return Some(program);
+        }
+        let bytes = script.bytes().ok()?;
+        let line = bytes.strip_prefix(b"#!")?.split(|byte| *byte == b'\n').next()?;
+        Some(wording::printable(String::from_utf8_lossy(line).trim()))
+    }
+
+    /// What is kept of a failure is no secret: stars stand for what was.
+    fn blot_secrets(&self, secrets: &[Given], capture: &Path) -> Result<(), Fault> {
+        let failed = |error| Fault::io("write", capture, &error);
+        let bytes: Vec<&[u8]> = secrets.iter().map(|secret| secret.bytes.as_slice()).collect();
+        let file = File::options().read(true).write(true).open(capture).map_err(failed)?;
+        secret::blot(&bytes, &file).map_err(failed)
     }
 
     /// What a hook has left in the image is for everybody to read.

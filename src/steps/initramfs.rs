@@ -1,8 +1,8 @@
 //! The initramfs of an image's kernels, made beside everything else.
 //!
 //! update-initramfs(8) takes longer than all other configuring together. It runs in a root of its own: the base, the
-//! kernels, and the packages that have something to say in it, with what these need. So the result depends on them
-//! alone, and nothing else waits for it.
+//! kernels, and the packages that have something to say in it, with what these need, and what hooks below have put
+//! beside them. So the result depends on them alone, and nothing else waits for it.
 
 mod copying;
 
@@ -13,10 +13,11 @@ use super::packages::{Files, Set, given};
 use crate::deb::control::Control;
 use crate::deb::dpkg;
 use crate::fault::{Fault, Place};
-use crate::key::Key;
-use crate::layer::EntryPath;
+use crate::key::{Digest, Key};
+use crate::layer::{Entry, EntryPath, Kind};
 use crate::sandbox::image::Call;
-use crate::work::upper::upper_layer;
+use crate::store::Layer;
+use crate::work::upper::{part_of, upper_layer};
 use crate::work::{Below, Facts, Job, Made, Stack, StackLayer, State, Step, World};
 
 /// What kind of step it is.
@@ -92,17 +93,23 @@ impl Step for Initramfs {
 
     fn below_facts(&self, below: &[Below], key: &mut Key) {
         let parts: Vec<Part<'_>> = below.iter().map(Part::of_below).collect();
-        let used = below.iter().zip(roles(&parts)).filter(|(_, role)| *role != Role::Unused);
-        deb::below_facts(used.map(|(layer, _)| layer), key);
+        for (layer, role) in below.iter().zip(roles(&parts)) {
+            match role {
+                Role::Unused => {}
+                // Whatever else it changed does not count.
+                Role::Hook => layer.found.iter().for_each(|part| key.fact("hook", part)),
+                Role::Base | Role::Own => deb::below_facts(std::iter::once(layer), key),
+            }
+        }
     }
 
     fn state(&self, world: &World, below: &Stack, job: &Job<'_>) -> Result<Option<State>, Fault> {
-        let set = self.set(below)?;
+        let set = self.set(below, world)?;
         set.state(set.files(), world, job).map(Some)
     }
 
     fn make(&self, world: &World, below: &Stack, job: &Job<'_>) -> Result<Made, Fault> {
-        let set = self.set(below)?;
+        let set = self.set(below, world)?;
         let mut state = set.state(set.files(), world, job)?;
         let functions = set.only_file(copying::HOOK_FUNCTIONS)?;
         let quicker = functions.and_then(|functions| copying::quicker(&functions));
@@ -128,17 +135,45 @@ impl Step for Initramfs {
 
 impl Initramfs {
     /// What of `below` it is made of.
-    fn set(&self, below: &Stack) -> Result<Set<'_>, Fault> {
+    fn set(&self, below: &Stack, world: &World) -> Result<Set<'_>, Fault> {
         let parts: Vec<Part<'_>> = below.layers.iter().map(Part::of_layer).collect();
-        let roles = roles(&parts);
-        let with = |role: &[Role]| -> Vec<StackLayer> {
-            let layers = below.layers.iter().zip(&roles).filter(|(_, own)| role.contains(own));
-            layers.map(|(layer, _)| layer.clone()).collect()
-        };
-        let own: BTreeSet<String> = with(&[Role::Own]).into_iter().map(|layer| layer.step).collect();
-        let stack = Stack { layers: with(&[Role::Base, Role::Own]) };
+        let mut own: BTreeSet<String> = BTreeSet::new();
+        let mut stack = Stack::default();
+        for (layer, role) in below.layers.iter().zip(roles(&parts)) {
+            match role {
+                Role::Unused => continue,
+                Role::Hook => stack.layers.push(early_part(layer, world)?),
+                Role::Base => stack.layers.push(layer.clone()),
+                Role::Own => {
+                    own.insert(layer.step.clone());
+                    stack.layers.push(layer.clone());
+                }
+            }
+        }
         Set::of(&stack, &self.debs, |layer| own.contains(&layer.step))
     }
+}
+
+/// What of a hook's layer an initramfs is made with.
+fn early(layer: &Layer) -> impl Iterator<Item = &Entry> {
+    let is_whole = |entry: &&Entry| match &entry.kind {
+        Kind::Hardlink(first) => deb::is_early_path(first),
+        _ => true,
+    };
+    layer.index.entries.iter().filter(|entry| deb::is_early_path(&entry.path)).filter(is_whole)
+}
+
+/// The lines about a hook's layer that an initramfs is made with something of, and about what that is.
+pub fn found(layer: &Layer) -> Vec<String> {
+    let part: String = early(layer)
+        .map(|entry| format!("{:?}\n", Entry { kind: entry.kind.without_offset(), ..entry.clone() }))
+        .collect();
+    if part.is_empty() { Vec::new() } else { vec![deb::EARLY.to_string(), Digest::of(part).to_string()] }
+}
+
+fn early_part(layer: &StackLayer, world: &World) -> Result<StackLayer, Fault> {
+    let entries = early(&layer.layer).cloned().collect();
+    Ok(StackLayer { layer: part_of(&layer.layer, entries, world)?, ..layer.clone() })
 }
 
 /// A layer below, as far as it counts here.
@@ -164,6 +199,8 @@ enum Role {
     Base,
     /// A package that an initramfs is made of, or that such a package needs.
     Own,
+    /// A hook has put something beside these.
+    Hook,
     /// Nothing.
     Unused,
 }
@@ -189,13 +226,14 @@ fn roles(parts: &[Part<'_>]) -> Vec<Role> {
     let is_early = |at: usize| parts.get(at).is_some_and(|part| deb::is_early(part.found));
     let early = packages.iter().enumerate().filter(|(_, (at, _))| is_early(*at));
     let mut todo: Vec<usize> = early.map(|(number, _)| number).collect();
-    // A hook that has changed what an initramfs is made of counts as the base does.
-    let is_base = |at: usize| {
-        let is_hook = parts.get(at).is_some_and(|part| part.kind == super::hook::KIND);
-        at < base_ends || (is_hook && is_early(at))
-    };
     let mut roles: Vec<Role> =
-        (0..parts.len()).map(|at| if is_base(at) { Role::Base } else { Role::Unused }).collect();
+        (0..parts.len()).map(|at| if at < base_ends { Role::Base } else { Role::Unused }).collect();
+    for (at, role) in roles.iter_mut().enumerate() {
+        let is_hook = parts.get(at).is_some_and(|part| part.kind == super::hook::KIND);
+        if is_hook && is_early(at) {
+            *role = Role::Hook;
+        }
+    }
     while let Some((at, control)) = todo.pop().and_then(|number| packages.get(number)) {
         match roles.get_mut(*at) {
             Some(role) if *role == Role::Unused => *role = Role::Own,

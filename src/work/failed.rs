@@ -16,7 +16,7 @@ use crate::fault::{Fault, Place, Source};
 use crate::key::{Digest, Key};
 use crate::layer::read::{Rules, read_tar};
 use crate::layer::{EntryPath, LayerId};
-use crate::sandbox::image::{Given, Shown};
+use crate::sandbox::image::{Given, Shown, Special, SpecialKind, View};
 use crate::store::{clock, write_whole};
 use crate::wording;
 
@@ -46,6 +46,12 @@ pub struct KeptState {
     environment: [BTreeMap<String, String>; 2],
     network: bool,
     passing: Vec<KeptFile>,
+    /// What stood in the sandbox's own folders.
+    scratch: Vec<Special>,
+    /// What stood in the image beside what the layers make.
+    specials: Vec<Special>,
+    sealed: Vec<Vec<u8>>,
+    view: View,
     /// What of the host was shown, and where.
     shown: Vec<(PathBuf, Vec<u8>)>,
     script: Option<String>,
@@ -146,6 +152,14 @@ impl Failed {
         })?;
         let mut state = State::of(stack, world, job)?;
         state.run.passing = kept.passing.iter().filter_map(KeptFile::given).collect();
+        state.run.scratch = kept.scratch.iter().filter(|special| is_there(special)).cloned().collect();
+        let beside = kept.specials.iter().filter(|special| is_there(special)).cloned();
+        let merged = &state.root.merged;
+        state.run.specials.extend(beside.filter(|special| merged.get(&special.path).is_none()));
+        state.run.sealed =
+            kept.sealed.iter().filter_map(|path| EntryPath::parse(path.as_slice()).ok()).collect();
+        state.run.view = kept.view;
+        state.run.hidden.clone_from(&world.hidden);
         let shown = |(host, at): &(PathBuf, Vec<u8>)| {
             Some(Shown { host: host.clone(), at: EntryPath::parse(at.as_slice()).ok()? })
         };
@@ -172,6 +186,7 @@ impl KeptState {
             bytes: given.bytes.clone(),
         };
         let shown = |shown: &Shown| (shown.host.clone(), shown.at.as_bytes().to_vec());
+        let beside_root = |special: &&Special| state.root.merged.get(&special.path).is_none();
         KeptState {
             layer: layer.to_string(),
             below: state.stack.layers.iter().map(below).collect(),
@@ -179,6 +194,10 @@ impl KeptState {
             environment: [state.run.environment.clone(), state.environment.clone()],
             network: state.run.network,
             passing: state.run.passing.iter().map(passing).collect(),
+            scratch: state.run.scratch.clone(),
+            specials: state.run.specials.iter().filter(beside_root).cloned().collect(),
+            sealed: state.run.sealed.iter().map(|path| path.as_bytes().to_vec()).collect(),
+            view: state.run.view,
             shown: state.run.shown.iter().map(shown).collect(),
             script: state.script.clone(),
         }
@@ -210,6 +229,11 @@ impl KeptFile {
         let path = EntryPath::parse(self.path.as_slice()).ok()?;
         Some(Given { path, mode: self.mode, bytes: self.bytes.clone() })
     }
+}
+
+/// Whether its content can still be read: a file of the project may be gone since then.
+fn is_there(special: &Special) -> bool {
+    !matches!(&special.kind, SpecialKind::File { file, .. } if !file.exists())
 }
 
 fn folder(world: &World) -> PathBuf {

@@ -27,6 +27,7 @@ use crate::deb::fetch::Fetcher;
 use crate::fault::{Fault, Place};
 use crate::key::Key;
 use crate::layer::LayerId;
+use crate::sandbox::image::Given;
 use crate::store::{Layer, Store};
 use crate::tree::{Memory, Tree};
 use crate::wording;
@@ -205,6 +206,11 @@ pub trait Step: Send + Sync + Debug {
     /// How it runs its programs inside the image, on top of `below`, for who wants a look there; none if it runs none.
     fn state(&self, _world: &World, _below: &Stack, _job: &Job<'_>) -> Result<Option<State>, Fault> {
         Ok(None)
+    }
+
+    /// Files that are there while its programs run and that nobody keeps, as far as they can be read now.
+    fn secrets(&self) -> Vec<Given> {
+        Vec::new()
     }
 
     /// Makes the layer; `below` holds the layers that it stands on.

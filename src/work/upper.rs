@@ -138,6 +138,11 @@ fn whiteout(path: EntryPath) -> Entry {
     Entry { kind: Kind::Whiteout, mode: 0o644, weak: false, ..Entry::passage(path, 0) }
 }
 
+/// The layer of these entries of another one.
+pub fn part_of(layer: &Layer, entries: Vec<Entry>, world: &World) -> Result<Layer, Fault> {
+    write(entries, &layer.tar, world)
+}
+
 fn write(entries: Vec<Entry>, spool: &File, world: &World) -> Result<Layer, Fault> {
     let path = world.store.stage()?.path("layer.tar");
     let write = || -> io::Result<Index> {

@@ -59,7 +59,7 @@ pub const DURING: &[(&str, u32, &str)] = &[
     // What is only done for a running system is left out (ischroot(1)): libc6 would tell init, and wait for it.
     ("usr/bin/ischroot", 0o755, "#!/bin/sh\nexit 0\n"),
     // What is lost with power is made again anyway.
-    ("etc/dpkg/dpkg.cfg.d/imgbuild", 0o644, "force-unsafe-io\n"),
+    ("etc/dpkg/dpkg.cfg.d/imgbuild", 0o644, "force-unsafe-io\nforce-confdef\nforce-confold\n"),
 ];
 
 const DPKG: &str = "/usr/bin/dpkg";

@@ -351,10 +351,12 @@ impl Reader<'_> {
         let mut shown = Vec::new();
         for (number, folder) in folders.iter().enumerate() {
             let mut left: Vec<String> = UNREAD.iter().map(|pattern| pattern.to_string()).collect();
-            for (phase, found) in scripts {
+            for found in scripts.values() {
                 let counts = |entry: &Entry| Dialect::Dib.counts(&entry.name) && entry.executable;
-                let own = found.iter().filter(|(_, (of, _, entry))| *of == number && counts(entry));
-                left.extend(own.map(|(name, _)| format!("/{}/{name}", phase.folder())));
+                let own = found.values().filter(|(of, _, entry)| *of == number && counts(entry));
+                // Also in the folder of an install type.
+                let inside = own.filter_map(|(_, path, _)| path.strip_prefix(&folder.path).ok()?.to_str());
+                left.extend(inside.map(|path| format!("/{path}")));
             }
             let filter = Filter::new(&[], &left).unwrap_or_default();
             let stated = Spanned::new(folder.name.clone(), self.place);

@@ -36,20 +36,22 @@ pub fn names(path: &Path, shown: &str, faults: &mut Faults) -> Result<Vec<Spanne
     }
 }
 
-/// The hooks in the order of the text, but each behind those that its `after` names.
-pub fn behind(hooks: Vec<Hook>, faults: &mut Faults) -> Vec<Hook> {
+/// The hooks in the order of the text, but each behind those that its `after` names. Those of an image run before its
+/// hypervisors' of the same phase anyway: they are `below`.
+pub fn behind(hooks: Vec<Hook>, below: &[Hook], faults: &mut Faults) -> Vec<Hook> {
     let mut waits: Vec<BTreeSet<usize>> = Vec::new();
     for hook in &hooks {
         let named = hook.after.iter().filter_map(|name| {
-            let found = find(&hooks, hook, name);
-            if found.is_none() {
-                faults.push(unknown(&hooks, name));
+            let (own, others) = (find(&hooks, hook, name), find(below, hook, name));
+            match own.or(others).map(|(_, other)| other) {
+                None => faults.push(unknown(&hooks, name)),
+                // What an image does in an earlier phase than these, no hypervisor does anything before.
+                Some(other) if other.phase > hook.phase && (own.is_some() || other.phase.is_last()) => {
+                    faults.push(too_late(hook, other, name));
+                }
+                Some(_) => {}
             }
-            let (number, other) = found?;
-            if other.phase > hook.phase {
-                faults.push(too_late(hook, other, name));
-            }
-            Some(number)
+            own.map(|(number, _)| number)
         });
         waits.push(named.collect());
     }

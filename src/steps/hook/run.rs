@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::shown::special;
-use super::{Hook, HookStep, Input, Script, dib, parts};
+use super::{Hook, HookStep, Input, Script, Secret, dib, parts};
 use crate::deb::dpkg;
 use crate::fault::Fault;
 use crate::hooks::{Dialect, Phase, Side};
@@ -142,12 +142,14 @@ pub fn state(step: &HookStep, below: &Stack, world: &World, job: &Job<'_>) -> Re
     run.network = hook.network;
     run.environment = environment(step, world);
     state.folder = folder(hook);
-    for secret in &hook.secrets {
-        let path = path(&format!("{SECRETS}/{}", secret.name));
-        state.secrets.push(Given { path, mode: 0o400, bytes: secret.read()? });
-    }
+    state.secrets = hook.secrets.iter().map(secret).collect::<Result<_, _>>()?;
     state.script = hook.scripts.first().map(|script| seen_path(hook, script));
     Ok(state)
+}
+
+/// A secret, where a hook finds it.
+pub fn secret(secret: &Secret) -> Result<Given, Fault> {
+    Ok(Given { path: path(&format!("{SECRETS}/{}", secret.name)), mode: 0o400, bytes: secret.read()? })
 }
 
 /// How its scripts are started, in their order.

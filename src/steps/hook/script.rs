@@ -89,12 +89,31 @@ impl Script {
 /// The line of the manifest that a line of a text in it is: in a string of several lines (`"""`), the first one stands
 /// behind the line of the quotes.
 fn stated_line(place: &Place, number: usize) -> Option<Place> {
-    let opening = place.text().trim_start_matches('#').starts_with("\"\"\"");
-    if !opening {
+    let text = place.text();
+    if !text.trim_start_matches('#').starts_with("\"\"\"") {
         return Some(place.clone());
     }
-    let range = line_of(&place.source.text, place.start, number + 1)?;
+    let at = line_start(text, number, !text.starts_with('#'))?;
+    let range = line_of(&place.source.text, place.start + at, 1)?;
     Some(Place::new(&place.source, range))
+}
+
+/// Where a line of the string begins that `text` states; a `\n` in it begins one, and a `\` at the end of a line none.
+fn line_start(text: &str, number: usize, escapes: bool) -> Option<usize> {
+    let mut letters = text.char_indices().peekable();
+    let mut line = 0;
+    while let Some((at, letter)) = letters.next() {
+        if letter == '\\' && escapes {
+            let (_, escaped) = letters.next()?;
+            line += usize::from(escaped == 'n');
+            while escaped.is_whitespace() && letters.next_if(|(_, blank)| blank.is_whitespace()).is_some() {}
+        }
+        line += usize::from(letter == '\n');
+        if line == number {
+            return Some(at + 1);
+        }
+    }
+    None
 }
 
 /// The bytes of the line `number`, counted from 1 where `from` stands in the first, without blanks at its ends.
@@ -145,6 +164,11 @@ mod tests {
         let long = source.text.find("\"\"\"").unwrap();
         let found = stated_line(&place(long, source.text.len()), 2).unwrap();
         assert_eq!((found.text(), found.line_column().0), ("two", 3));
+        let escaped = Source::new("x", "run=\"\"\"\n  a\\nb\n  c \\\n   d\n  e\n  \"\"\"");
+        let found = |number| {
+            stated_line(&Place::new(&escaped, 4..escaped.text.len()), number).unwrap().line_column().0
+        };
+        assert_eq!([1, 2, 3, 4].map(found), [2, 2, 3, 5], "lines of the text are not those of the file");
         let short = source.text.find("\"one\"").unwrap();
         assert_eq!(stated_line(&place(short, short + 5), 1).unwrap().text(), "\"one\"");
         assert_eq!(stated_line(&place(long, source.text.len()), 99), None);

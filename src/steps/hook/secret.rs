@@ -3,6 +3,7 @@
 use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom};
+use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
 use memchr::memmem;
@@ -93,6 +94,26 @@ impl Secret {
             From::Variable(_, value) => value.is_some(),
         }
     }
+}
+
+/// What of a secret is told nowhere: all of it, and each line that is long enough to be one itself, for much is printed
+/// line by line.
+pub fn masked(secret: &[u8]) -> Vec<Vec<u8>> {
+    let lines =
+        secret.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii).filter(|line| line.len() >= SHORTEST);
+    std::iter::once(secret.trim_ascii()).chain(lines).map(<[u8]>::to_vec).collect()
+}
+
+/// Writes stars over each of these that stands in the file.
+pub fn blot(secrets: &[&[u8]], file: &File) -> io::Result<()> {
+    // One of stars alone would be found again and again.
+    let secrets: Vec<&[u8]> =
+        secrets.iter().filter(|secret| secret.iter().any(|byte| *byte != b'*')).copied().collect();
+    while let Some((number, at)) = find(&secrets, file)? {
+        let length = secrets.get(number).map_or(0, |secret| secret.trim_ascii().len());
+        file.write_all_at(&vec![b'*'; length], at)?;
+    }
+    Ok(())
 }
 
 /// Whether one of these stands in the file, and the position of the first byte of it.
