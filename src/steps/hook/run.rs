@@ -134,7 +134,7 @@ pub fn state(step: &HookStep, below: &Stack, world: &World, job: &Job<'_>) -> Re
         run.passing.push(Given { path: script_path(hook, script), mode: 0o755, bytes: script.bytes()? });
     }
     run.passing.extend(programs());
-    run.passing.extend(resolver().filter(|_| hook.network));
+    run.passing.extend(resolver(hook).filter(|_| hook.network));
     let shown = |input: &Input| Shown { host: input.path.clone(), at: input.at.clone() };
     run.shown = hook.inputs.iter().map(shown).collect();
     run.view = if hook.side() == Side::Host { View::Host } else { View::Image };
@@ -302,9 +302,15 @@ fn programs() -> Vec<Given> {
 }
 
 /// With the network, names are looked up as on this machine; nothing of that stays in the image.
-fn resolver() -> Option<Given> {
-    let bytes = std::fs::read("/etc/resolv.conf").ok()?;
-    Some(Given { path: path("etc/resolv.conf"), mode: 0o644, bytes })
+fn resolver(hook: &Hook) -> Option<Given> {
+    const FILE: &str = "/etc/resolv.conf";
+    let bytes = std::fs::read(FILE).ok()?;
+    if hook.side() == Side::Image {
+        return Some(Given { path: path(FILE), mode: 0o644, bytes });
+    }
+    // On the host's side the file is there; what it leads to in `/run`, where systemd-resolved has it, is not.
+    let real = std::fs::canonicalize(FILE).ok().filter(|real| real.starts_with("/run"))?;
+    Some(Given { path: path(real.to_str()?), mode: 0o644, bytes })
 }
 
 fn given(at: &str, mode: u32, text: &str) -> Given {
