@@ -45,7 +45,9 @@ hook-list "stated" {
     hook "two" from="hooks/script" after="one"
 }
 hook-list "late" { hook "eight" run="true"; }
+hook-list "last" { hook "ten" run="true"; }
 flavour "bare"
+flavour "least" { setting "WHICH" default="a"; }
 flavour "more" { setting "WHICH" default="a"; }
 flavour "most" { setting "WHICH" default="a"; }
 flavour "all" summary="all of it" docs="more" {
@@ -87,7 +89,11 @@ image "zeroth" {
         when SETUP="ipv4" { packages "common" recommends=#true { vim version="1" suite="sid" hold=#true } }
         output "tar" path="zeroth.tar"
     }
-    when SETUP="ipv4" { packages "file" recommends=#true { nano version="1" suite="sid" hold=#true } }
+    when SETUP="ipv4" {
+        packages "file" recommends=#true { nano version="1" suite="sid" hold=#true }
+        flavours "least" WHICH="b"
+        hooks "last" phase="install" { hook "nine" run="true"; }
+    }
 }
 image "minus" {
     base "debian" suite="sid" arch="arm64" variant="buildd" proxy="http://p" keyring="key" check-valid-until=#false {
