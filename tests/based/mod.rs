@@ -84,6 +84,12 @@ pub fn debian(manifest: &str) -> Option<Project> {
     Some(project)
 }
 
+/// A word that no earlier run had.
+pub fn unique() -> String {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    format!("{}-{}", std::process::id(), now.as_nanos())
+}
+
 /// From now on a plain user with ids of its own runs the program.
 pub fn rootless(project: &mut Project) {
     project::give_to_plain_user(project);
