@@ -86,8 +86,7 @@ pub fn debian(manifest: &str) -> Option<Project> {
 
 /// A word that no earlier run had.
 pub fn unique() -> String {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
-    format!("{}-{}", std::process::id(), now.as_nanos())
+    format!("{}-{}", std::process::id(), imgbuild::store::clock::now())
 }
 
 /// From now on a plain user with ids of its own runs the program.
