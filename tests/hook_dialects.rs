@@ -310,8 +310,10 @@ fn elements_run_as_diskimage_builder_runs_them() {
         assert!(text.contains(from), "{name}");
         fs::write(path, text.replace(from, to)).unwrap();
     };
+    // The cache remembers what earlier runs of this test have made.
+    let run = based::unique();
     // One script, and those behind it only as far as its layer is another one.
-    edit("first/install.d/20-middle", "set -eu", "set -ue");
+    edit("first/install.d/20-middle", "set -eu", &format!("# {run}\nset -eu"));
     assert_eq!(hooks_of(&project, "a script"), set(&["hook:first/20-middle@box"]));
     for (name, from, to) in [("first/README.rst", "first", "second"), ("first/pkg-map", "\"vi\"", "\"vim\"")]
     {
@@ -320,11 +322,15 @@ fn elements_run_as_diskimage_builder_runs_them() {
     }
     project.write("flavours/first/tests/x", "x");
     assert_eq!(hooks_of(&project, "tests"), set(&[]));
-    edit("first/environment.d/20-own.bash", "export", "export OTHER=x; export");
+    edit("first/environment.d/20-own.bash", "export", &format!("export OTHER={run}; export"));
     assert_eq!(hooks_of(&project, "environment.d"), hooks, "every script reads it");
-    edit("first/pkg-map", "\"editor\": \"nano\"", "\"editor\": \"nano\", \"more\": \"less\"");
+    edit(
+        "first/pkg-map",
+        "\"editor\": \"nano\"",
+        "\"editor\": \"nano\", \"more\": \"less-RUN\"".replace("RUN", &run).as_str(),
+    );
     assert!(hooks_of(&project, "pkg-map").contains("hook:second/30-tools@box"));
-    edit("first/extra-data.d/10-data", "echo $PWD", "echo -n $PWD");
+    edit("first/extra-data.d/10-data", "echo $PWD", &format!("echo {run} $PWD"));
     assert!(
         hooks_of(&project, "extra-data.d")
             .is_superset(&set(&["hook:first/10-data@box", "hook:second/30-tools@box"]))

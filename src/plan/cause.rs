@@ -27,6 +27,9 @@ pub struct Cause {
     pub follows: Option<String>,
 }
 
+/// Facts that state layers in another way: with some of these still to be made, nothing is known of them.
+const OF_LAYERS: [&str; 2] = ["extra-data", "hook"];
+
 /// How many changed files of a folder are told one by one.
 const MOST_FILES: usize = 8;
 
@@ -131,7 +134,7 @@ pub fn of_stacked(
     for change in key::difference(&old, key) {
         if change.fact == AUTOMATIC {
             asked.extend(packages::of_asking(&change));
-        } else if change.fact != "layer" {
+        } else if change.fact != "layer" && (made.is_empty() || !OF_LAYERS.contains(&change.fact.as_str())) {
             causes.extend(of_change(change, &old, facts, world));
         }
     }

@@ -84,6 +84,11 @@ pub fn debian(manifest: &str) -> Option<Project> {
     Some(project)
 }
 
+/// A word that no earlier run had.
+pub fn unique() -> String {
+    format!("{}-{}", std::process::id(), imgbuild::store::clock::now())
+}
+
 /// From now on a plain user with ids of its own runs the program.
 pub fn rootless(project: &mut Project) {
     project::give_to_plain_user(project);

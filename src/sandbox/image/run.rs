@@ -52,8 +52,8 @@ pub struct ImageRun {
     /// A file of the host that gets the changes, as a tar: PAX, sorted by path, owners as numbers, with OCI whiteouts.
     /// Not written where a program failed that must not, but see [`ImageRun::capture_always`].
     pub capture: Option<PathBuf>,
-    /// Whether what was changed is captured also where a program failed that must not, so that it can be looked at;
-    /// nothing is removed then. After an interruption or a timeout there is never a capture.
+    /// Whether what was changed is captured also where a program failed that must not, so that it can be looked at as it
+    /// is: [`ImageRun::remove`] is not heeded then. After an interruption or a timeout there is never a capture.
     pub capture_always: bool,
     /// Times in the capture that are later than this are this: seconds since 1970.
     pub epoch: i64,
