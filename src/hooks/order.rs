@@ -15,7 +15,8 @@ const MOST_FAULTS: usize = 10;
 
 /// The names in the order of the file; what is wrong with its lines goes to `faults`.
 ///
-/// A name that stands there twice runs twice, and is warned of.
+/// A name that stands there twice counts once, where it stands first, and is warned of: mkve would run it twice, which
+/// nobody means.
 pub fn names(source: &Arc<Source>, faults: &mut Faults) -> Vec<Spanned<String>> {
     let before = faults.list.len();
     let mut names: Vec<Spanned<String>> = Vec::new();
@@ -29,10 +30,11 @@ pub fn names(source: &Arc<Source>, faults: &mut Faults) -> Vec<Spanned<String>> 
             faults.push(fault);
             continue;
         }
-        match seen.get(&line.value) {
-            Some(first) => faults.push(doubled(&line, first)),
-            None => drop(seen.insert(line.value.clone(), line.place.clone())),
+        if let Some(first) = seen.get(&line.value) {
+            faults.push(doubled(&line, first));
+            continue;
         }
+        seen.insert(line.value.clone(), line.place.clone());
         names.push(line);
     }
     names
@@ -95,10 +97,10 @@ fn misnamed(line: &Spanned<String>) -> Option<Fault> {
 }
 
 fn doubled(line: &Spanned<String>, first: &Place) -> Fault {
-    Fault::warning("hooks/order-twice", format!("`{}` runs twice", line.value))
-        .at(&line.place, "named again")
-        .at(first, "named first")
-        .help("take one of the lines out, if it is to run once")
+    Fault::warning("hooks/order-twice", format!("`{}` stands here twice", line.value))
+        .at(&line.place, "left out")
+        .at(first, "it runs here")
+        .help("take one of the lines out")
 }
 
 fn gave_up(line: &Spanned<String>) -> Fault {
@@ -133,7 +135,7 @@ mod tests {
     fn what_is_no_name_is_a_fault_and_a_second_time_is_a_warning() {
         let mut faults = Faults::new();
         let names = names(&Source::new("l", "a b\n../x\na\u{7}\nc\nc\n"), &mut faults);
-        assert_eq!(names.iter().map(|name| name.value.as_str()).collect::<Vec<_>>(), ["c", "c"]);
+        assert_eq!(names.iter().map(|name| name.value.as_str()).collect::<Vec<_>>(), ["c"]);
         let told: Vec<&str> = faults.list.iter().map(|fault| fault.message.as_str()).collect();
         assert_eq!(
             told,
@@ -141,7 +143,7 @@ mod tests {
                 "`a b` is more than one name",
                 "`../x` is a path",
                 "`a\u{fffd}` is no name of a script",
-                "`c` runs twice"
+                "`c` stands here twice"
             ]
         );
     }
