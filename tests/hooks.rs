@@ -1154,10 +1154,8 @@ fn all_mistakes_are_told_at_once() {
       help: did you mean `20-users`?
     lists/setup:5:1: error: `hooks/30-plain` is not executable [hook/executable]
       help: run `chmod +x hooks/30-plain`, or say what runs it: `interpreter="sh"`
-    lists/setup:6:1: warning: `10-network` runs twice [hooks/order-twice]
-      help: take one of the lines out, if it is to run once
-    lists/setup:6:1: error: the hook `setup/10-network` stands twice [hook/twice]
-      help: give one of them another name
+    lists/setup:6:1: warning: `10-network` stands here twice [hooks/order-twice]
+      help: take one of the lines out
     exit code 2
     "#);
 }
