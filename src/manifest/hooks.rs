@@ -1,19 +1,22 @@
 //! Hooks: what an image or a hypervisor runs, from lists and from blocks of its own.
 
 pub(super) mod folder;
+mod one;
 mod order;
+mod said;
 pub mod words;
 
 use std::collections::BTreeMap;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+
+use one::{hook, named_hook};
+use said::{SaidOfHook, said};
 
 use crate::fault::{Fault, Faults, Place};
 use crate::hooks::{Dialect, Phase};
 use crate::lang::{Node, Scope, Spanned};
 use crate::layer::EntryPath;
-use crate::steps::hook::secret::{From, Secret};
-use crate::steps::hook::{Hook, INPUTS, Input, Script, ShownFolder, Text};
+use crate::steps::hook::{Hook, ShownFolder};
 use crate::steps::overlay;
 use crate::wording;
 use crate::work::Folders;
@@ -228,139 +231,6 @@ struct OfAll {
     said: SaidOfHook,
 }
 
-/// What may be said of a hook, and of all hooks of a list.
-#[derive(Clone, Debug, Default)]
-struct SaidOfHook {
-    environment: Scope,
-    inputs: Vec<Input>,
-    secrets: Vec<Secret>,
-    network: bool,
-    timeout: Option<u64>,
-    interpreter: Vec<String>,
-}
-
-impl SaidOfHook {
-    /// This, and on top of it what is said of one hook.
-    fn and(&self, own: SaidOfHook) -> SaidOfHook {
-        let mut all = self.clone();
-        all.environment.extend(own.environment);
-        all.inputs.extend(own.inputs);
-        all.secrets.retain(|secret| own.secrets.iter().all(|own| own.name != secret.name));
-        all.secrets.extend(own.secrets);
-        all.network |= own.network;
-        all.timeout = own.timeout.or(all.timeout);
-        if !own.interpreter.is_empty() {
-            all.interpreter = own.interpreter;
-        }
-        all
-    }
-}
-
-fn said(node: &Node, looking: Looking<'_>, faults: &mut Faults) -> SaidOfHook {
-    let mut said = SaidOfHook {
-        network: node.flag("network"),
-        timeout: node.integer("timeout").map(|seconds| seconds.value.unsigned_abs()),
-        interpreter: node
-            .text("interpreter")
-            .map(|text| text.value.split_whitespace().map(String::from).collect())
-            .unwrap_or_default(),
-        ..SaidOfHook::default()
-    };
-    for env in node.children("env") {
-        said.environment.extend(overlay::chosen(env.texts("variable"), looking.scope, faults));
-        for (name, value) in env.free() {
-            if !is_variable(name) {
-                faults.push(no_variable(name).at(&value.place, "its value"));
-            }
-            said.environment.insert(name.to_string(), value.value);
-        }
-    }
-    said.inputs = node.children("input").filter_map(|child| input(child, looking, faults)).collect();
-    said.secrets = node.children("secret").filter_map(|child| secret(child, looking, faults)).collect();
-    said
-}
-
-fn no_variable(name: &str) -> Fault {
-    Fault::error("env/name", format!("`{}` cannot be an environment variable", wording::printable(name)))
-        .help("letters, digits and `_`, not beginning with a digit")
-}
-
-/// The environment variable that tells where something is.
-fn variable(node: &Node, faults: &mut Faults) -> Option<String> {
-    let name = node.text("variable")?;
-    if !is_variable(&name.value) {
-        faults.push(no_variable(&name.value).at(&name.place, "this name"));
-    }
-    Some(name.value)
-}
-
-/// Two inputs in one place would hide each other.
-fn same_place(inputs: &[Input], faults: &mut Faults) {
-    for (number, input) in inputs.iter().enumerate() {
-        let earlier =
-            inputs.iter().take(number).find(|other| other.at == input.at && other.path != input.path);
-        if let Some(earlier) = earlier {
-            faults.push(
-                Fault::error("input/twice", format!("two inputs would stand at `/{}`", input.at))
-                    .at(&input.stated.place, "this one")
-                    .at(&earlier.stated.place, "and this one")
-                    .help("give one of them another name, or name the folder that has both"),
-            );
-        }
-    }
-}
-
-fn is_variable(name: &str) -> bool {
-    let letters = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
-    letters && !name.is_empty() && !name.starts_with(|letter: char| letter.is_ascii_digit())
-}
-
-fn input(node: &Node, looking: Looking<'_>, faults: &mut Faults) -> Option<Input> {
-    let stated = node.text("path")?;
-    let path = looking.folders.path(&stated);
-    if !path.exists() {
-        faults.push(
-            Fault::error("input/missing", format!("`{}` does not exist", stated.value))
-                .at(&stated.place, "named here")
-                .maybe_help(overlay::near_file(&path, &stated.value)),
-        );
-        return None;
-    }
-    let inside = EntryPath::parse(stated.value.trim_start_matches("./")).ok();
-    let inside = inside.filter(|_| !stated.value.starts_with(['/', '~'])).filter(|inside| !inside.is_root());
-    let last = || EntryPath::parse(path.canonicalize().ok()?.file_name()?.as_encoded_bytes()).ok();
-    let inputs = EntryPath::parse(INPUTS).unwrap_or_default();
-    let at = inside.or_else(last)?.components().fold(inputs, |at, name| at.join(name));
-    Some(Input { stated, path, at, variable: variable(node, faults) })
-}
-
-fn secret(node: &Node, looking: Looking<'_>, faults: &mut Faults) -> Option<Secret> {
-    let name = node.text("name")?;
-    let from = match (node.text("from"), node.text("env")) {
-        (Some(file), None) => From::File { path: looking.folders.path(&file), shown: file.value },
-        (None, Some(variable)) => {
-            let value = looking.environment.get(&variable.value).cloned();
-            From::Variable(variable.value, value)
-        }
-        (file, _) => {
-            if node.whole {
-                let (problem, help) = match file {
-                    None => ("neither `from=` nor `env=`", "add one of them"),
-                    Some(_) => ("both `from=` and `env=`", "keep one of them"),
-                };
-                faults.push(
-                    Fault::error("secret/from", format!("this secret has {problem}"))
-                        .at(&node.place, "here")
-                        .help(help),
-                );
-            }
-            return None;
-        }
-    };
-    let variable = variable(node, faults);
-    Some(Secret { name: name.value, place: node.place.clone(), from, variable })
-}
-
 /// What is said of a list that has no meaning for its dialect.
 fn misplaced(node: &Node, dialect: Dialect, from: Option<&Spanned<String>>, faults: &mut Faults) {
     let mut only = |field: &str, fits: bool| {
@@ -400,166 +270,6 @@ fn directory(node: &Node, looking: Looking<'_>, faults: &mut Faults) -> Option<S
     }
     let at = EntryPath::parse(crate::steps::hook::DEFINITION).unwrap_or_default();
     Some(ShownFolder { path, stated, filter: crate::tree::Filter::all(), at })
-}
-
-/// The hook of a `hook` node.
-fn hook(node: &Node, all: &OfAll, looking: Looking<'_>, faults: &mut Faults) -> Option<Hook> {
-    let name = node.text("name")?;
-    let said = all.said.and(said(node, looking, faults));
-    same_place(&said.inputs, faults);
-    let all = OfAll { said, ..all.clone() };
-    let after = node.text("after").map(|text| {
-        text.value.split_whitespace().map(|name| Spanned::new(name.to_string(), &text.place)).collect()
-    });
-    let text = match (node.text("run"), node.text("from")) {
-        (Some(text), None) => Some(Text::Stated(text)),
-        (None, Some(from)) => {
-            let path = looking.folders.path(&from);
-            Some(file(&path, &from, &all, looking, faults)?)
-        }
-        (None, None) => None,
-        (Some(_), Some(from)) => {
-            faults.push(
-                Fault::error("hook/both", "this hook has both `run=` and `from=`")
-                    .at(&from.place, "here")
-                    .help("keep one of them"),
-            );
-            return None;
-        }
-    };
-    let mut hook = named_hook(name, text, &all, looking, faults)?;
-    hook.after = after.unwrap_or_default();
-    first_boot(&hook, &node.place, faults);
-    Some(hook)
-}
-
-/// A hook by its name; without a text it is looked for on the search path.
-fn named_hook(
-    name: Spanned<String>,
-    text: Option<Text>,
-    all: &OfAll,
-    looking: Looking<'_>,
-    faults: &mut Faults,
-) -> Option<Hook> {
-    let text = match text {
-        Some(text) => text,
-        None => {
-            let path = faults.keep(find(&name, looking))?;
-            file(&path, &name, all, looking, faults)?
-        }
-    };
-    let script = Script { name: name.value.clone(), place: name.place.clone(), text };
-    Some(of_script(name, vec![script], all))
-}
-
-fn of_script(name: Spanned<String>, scripts: Vec<Script>, all: &OfAll) -> Hook {
-    let said = all.said.clone();
-    Hook {
-        list: all.list.clone(),
-        name,
-        phase: all.phase,
-        dialect: all.dialect,
-        scripts,
-        shown: Vec::new(),
-        directory: None,
-        environment: said.environment,
-        inputs: said.inputs,
-        secrets: said.secrets,
-        network: said.network,
-        timeout: said.timeout,
-        interpreter: said.interpreter,
-        after: Vec::new(),
-        names: None,
-    }
-}
-
-/// What has no meaning for a hook that runs in another machine, later.
-fn first_boot(hook: &Hook, place: &Place, faults: &mut Faults) {
-    let odd = [
-        (!hook.inputs.is_empty(), "an `input`"),
-        (!hook.secrets.is_empty(), "a `secret`"),
-        (hook.network, "`network`"),
-        (hook.timeout.is_some(), "a `timeout`"),
-    ];
-    for (_, what) in odd.into_iter().filter(|(is, _)| *is && hook.phase == Phase::FirstBoot) {
-        faults.push(
-            Fault::error("hook/first-boot", format!("{what} means nothing to a hook of the booted image"))
-                .at(place, "it runs when the image boots")
-                .help("remove it; what the hook needs then, an overlay brings"),
-        );
-    }
-}
-
-/// The script in a file, which must be one that can run.
-fn file(
-    path: &Path,
-    stated: &Spanned<String>,
-    all: &OfAll,
-    looking: Looking<'_>,
-    faults: &mut Faults,
-) -> Option<Text> {
-    let shown = looking.folders.shown(path);
-    let metadata = match path.metadata() {
-        Ok(metadata) => metadata,
-        Err(error) => {
-            faults.push(
-                Fault::error(
-                    "hook/missing",
-                    format!("cannot read `{shown}`: {}", crate::fault::reason(&error)),
-                )
-                .at(&stated.place, "named here")
-                .maybe_help(overlay::near_file(path, &stated.value)),
-            );
-            return None;
-        }
-    };
-    if !metadata.is_file() {
-        faults.push(
-            Fault::error("hook/missing", format!("`{shown}` is not a file"))
-                .at(&stated.place, "named here")
-                .help("a folder of hooks is a list: `hook-list \"NAME\" from=\"FOLDER\"`"),
-        );
-        return None;
-    }
-    if metadata.permissions().mode() & 0o111 == 0 && all.said.interpreter.is_empty() {
-        faults.push(
-            Fault::error("hook/executable", format!("`{shown}` is not executable"))
-                .at(&stated.place, "this hook")
-                .help(format!("run `chmod +x {shown}`, or say what runs it: `interpreter=\"sh\"`")),
-        );
-        return None;
-    }
-    Some(Text::File { path: path.to_path_buf(), shown })
-}
-
-/// The first file of that name on the search path.
-fn find(name: &Spanned<String>, looking: Looking<'_>) -> Result<PathBuf, Fault> {
-    if let Some(found) =
-        looking.path.iter().map(|folder| folder.join(&name.value)).find(|path| path.is_file())
-    {
-        return Ok(found);
-    }
-    let fault =
-        Fault::error("hook/unknown", format!("no hook is called `{}`", wording::printable(&name.value)))
-            .at(&name.place, "not found on the search path");
-    let names: Vec<String> = looking.path.iter().flat_map(|folder| names_in(folder)).collect();
-    Err(match wording::nearest(&name.value, names.iter().map(String::as_str)) {
-        Some(near) => fault.help(format!("did you mean `{near}`?")),
-        None if looking.path.is_empty() => fault
-            .help("put it into the folder `hooks`, say `search { hooks … }`, or give it a `run=` or `from=`"),
-        None => fault.help(format!(
-            "looked in {}; or give it a `run=` or `from=`",
-            wording::all(looking.path.iter().map(|folder| looking.folders.shown(folder)))
-        )),
-    })
-}
-
-fn names_in(folder: &Path) -> Vec<String> {
-    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    let mut names: Vec<String> =
-        entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
-    names.sort();
-    names
 }
 
 /// Two hooks of one name would be one step.

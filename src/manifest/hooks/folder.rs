@@ -9,7 +9,8 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use super::{Looking, OfAll, of_script};
+use super::one::of_script;
+use super::{Looking, OfAll};
 use crate::fault::{Fault, Faults};
 use crate::hooks::{Dialect, Entry, What};
 use crate::lang::Spanned;
