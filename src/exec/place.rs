@@ -64,7 +64,7 @@ impl Aside {
             .flatten()
             .map(|metadata| metadata.ino())
             .collect();
-        mark(place, &ours).map_err(failed)?;
+        mark(place, &ours)?;
         if ours.len() < 2 {
             return fs::rename(&self.path, place).map_err(failed);
         }
@@ -125,9 +125,13 @@ pub fn marker(place: &Path) -> PathBuf {
     place.with_file_name(format!(".{}.imgbuild", place.file_name().unwrap_or_default().to_string_lossy()))
 }
 
-fn mark(place: &Path, ours: &[u64]) -> io::Result<()> {
+/// Whole or not at all, as all else: a build that is killed must not make a stranger of the folder that is there.
+fn mark(place: &Path, ours: &[u64]) -> Result<(), Fault> {
     let lines: String = ours.iter().map(|inode| format!("inode {inode}\n")).collect();
-    fs::write(marker(place), format!("imgbuild wrote the folder beside this and may replace it\n{lines}"))
+    let (aside, marker) = (Aside::beside(place)?, marker(place));
+    fs::write(aside.path(), format!("imgbuild wrote the folder beside this and may replace it\n{lines}"))
+        .and_then(|()| fs::rename(aside.path(), &marker))
+        .map_err(|error| Fault::io("write", &marker, &error))
 }
 
 fn is_marked(place: &Path) -> bool {
