@@ -246,6 +246,8 @@ fn elements(manifest: &str) -> Option<Project> {
     project.write("flavours/first/environment.d/20-own.bash", "export FROM_FIRST=first-${FROM_SECOND}\n");
     project.write("flavours/first/install.d/helper", "beside\n");
     project.write("flavours/first/static/etc/of-first", "static\n");
+    project.write("flavours/first/init-scripts/systemd/first.service", "[Service]\nExecStart=/bin/true\n");
+    project.write("flavours/first/init-scripts/upstart/first.conf", "start\n");
     own(
         "first/extra-data.d/10-data",
         "cp $TMP_HOOKS_PATH/install.d/helper $TMP_HOOKS_PATH/copied; echo $PWD > $TMP_HOOKS_PATH/where",
@@ -287,6 +289,7 @@ fn elements_run_as_diskimage_builder_runs_them() {
         "beside\nbeside\nnano\nnanod\nsudo bar\n/tmp/in_target.d debian bookworm amd64\n/tmp/in_target.d\n"
     );
     assert_eq!(cat("/etc/of-first"), "static\n");
+    assert!(cat("/usr/lib/systemd/system/first.service").contains("ExecStart=/bin/true"));
     let listed = project.run(&["ls", "box"]).out;
     assert!(
         !listed.contains("in_target.d") && !listed.contains("/copied") && !listed.contains("run/imgbuild"),

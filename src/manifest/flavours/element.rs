@@ -70,11 +70,12 @@ pub struct Elements {
 }
 
 /// What in an element's folder no script reads.
-const UNREAD: [&str; 10] = [
+const UNREAD: [&str; 11] = [
     "/README*",
     "/tests",
     "/test-elements",
     "/static",
+    "/init-scripts",
     "/element-deps",
     "/element-provides",
     "/package-installs.*",
@@ -114,6 +115,11 @@ pub fn elements(
                 }
                 Part::Programs => trees.push((format!("{}/bin", folder.name), path, "usr/local/bin")),
                 Part::Files => trees.push((format!("{}/static", folder.name), path, "")),
+                // Debian's and Ubuntu's init system.
+                Part::InitScripts if path.join("systemd").is_dir() => {
+                    let name = format!("{}/init-scripts", folder.name);
+                    trees.push((name, path.join("systemd"), "usr/lib/systemd/system"));
+                }
                 Part::Disk => reader.disk(folder, &name),
                 _ => {}
             }
