@@ -14,6 +14,7 @@ use super::overlap::overlaps;
 use crate::fault::{Fault, Faults};
 use crate::key::Key;
 use crate::layer::LayerId;
+use crate::steps::hook;
 use crate::store::{Journal, Past, Stamp};
 use crate::tree::{Detail, Filter};
 use crate::work::{Below, Facts, Step, World, layer_facts};
@@ -221,8 +222,11 @@ fn judge_above(plan: &mut Plan, step: StepId, world: &World, journal: &Journal) 
         why = cause::of_stacked(plan, step, past, &key, &made, world);
         why.extend(missing.clone());
     }
-    // Other steps below may make the same layers.
-    let only_layers = why.iter().all(|cause| cause.follows.is_some() || cause.fact == "stack");
+    // Other steps below may make the same layers, if they are as many; to a hook, a layer of nothing is none.
+    let as_many = past.is_some_and(|past| past.stack.len() == stack.len());
+    let may_be_same = as_many || [hook::KIND, hook::EXTRA_DATA].contains(&task.kind);
+    let only_layers =
+        why.iter().all(|cause| cause.follows.is_some() || (cause.fact == "stack" && may_be_same));
     let state = match &below {
         Some(_) if is_there => State::Fresh,
         None if past.is_some() && missing.is_none() && only_layers => State::Maybe,
