@@ -252,6 +252,12 @@ impl<'a> Set<'a> {
         let mut state = State::of(Stack { layers }, world, job)?;
         state.run.files = files;
         state.run.passing = dpkg::DURING.iter().map(|(path, mode, text)| given(path, *mode, *text)).collect();
+        // A dpkg that unpacks might put another one in its place.
+        if self.order.by_dpkg.is_empty() {
+            let quicker =
+                dpkg::helper::quicker(&text_of(&state.stack, &state.root.merged, dpkg::helper::HELPER));
+            state.run.passing.extend(quicker.map(|text| given(dpkg::helper::HELPER, 0o755, text)));
+        }
         state.run.shown = self.shown(world, job)?;
         state.environment = dpkg::Command::default().variables(world.epoch);
         Ok(state)
