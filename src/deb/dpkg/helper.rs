@@ -28,8 +28,9 @@ mod tests {
     fn is_answered(name: &str, words: &str) -> bool {
         let text = quicker("#!/bin/sh\necho left\n").unwrap();
         let text = format!("set -- {words}\n{text}");
-        let done = Command::new("sh").args(["-euc", &text]).env_clear().env("DPKG_MAINTSCRIPT_NAME", name);
-        let done = done.output().unwrap();
+        let mut shell = Command::new("sh");
+        shell.args(["-euc", &text]).env_clear().env("DPKG_MAINTSCRIPT_NAME", name);
+        let done = shell.output().unwrap();
         assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
         done.stdout.is_empty()
     }
