@@ -8,6 +8,8 @@ mod project;
 
 use std::collections::BTreeSet;
 use std::fs::{self, File, FileTimes};
+use std::io::Write;
+use std::net::TcpListener;
 use std::path::Path;
 use std::time::SystemTime;
 
@@ -317,7 +319,7 @@ fn elements_run_as_diskimage_builder_runs_them() {
     let run = based::unique();
     // One script, and those behind it only as far as its layer is another one.
     edit("first/install.d/20-middle", "set -eu", &format!("# {run}\nset -eu"));
-    assert_eq!(hooks_of(&project, "a script"), set(&["hook:first/20-middle@box"]));
+    assert_eq!(hooks_of(&project, "a script"), set(&["hook:first/install.d/20-middle@box"]));
     for (name, from, to) in [("first/README.rst", "first", "second"), ("first/pkg-map", "\"vi\"", "\"vim\"")]
     {
         edit(name, from, to);
@@ -332,12 +334,65 @@ fn elements_run_as_diskimage_builder_runs_them() {
         "\"editor\": \"nano\"",
         "\"editor\": \"nano\", \"more\": \"less-RUN\"".replace("RUN", &run).as_str(),
     );
-    assert!(hooks_of(&project, "pkg-map").contains("hook:second/30-tools@box"));
+    assert!(hooks_of(&project, "pkg-map").contains("hook:second/install.d/30-tools@box"));
     edit("first/extra-data.d/10-data", "echo $PWD", &format!("echo {run} $PWD"));
     assert!(
-        hooks_of(&project, "extra-data.d")
-            .is_superset(&set(&["hook:first/10-data@box", "hook:second/30-tools@box"]))
+        hooks_of(&project, "extra-data.d").is_superset(&set(&[
+            "hook:first/extra-data.d/10-data@box",
+            "hook:second/install.d/30-tools@box"
+        ]))
     );
+}
+
+#[test]
+fn elements_reach_the_network_where_it_is_said() {
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = server.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        server.incoming().for_each(|client| drop(client.unwrap().write_all(b"online\n")))
+    });
+    let Some(project) = debian(
+        "image \"box\" {\n    base \"debian\" suite=\"bookworm\"\n    flavours \"first\"\n    flavours \"third\"\n    \
+         output \"tar\"\n}\n",
+    ) else {
+        return;
+    };
+    let body = format!(
+        "#!/bin/bash\n(exec 3</dev/tcp/127.0.0.1/{port} && cat <&3) 2>/dev/null || echo offline=$DIB_OFFLINE\n"
+    );
+    for (name, phase) in
+        [("first", "install.d"), ("second", "extra-data.d"), ("second", "finalise.d"), ("third", "install.d")]
+    {
+        let to = if phase == "extra-data.d" { "$TMP_HOOKS_PATH/data" } else { "/of-$(basename $0)" };
+        let script = format!("flavours/{name}/{phase}/10-{name}");
+        project.write(&script, body.replace("\n(", &format!("\nexec > {to}\n(")));
+        project.mode(&script, 0o755);
+    }
+    project.write("flavours/first/element-deps", "second\n");
+    project.script("flavours/first/post-install.d/10-data", "cat $TMP_HOOKS_PATH/data > /data");
+    project.build();
+    let told = || {
+        ["of-10-first", "of-10-second", "data", "of-10-third"]
+            .map(|path| project.run(&["cat", "box", path]).out)
+    };
+    assert_eq!(told(), ["offline=1\n"; 4]);
+    let manifest = fs::read_to_string(project.path("image.kdl")).unwrap();
+    project.write("image.kdl", manifest.replace("\"first\"", "\"first\" network=#true"));
+    let why = project.run(&["why", "hook:second/finalise.d/10-second@box"]).out;
+    assert!(why.contains("network") && why.contains("DIB_OFFLINE"), "{why}");
+    project.build();
+    // What `first` needs is online as well; the others stay as they are.
+    assert_eq!(told(), ["online\n", "online\n", "online\n", "offline=1\n"]);
+    assert!(project.build().ran.is_empty());
+    project.write(
+        "flavours/second/source-repository-tool",
+        "# what for\ntool git /tmp/tool https://example.org/tool\n",
+    );
+    assert_snapshot!(short(&project, &["check"]), @r#"
+    flavours/second/source-repository-tool:2:1: warning: `tool` of the flavour `second` is not fetched [flavour/left]
+      help: fetch it in a hook of phase `extra-data` with `network=#true`, or put it into an overlay
+    exit code 0
+    "#);
 }
 
 #[test]
@@ -386,7 +441,8 @@ fn a_script_of_an_element_that_fails_is_told() {
     let told = says(&project, &ended);
     let (from, to) = (told.find("error:").unwrap(), told.find("help:").unwrap());
     assert_snapshot!(&told[from..to], @r#"
-    error: the hook `second/30-tools` failed: its script ended with 1 [hook/failed]
+    error: the hook `second/install.d/30-tools` failed: its script ended with 1
+           [hook/failed]
        ╭─[image.kdl:3:5]
      2 │     base "debian" suite="bookworm"
      3 │     flavours "first" SETTING="set"
@@ -407,8 +463,15 @@ fn a_script_of_an_element_that_fails_is_told() {
          first-second set\nsealed\n/run/imgbuild/bin/install-packages\n",
         "{shell:?}"
     );
-    let before =
-        project.run(&["shell", "hook:first/10-data@box", "--before", "--", "sh", "-c", "ls $TMP_HOOKS_PATH"]);
+    let before = project.run(&[
+        "shell",
+        "hook:first/extra-data.d/10-data@box",
+        "--before",
+        "--",
+        "sh",
+        "-c",
+        "ls $TMP_HOOKS_PATH",
+    ]);
     assert!(before.out.contains("install.d\n") && before.out.contains("environment.d\n"), "{before:?}");
     assert!(!Path::new("/tmp/in_target.d").exists());
 }

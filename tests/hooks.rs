@@ -651,6 +651,15 @@ fn a_secret_is_in_no_layer_no_key_and_no_log() {
              file or directory [secret/missing]\n  help: put it there, or name another file\n"
         )
     );
+    project.environment.insert("APP_TOKEN".into(), " pin".into());
+    project.write("key.txt", "a\nb\n");
+    let told = project.run(&["build", "--message-format", "short"]);
+    assert_eq!(told.code, Some(3), "{told:?}");
+    assert_eq!(
+        told.err.matches("is shorter than 4 bytes: no log could be kept free of it").count(),
+        2,
+        "{told:?}"
+    );
     assert_eq!(kept(&project), Vec::<PathBuf>::new());
 }
 

@@ -23,7 +23,7 @@ use super::{packages, planning};
 use crate::exec::{self, Event, Options, Outcome};
 use crate::fault::{Fault, Faults};
 use crate::plan::{Cause, Plan, State, StepId, Work};
-use crate::store::{Access, Journal};
+use crate::store::Access;
 use crate::wording;
 use crate::work::World;
 use crate::work::failed;
@@ -54,7 +54,7 @@ pub fn run(session: &Session, asked: &Build) -> Result<Exit, Faults> {
         None => carry_out(&plan, &project, options, &cancel, &mut |event| teller.take(event, &project.world)),
     }
     project.world.memory.save();
-    Journal::tidy(&project.folder);
+    project.journal.tidy();
     if let Some(path) = &asked.timings {
         let path = session.folder().join(path);
         let page = timings::page(&plan, &teller.ran, teller.start.elapsed().as_secs_f64());

@@ -23,6 +23,6 @@ mod tests;
 
 pub use earlier::{Block, Earlier};
 pub use format::Format;
-pub use read::{Compression, reader, sniff};
+pub use read::{Compression, reader, reader_of_proven, sniff};
 pub use recipe::VERSION;
 pub use write::{Encoder, Finished, Layout, Settings};

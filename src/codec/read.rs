@@ -65,6 +65,20 @@ fn begins_bzip2(block: &[u8]) -> bool {
 /// or has anything else behind it is an error; one that is read only in part cannot be told from a good one, so read
 /// to the end. Memory is bounded whatever the data asks for.
 pub fn reader<'a>(source: impl Read + Send + 'a) -> io::Result<Box<dyn Read + Send + 'a>> {
+    // A check that this library cannot make would be passed over without a word.
+    decoded(source, TELL_UNSUPPORTED_CHECK)
+}
+
+/// As [`reader`], of compressed bytes whose digest was compared already: an .xz stream's own sums, which could only say
+/// the same again and cost a sixteenth of the decompressing, are passed over.
+pub fn reader_of_proven<'a>(source: impl Read + Send + 'a) -> io::Result<Box<dyn Read + Send + 'a>> {
+    decoded(source, IGNORE_CHECK)
+}
+
+/// `LZMA_IGNORE_CHECK` of liblzma's `lzma/container.h`: what xz2 0.1 has under that name is another flag.
+const IGNORE_CHECK: u32 = 0x10;
+
+fn decoded<'a>(source: impl Read + Send + 'a, xz_flags: u32) -> io::Result<Box<dyn Read + Send + 'a>> {
     let mut source = Source(source);
     let start = start_of(&mut source)?;
     let compression = sniff(&start);
@@ -74,7 +88,7 @@ pub fn reader<'a>(source: impl Read + Send + 'a) -> io::Result<Box<dyn Read + Se
         Compression::None => Box::new(Decoded { inner: whole, compression }),
         Compression::Gzip => Box::new(Decoded { inner: MultiGzDecoder::new(whole), compression }),
         Compression::Bzip2 => Box::new(Decoded { inner: MultiBzDecoder::new(whole), compression }),
-        Compression::Xz => Box::new(Decoded { inner: xz(whole)?, compression }),
+        Compression::Xz => Box::new(Decoded { inner: xz(whole, xz_flags)?, compression }),
         Compression::Zstd => Box::new(Decoded { inner: zstd(whole)?, compression }),
     })
 }
@@ -87,11 +101,10 @@ fn start_of(source: &mut impl Read) -> io::Result<Vec<u8>> {
     }
 }
 
-fn xz<R: io::BufRead>(whole: R) -> io::Result<XzDecoder<R>> {
+fn xz<R: io::BufRead>(whole: R, flags: u32) -> io::Result<XzDecoder<R>> {
     // The highest level of the program takes 65 MiB; a larger dictionary can be asked for by hand.
     const MEMORY: u64 = 256 << 20;
-    // A check that this library cannot make would be passed over without a word.
-    let stream = Stream::new_stream_decoder(MEMORY, CONCATENATED | TELL_UNSUPPORTED_CHECK)?;
+    let stream = Stream::new_stream_decoder(MEMORY, CONCATENATED | flags)?;
     Ok(XzDecoder::new_stream(whole, stream))
 }
 

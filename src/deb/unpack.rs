@@ -38,6 +38,7 @@ pub struct Unpacked {
 }
 
 /// Unpacks the package in the file `path`, which must be `deb`, into a layer of `store`; ends early with what `go_on` says.
+/// The file's digest was compared with `deb`'s by whoever gave it.
 ///
 /// # Errors
 ///
@@ -217,7 +218,7 @@ impl Unpacking<'_> {
             return Err(self.refused(&format!("its `{}` is not compressed as its name says", member.name)));
         }
         let packed = BufReader::with_capacity(1 << 16, self.at(member));
-        let unpacked = codec::reader(packed).map_err(|error| self.unreadable(error))?;
+        let unpacked = codec::reader_of_proven(packed).map_err(|error| self.unreadable(error))?;
         let mut source = Limited { inner: unpacked, left: most, go_on: self.go_on };
         let result = read_tar(&mut source, &rules, Some(spool));
         // Damage behind the tar's end is damage too.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
@@ -358,6 +358,7 @@ impl<'a> Bench<'a> {
 
     /// The layers themselves; one that has gone missing, or was damaged, is made again.
     fn stack(&self, below: &[StepId]) -> Result<Stack, Fault> {
+        self.open_ahead(below);
         let mut stack = Stack::default();
         for step in below {
             let task = self.plan.graph.task(*step);
@@ -379,6 +380,28 @@ impl<'a> Bench<'a> {
             stack.layers.push(StackLayer::of(work.as_ref(), &task.place, layer, found));
         }
         Ok(stack)
+    }
+
+    /// Opens the layers of a large stack on several threads: each has an index to be read.
+    fn open_ahead(&self, below: &[StepId]) {
+        const FEW: usize = 16;
+        let known = |step: &StepId| Some(self.made.get(step)?.try_lock().ok()?.as_ref()?.layer);
+        let ids: Vec<LayerId> = below.iter().filter_map(known).collect();
+        let threads = self.world.threads.min(ids.len() / FEW);
+        if threads < 2 {
+            return;
+        }
+        let next = AtomicUsize::new(0);
+        let open = || {
+            while let Some(id) = ids.get(next.fetch_add(1, Ordering::Relaxed)) {
+                // One that is missing or damaged is seen where it is needed.
+                let _ = self.opened(*id);
+            }
+        };
+        std::thread::scope(|scope| {
+            (1..threads).for_each(|_| drop(scope.spawn(open)));
+            open();
+        });
     }
 
     fn opened(&self, id: LayerId) -> Option<Layer> {

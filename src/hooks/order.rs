@@ -41,7 +41,7 @@ pub fn names(source: &Arc<Source>, faults: &mut Faults) -> Vec<Spanned<String>> 
 }
 
 /// The lines that are not blank, without the blanks around what is in them.
-pub(super) fn lines(source: &Arc<Source>) -> impl Iterator<Item = Spanned<String>> {
+pub(crate) fn lines(source: &Arc<Source>) -> impl Iterator<Item = Spanned<String>> {
     let mut start = 0;
     source.text.split_inclusive('\n').filter_map(move |line| {
         let here = start;

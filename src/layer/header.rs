@@ -4,6 +4,8 @@
 //! it does not (long or non-ASCII paths, large numbers) or for extended attributes (`SCHILY.xattr.`, as GNU tar,
 //! bsdtar and the OCI image specification have them). Whiteouts are named as in the OCI image layer specification.
 
+use std::borrow::Cow;
+
 use tar::{EntryType, Header};
 
 use super::entry::{Entry, Kind};
@@ -24,39 +26,77 @@ pub fn padding(size: u64) -> usize {
 /// The header blocks of `entry`, extended ones first; its content, if any, follows.
 pub fn header(entry: &Entry) -> Vec<u8> {
     let name = member_name(entry);
-    let mut records = Vec::new();
-    if needs_bytes(&name) || matches!(&entry.kind, Kind::Symlink(target) if needs_bytes(target)) {
-        record(b"hdrcharset", b"BINARY", &mut records);
-    }
     let mut header = Header::new_ustar();
     header.set_entry_type(entry_type(&entry.kind));
     header.set_mode(entry.mode);
     header.set_mtime(entry.mtime.max(0).unsigned_abs());
-    set_path(&mut header, &name, &mut records);
-    set_size(&mut header, entry.kind.size(), &mut records);
-    set_owner(&mut header, entry, &mut records);
-    set_kind(&mut header, &entry.kind, &mut records);
-    for (name, value) in &entry.xattrs {
-        record(&[b"SCHILY.xattr.", name.as_slice()].concat(), value, &mut records);
-    }
+    let kept = name.len().min(FIELD);
+    header.as_old_mut().name[..kept].copy_from_slice(&name[..kept]);
+    header.set_size(entry.kind.size().min(LARGEST));
+    set_owner(&mut header, entry);
+    set_kind(&mut header, &entry.kind);
     header.set_cksum();
-    let mut out = extended(&records);
+    let mut out = extended(&records(entry, &name));
     out.extend_from_slice(header.as_bytes());
     out
 }
 
-fn member_name(entry: &Entry) -> Vec<u8> {
+/// Bytes of [`header`].
+pub fn header_size(entry: &Entry) -> u64 {
+    let records = records(entry, &member_name(entry)).len() as u64;
+    let extended = if records == 0 { 0 } else { BLOCK + records + padding(records) as u64 };
+    extended + BLOCK
+}
+
+/// Bytes that a name's field of a ustar header holds.
+const FIELD: usize = 100;
+
+/// The largest size, and the largest owner, that a ustar header holds.
+const LARGEST: u64 = 0o77_777_777_777;
+const LARGEST_OWNER: u64 = 0o7_777_777;
+
+/// What of the entry the ustar header cannot hold, for the extended one.
+fn records(entry: &Entry, name: &[u8]) -> Vec<u8> {
+    let mut records = Vec::new();
+    let target = link_target(&entry.kind).unwrap_or_default();
+    let is_symlink = matches!(entry.kind, Kind::Symlink(_));
+    if needs_bytes(name) || is_symlink && needs_bytes(target) {
+        record(b"hdrcharset", b"BINARY", &mut records);
+    }
+    if !fits_field(name) {
+        record(b"path", name, &mut records);
+    }
+    let numbers = [
+        (b"size".as_slice(), entry.kind.size(), LARGEST),
+        (b"uid", number_and_name(&entry.owner.user).0, LARGEST_OWNER),
+        (b"gid", number_and_name(&entry.owner.group).0, LARGEST_OWNER),
+    ];
+    for (key, number, most) in numbers {
+        if number > most {
+            record(key, number.to_string().as_bytes(), &mut records);
+        }
+    }
+    if !fits_field(target) {
+        record(b"linkpath", target, &mut records);
+    }
+    for (name, value) in &entry.xattrs {
+        record(&[b"SCHILY.xattr.", name.as_slice()].concat(), value, &mut records);
+    }
+    records
+}
+
+fn member_name(entry: &Entry) -> Cow<'_, [u8]> {
     let path = entry.path.as_bytes();
     match entry.kind {
-        Kind::Directory if path.is_empty() => b"./".to_vec(),
-        Kind::Directory => [path, b"/"].concat(),
-        Kind::Opaque if path.is_empty() => b".wh..wh..opq".to_vec(),
-        Kind::Opaque => [path, b"/.wh..wh..opq"].concat(),
+        Kind::Directory if path.is_empty() => b"./".into(),
+        Kind::Directory => [path, b"/"].concat().into(),
+        Kind::Opaque if path.is_empty() => b".wh..wh..opq".into(),
+        Kind::Opaque => [path, b"/.wh..wh..opq"].concat().into(),
         Kind::Whiteout => {
             let folder = path.len() - entry.path.name().len();
-            [&path[..folder], b".wh.", entry.path.name()].concat()
+            [&path[..folder], b".wh.", entry.path.name()].concat().into()
         }
-        _ => path.to_vec(),
+        _ => path.into(),
     }
 }
 
@@ -72,47 +112,22 @@ fn entry_type(kind: &Kind) -> EntryType {
     }
 }
 
-fn set_path(header: &mut Header, name: &[u8], records: &mut Vec<u8>) {
-    let fields = header.as_old_mut();
-    if fits_field(name) {
-        fields.name[..name.len()].copy_from_slice(name);
-        return;
-    }
-    record(b"path", name, records);
-    let kept = name.len().min(100);
-    fields.name[..kept].copy_from_slice(&name[..kept]);
-}
-
 /// Whether a name goes into the old header's field: no longer, and either ASCII or no text at all, since an extended
 /// header's text is UTF-8.
 fn fits_field(name: &[u8]) -> bool {
-    name.len() <= 100 && (name.is_ascii() || std::str::from_utf8(name).is_err())
+    name.len() <= FIELD && (name.is_ascii() || std::str::from_utf8(name).is_err())
 }
 
 /// Whether a name that is not UTF-8 has to go into an extended header.
 fn needs_bytes(name: &[u8]) -> bool {
-    name.len() > 100 && std::str::from_utf8(name).is_err()
+    name.len() > FIELD && std::str::from_utf8(name).is_err()
 }
 
-fn set_size(header: &mut Header, size: u64, records: &mut Vec<u8>) {
-    const USTAR_LIMIT: u64 = 0o77_777_777_777;
-    if size > USTAR_LIMIT {
-        record(b"size", size.to_string().as_bytes(), records);
-    }
-    header.set_size(size.min(USTAR_LIMIT));
-}
-
-fn set_owner(header: &mut Header, entry: &Entry, records: &mut Vec<u8>) {
+fn set_owner(header: &mut Header, entry: &Entry) {
     let (uid, user) = number_and_name(&entry.owner.user);
     let (gid, group) = number_and_name(&entry.owner.group);
-    const USTAR_LIMIT: u64 = 0o7_777_777;
-    header.set_uid(uid.min(USTAR_LIMIT));
-    header.set_gid(gid.min(USTAR_LIMIT));
-    for (name, id) in [(b"uid", uid), (b"gid", gid)] {
-        if id > USTAR_LIMIT {
-            record(name, id.to_string().as_bytes(), records);
-        }
-    }
+    header.set_uid(uid.min(LARGEST_OWNER));
+    header.set_gid(gid.min(LARGEST_OWNER));
     if let Some(ustar) = header.as_ustar_mut() {
         // At most 32 bytes, as `Id::parse` has it.
         ustar.uname[..user.len().min(32)].copy_from_slice(&user.as_bytes()[..user.len().min(32)]);
@@ -128,22 +143,22 @@ fn number_and_name(id: &Id) -> (u64, &str) {
     }
 }
 
-fn set_kind(header: &mut Header, kind: &Kind, records: &mut Vec<u8>) {
-    let target = match kind {
-        Kind::Symlink(target) => target.as_slice(),
-        Kind::Hardlink(target) => target.as_bytes(),
-        Kind::Character(major, minor) | Kind::Block(major, minor) => {
-            // Fails only for a header that is not ustar.
-            let _ = header.set_device_major(*major);
-            let _ = header.set_device_minor(*minor);
-            return;
-        }
-        _ => return,
-    };
-    let kept = target.len().min(100);
-    if !fits_field(target) {
-        record(b"linkpath", target, records);
+fn link_target(kind: &Kind) -> Option<&[u8]> {
+    match kind {
+        Kind::Symlink(target) => Some(target),
+        Kind::Hardlink(target) => Some(target.as_bytes()),
+        _ => None,
     }
+}
+
+fn set_kind(header: &mut Header, kind: &Kind) {
+    if let Kind::Character(major, minor) | Kind::Block(major, minor) = kind {
+        // Fails only for a header that is not ustar.
+        let _ = header.set_device_major(*major);
+        let _ = header.set_device_minor(*minor);
+    }
+    let target = link_target(kind).unwrap_or_default();
+    let kept = target.len().min(FIELD);
     header.as_old_mut().linkname[..kept].copy_from_slice(&target[..kept]);
 }
 
@@ -207,12 +222,18 @@ mod tests {
         let long = header_of(&[0xff; 101]);
         assert!(long[512..].starts_with(b"21 hdrcharset=BINARY\n112 path=\xff"));
         assert!(header_of("ü".as_bytes())[512..].starts_with("12 path=ü/\n".as_bytes()));
+        for length in [99, 100, 101, 470, 490, 500, 600, 1200] {
+            let path = vec![vec![b'n'; 90]; 14].join(&b'/')[..length].to_vec();
+            let entry = Entry::passage(EntryPath::parse(path).expect("a path"), 0);
+            assert_eq!(header_size(&entry), header(&entry).len() as u64, "{length}");
+        }
     }
 
     #[test]
     fn a_plain_entry_is_one_block() {
         let entry = Entry::passage(EntryPath::parse("etc").expect("a path"), 1_735_689_600);
         assert_eq!(header(&entry).len(), 512);
+        assert_eq!(header_size(&entry), 512);
         assert_eq!(padding(512), 0);
         assert_eq!(padding(513), 511);
     }

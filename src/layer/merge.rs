@@ -9,6 +9,7 @@
 //! - a whiteout removes what lower layers put there, and an opaque marker what they put below;
 //! - a hard link keeps its content when the name that it was linked to is replaced.
 
+use std::collections::btree_map::Entry as Slot;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 
@@ -105,32 +106,62 @@ impl Merged {
 
     /// Puts a whole layer on top.
     pub fn add_layer(&mut self, layer: usize, entries: &[Entry]) -> Result<(), BadMerge> {
-        entries.iter().try_for_each(|entry| self.add(layer, entry.clone()).map(drop))
+        // A directory in which an entry landed as it is: most that follow are in it, too.
+        let mut folder: Option<EntryPath> = None;
+        for entry in entries {
+            if !folder.as_ref().is_some_and(|folder| entry.path.is_directly_in(folder)) {
+                folder = entry.path.parent().filter(|parent| self.is_directory(parent));
+            }
+            match folder {
+                Some(_) => self.put(layer, entry.clone())?,
+                None => drop(self.add(layer, entry.clone())?),
+            }
+        }
+        Ok(())
     }
 
     /// Puts an entry on top; gives the path where it landed.
     pub fn add(&mut self, layer: usize, mut entry: Entry) -> Result<EntryPath, BadMerge> {
         entry.path = self.landing(layer, &entry)?;
         let path = entry.path.clone();
+        self.put(layer, entry)?;
+        Ok(path)
+    }
+
+    /// Puts an entry on top that is at its final path already.
+    fn put(&mut self, layer: usize, mut entry: Entry) -> Result<(), BadMerge> {
         match &entry.kind {
-            Kind::Whiteout => self.remove_lower(&path, layer, true),
-            Kind::Opaque => self.remove_lower(&path, layer, false),
+            Kind::Whiteout => self.remove_lower(&entry.path, layer, true),
+            Kind::Opaque => self.remove_lower(&entry.path, layer, false),
             Kind::Directory => self.add_directory(layer, entry)?,
             Kind::Hardlink(target) => {
-                let target = self.link_target(&path, target)?;
-                if target != path {
-                    self.remove(&path);
-                    self.links.entry(target.clone()).or_default().push(path.clone());
+                let target = self.link_target(&entry.path, target)?;
+                if target != entry.path {
+                    self.remove(&entry.path);
+                    self.links.entry(target.clone()).or_default().push(entry.path.clone());
                     entry.kind = Kind::Hardlink(target);
-                    self.nodes.insert(path.clone(), Node { entry, layer });
+                    self.nodes.insert(entry.path.clone(), Node { entry, layer });
                 }
             }
-            _ => {
-                self.remove(&path);
-                self.nodes.insert(path.clone(), Node { entry, layer });
+            _ => self.replace(layer, entry),
+        }
+        Ok(())
+    }
+
+    /// Puts an entry in the place of all that is there.
+    fn replace(&mut self, layer: usize, entry: Entry) {
+        match self.nodes.entry(entry.path.clone()) {
+            // Most paths are in one layer alone.
+            Slot::Vacant(slot) => drop(slot.insert(Node { entry, layer })),
+            Slot::Occupied(_) => {
+                self.remove(&entry.path);
+                self.nodes.insert(entry.path.clone(), Node { entry, layer });
             }
         }
-        Ok(path)
+    }
+
+    fn is_directory(&self, path: &EntryPath) -> bool {
+        path.is_root() || self.nodes.get(path).is_some_and(|node| node.entry.kind == Kind::Directory)
     }
 
     /// Leaves out every path that `keep` refuses; other names of a file that goes keep its content.
@@ -157,7 +188,7 @@ impl Merged {
             return Ok(entry.path.clone());
         }
         // Almost always the directory is there, and no link is on the way to it.
-        let known = self.nodes.get(&parent).is_some_and(|node| node.entry.kind == Kind::Directory);
+        let known = self.is_directory(&parent);
         let folder = if known { parent } else { self.resolve(&parent, true)? };
         if !known && !entry.is_whiteout() {
             self.make_passages(layer, &folder, entry.mtime);
@@ -210,8 +241,7 @@ impl Merged {
     }
 
     fn add_directory(&mut self, layer: usize, entry: Entry) -> Result<(), BadMerge> {
-        let path = entry.path.clone();
-        match self.nodes.get_mut(&path) {
+        match self.nodes.get_mut(&entry.path) {
             Some(node) if node.entry.kind == Kind::Directory => {
                 if !entry.weak {
                     *node = Node { entry, layer };
@@ -219,16 +249,14 @@ impl Merged {
                 return Ok(());
             }
             Some(node) if matches!(node.entry.kind, Kind::Symlink(_)) => {
-                let leads_to = self.resolve(&path, true)?;
-                let is_directory = |node: &Node| node.entry.kind == Kind::Directory;
-                if leads_to.is_root() || self.nodes.get(&leads_to).is_some_and(is_directory) {
+                let leads_to = self.resolve(&entry.path, true)?;
+                if self.is_directory(&leads_to) {
                     return Ok(());
                 }
             }
             _ => {}
         }
-        self.remove(&path);
-        self.nodes.insert(path, Node { entry, layer });
+        self.replace(layer, entry);
         Ok(())
     }
 

@@ -108,6 +108,11 @@ impl EntryPath {
         }
     }
 
+    /// Whether that is the directory that it stands in.
+    pub fn is_directly_in(&self, directory: &EntryPath) -> bool {
+        self.below(directory).is_some_and(|rest| !rest.is_empty() && !rest.contains(&b'/'))
+    }
+
     /// The components, outermost first.
     pub fn components(&self) -> impl DoubleEndedIterator<Item = &[u8]> {
         self.0.split(|byte| *byte == b'/').filter(|component| !component.is_empty())
@@ -215,5 +220,9 @@ mod tests {
         assert_eq!(path("usr/lib/x").below(&path("usr")), Some(b"lib/x".as_slice()));
         assert_eq!(path("usrlib").below(&path("usr")), None);
         assert_eq!(path("usr").parent(), Some(EntryPath::root()));
+        assert!(
+            path("usr").is_directly_in(&EntryPath::root()) && path("usr/lib").is_directly_in(&path("usr"))
+        );
+        assert!(!path("usr/lib/x").is_directly_in(&path("usr")) && !path("usr").is_directly_in(&path("usr")));
     }
 }

@@ -106,10 +106,12 @@ impl<'a> Flavours<'a> {
         faults: &mut Faults,
     ) -> Brought {
         let uses: Vec<&&Node> = nodes.iter().filter(|node| node.word.name == words::FLAVOURS.name).collect();
-        let mut wanted: Vec<Spanned<String>> = Vec::new();
+        let (mut wanted, mut online): (Vec<Spanned<String>>, Vec<Spanned<String>>) = Default::default();
         let mut set: BTreeMap<String, Spanned<String>> = BTreeMap::new();
         for node in uses {
-            wanted.extend(node.texts("flavour"));
+            let names = || node.texts("flavour").into_iter();
+            wanted.extend(names());
+            online.extend(names().filter(|_| node.flag("network")));
             set.extend(node.free().map(|(name, value)| (name.to_string(), value)));
         }
         if wanted.is_empty() {
@@ -123,7 +125,14 @@ impl<'a> Flavours<'a> {
         let own = own.filter(|given| stock::text(&given.name).is_none());
         let given: Vec<Given> = there.chain(own).collect();
         let Some(resolved) = faults.keep(resolve(&wanted, &given, self)) else { return Brought::default() };
-        self.taken(&resolved, &set, system, faults)
+        // What an element needs fetches for it.
+        let online = if online.is_empty() { None } else { resolve(&online, &given, self).ok() };
+        let mut brought = self.taken(&resolved, &set, system, faults);
+        for folder in &mut brought.elements {
+            let is_it = |resolved: &Resolved| resolved.elements.iter().any(|one| one.name == folder.name);
+            folder.network = online.as_ref().is_some_and(is_it);
+        }
+        brought
     }
 
     fn taken(

@@ -79,7 +79,7 @@ impl Output for CpioOutput {
         reuse: Reuse,
     ) -> Result<Written, Fault> {
         let failed = |error: io::Error| Fault::io("write", path, &error);
-        let merged = stack.image(world.epoch)?;
+        let merged = world.image(stack)?;
         let out = BufWriter::with_capacity(1 << 20, File::create_new(path).map_err(failed)?);
         let settings = Settings {
             format: self.compress.format,

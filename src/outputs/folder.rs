@@ -77,7 +77,7 @@ impl Output for FolderOutput {
         path: &Path,
         _reuse: Reuse,
     ) -> Result<Written, Fault> {
-        let merged = stack.image(world.epoch)?;
+        let merged = world.image(stack)?;
         let tree = Folder { root: path, as_root: is_root() };
         fs::create_dir(path).map_err(|error| Fault::io("make", path, &error))?;
         for node in merged.nodes() {

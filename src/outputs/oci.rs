@@ -171,7 +171,7 @@ impl OciOutput {
         blobs: &mut Blobs,
     ) -> Result<Vec<Layered>, Fault> {
         if self.squash {
-            let merged = stack.image(world.epoch)?;
+            let merged = world.image(stack)?;
             return Ok(vec![self.layer(merged.nodes(), "squashed", world, job, stack, blobs)?]);
         }
         let mut layers = Vec::new();

@@ -70,7 +70,7 @@ impl Output for TarOutput {
         reuse: Reuse,
     ) -> Result<Written, Fault> {
         let failed = |error: std::io::Error| Fault::io("write", path, &error);
-        let merged = stack.image(world.epoch)?;
+        let merged = world.image(stack)?;
         let tarball = Tarball::of(merged.nodes(), stack);
         let mut out = File::create_new(path).map_err(failed)?;
         if self.compress.format == Format::None {

@@ -3,12 +3,13 @@
 //! Most entries of an image are, header and all, exactly what stands in the tar of the layer that they come from. Those
 //! are not even looked at: runs of them become one range to copy, which the kernel can do by itself.
 
+use std::cmp::Ordering;
 use std::fs::File;
 use std::io::{self, Read, Write};
 
 use crate::fault::Fault;
 pub use crate::layer::copy::{copy, copy_by_kernel};
-use crate::layer::header::{END, header, padding};
+use crate::layer::header::{END, header, header_size, padding};
 use crate::layer::merge::Node;
 use crate::layer::read::At;
 use crate::layer::{Entry, Kind};
@@ -30,11 +31,11 @@ enum Piece<'a> {
 impl<'a> Tarball<'a> {
     /// The tar of `nodes`, which come from the layers of `stack`.
     pub fn of<'n>(nodes: impl Iterator<Item = &'n Node>, stack: &'a Stack) -> Tarball<'a> {
-        let starts: Vec<Vec<u64>> = stack.layers.iter().map(|layer| starts(&layer.layer)).collect();
+        let mut layers: Vec<Walk<'a>> = stack.layers.iter().map(|layer| Walk::of(&layer.layer)).collect();
         let mut tarball = Tarball::default();
         for node in nodes {
-            match stack.layer_of(node) {
-                Some(layer) => tarball.entry(&node.entry, layer, &starts[node.layer]),
+            match layers.get_mut(node.layer) {
+                Some(walk) => tarball.entry(&node.entry, walk),
                 None => tarball.bytes(header(&node.entry)),
             }
         }
@@ -86,16 +87,13 @@ impl<'a> Tarball<'a> {
         Ok(out.write_all(&waiting))
     }
 
-    fn entry(&mut self, entry: &Entry, layer: &'a Layer, starts: &[u64]) {
-        let entries = &layer.index.entries;
-        let found = entries.binary_search_by(|other| other.path.cmp(&entry.path)).ok();
-        if let Some(at) = found.filter(|at| same_bytes(&entries[*at], entry)) {
-            let end = starts.get(at + 1).copied().unwrap_or(layer.index.tar_size - END.len() as u64);
-            return self.range(layer, starts[at], end - starts[at]);
+    fn entry(&mut self, entry: &Entry, walk: &mut Walk<'a>) {
+        if let Some((at, length)) = walk.range(entry) {
+            return self.range(walk.layer, at, length);
         }
         self.bytes(header(entry));
         if let Kind::File { size, offset, .. } = entry.kind {
-            self.range(layer, offset, size + padding(size) as u64);
+            self.range(walk.layer, offset, size + padding(size) as u64);
         }
     }
 
@@ -118,16 +116,35 @@ impl<'a> Tarball<'a> {
     }
 }
 
-/// Where the header of each entry starts in the layer's tar.
-fn starts(layer: &Layer) -> Vec<u64> {
-    let mut at = 0;
-    let start = |entry: &Entry| {
-        let start = at;
-        let size = entry.kind.size();
-        at += header(entry).len() as u64 + size + padding(size) as u64;
-        start
-    };
-    layer.index.entries.iter().map(start).collect()
+/// A walk through a layer's tar, in the order of paths, as the image's entries are asked for.
+struct Walk<'a> {
+    layer: &'a Layer,
+    next: usize,
+    /// Where the header of the next one starts.
+    at: u64,
+}
+
+impl<'a> Walk<'a> {
+    fn of(layer: &'a Layer) -> Walk<'a> {
+        Walk { layer, next: 0, at: 0 }
+    }
+
+    /// Where `entry` stands in the tar, header and all, and how long that is; none if it stands there otherwise.
+    fn range(&mut self, entry: &Entry) -> Option<(u64, u64)> {
+        while let Some(other) = self.layer.index.entries.get(self.next) {
+            let order = other.path.cmp(&entry.path);
+            if order == Ordering::Greater {
+                break;
+            }
+            let (start, size) = (self.at, other.kind.size());
+            self.at += header_size(other) + size + padding(size) as u64;
+            self.next += 1;
+            if order == Ordering::Equal {
+                return same_bytes(other, entry).then(|| (start, self.at - start));
+            }
+        }
+        None
+    }
 }
 
 /// Whether two entries are the same bytes in a tar; that a directory is weak shows in none.
@@ -140,7 +157,7 @@ fn same_bytes(left: &Entry, right: &Entry) -> bool {
         && left.xattrs == right.xattrs
 }
 
-const BUFFER: usize = 1 << 20;
+const BUFFER: usize = 256 * 1024;
 
 /// Below this a system call of its own costs more than copying.
 const WORTHWHILE: u64 = 64 * 1024;

@@ -11,8 +11,8 @@ use memchr::memmem::Finder;
 
 /// What stands for each.
 const STARS: &[u8] = b"***";
-/// Shorter ones would be found everywhere, and the stars would tell where.
-const SHORTEST: usize = 4;
+/// Bytes of the shortest that is masked: shorter ones would be found everywhere, and the stars would tell where.
+pub const SHORTEST_MASKED: usize = 4;
 
 /// Replaces them.
 pub(super) struct Mask {
@@ -27,7 +27,7 @@ pub(super) struct Mask {
 impl Mask {
     /// A mask for these; none if nothing is to be masked.
     pub fn of(masked: &[Vec<u8>]) -> Option<Mask> {
-        let mut masked: Vec<&Vec<u8>> = masked.iter().filter(|one| one.len() >= SHORTEST).collect();
+        let mut masked: Vec<&Vec<u8>> = masked.iter().filter(|one| one.len() >= SHORTEST_MASKED).collect();
         masked.sort();
         masked.dedup();
         let longest = masked.iter().map(|one| one.len()).max()?;

@@ -43,6 +43,7 @@ use serde::{Deserialize, Serialize};
 
 pub use host_programs::{PATH, resolve_program};
 pub use launch::Launcher;
+pub use mask::SHORTEST_MASKED;
 pub use search::find_overlay;
 pub use tar_script::{TarRun, TarScript};
 pub use wire::Exit;

@@ -2,7 +2,7 @@
 //!
 //! A line is the CRC-32 of the rest and then JSON. Lines are only ever added at the end, so a build that is killed
 //! loses nothing that it finished, and a torn line is passed over. Among lines of one step the last one counts. When
-//! most lines no longer count, and nobody is adding any, the journal is written anew.
+//! most of it no longer counts, and nobody is adding to it, the journal is written anew.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -57,8 +57,14 @@ pub struct PastOutput {
 pub struct Journal {
     path: PathBuf,
     past: HashMap<String, Past>,
+    /// Bytes of the file as it was read, and of the lines among them that count.
+    size: usize,
+    counting: usize,
     file: Mutex<Option<File>>,
 }
+
+/// A journal of so many bytes is read in no time, whatever is in it.
+const SMALL: usize = 64 * 1024;
 
 impl Journal {
     /// Reads the journal in the project's folder of the store; a missing one is empty.
@@ -69,13 +75,15 @@ impl Journal {
             // What cannot be read is as good as missing.
             let _ = file.read_to_end(&mut bytes);
         }
-        let mut past = HashMap::new();
+        let (mut past, mut lengths) = (HashMap::new(), HashMap::new());
         for line in bytes.split(|byte| *byte == b'\n') {
             if let Some(entry) = parse(line) {
+                lengths.insert(entry.step.clone(), line.len());
                 past.insert(entry.step.clone(), entry);
             }
         }
-        Journal { path, past, file: Mutex::default() }
+        let counting = lengths.into_values().sum();
+        Journal { path, past, size: bytes.len(), counting, file: Mutex::default() }
     }
 
     /// What the step did last.
@@ -116,21 +124,22 @@ impl Journal {
         wait().map_err(|error| Fault::io("lock", &path, &error))
     }
 
-    /// Writes the journal anew if most of its lines no longer count.
-    pub fn tidy(folder: &Path) {
-        let path = folder.join("journal");
-        let Ok(file) = File::options().read(true).write(true).open(&path) else { return };
+    /// Writes the journal anew if most of it no longer counted when it was read, unless somebody else is adding to it.
+    pub fn tidy(self) {
+        if self.size <= SMALL || self.size < 2 * self.counting {
+            return;
+        }
+        // This one is no longer adding either.
+        drop(self.file);
+        let Ok(file) = File::options().read(true).write(true).open(&self.path) else { return };
         if rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
             return;
         }
-        let lines = std::fs::read(&path).map_or(0, |bytes| bytes.split(|byte| *byte == b'\n').count());
-        let journal = Journal::read(folder);
-        if lines > 64 && lines > journal.past.len() * 4 {
-            let mut entries: Vec<&Past> = journal.past.values().collect();
-            entries.sort_by(|left, right| left.step.cmp(&right.step));
-            // Tidying is for the next one's sake; the journal as it is does as well.
-            let _ = write_whole(&path, &entries.into_iter().flat_map(line).collect::<Vec<u8>>());
-        }
+        let now = Journal::read(self.path.parent().unwrap_or(Path::new("/")));
+        let mut entries: Vec<&Past> = now.past.values().collect();
+        entries.sort_by(|left, right| left.step.cmp(&right.step));
+        // Tidying is for the next one's sake; the journal as it is does as well.
+        let _ = write_whole(&self.path, &entries.into_iter().flat_map(line).collect::<Vec<u8>>());
     }
 }
 
@@ -195,5 +204,42 @@ mod tests {
         assert_eq!(Journal::read(folder.path()).past("overlay:a"), Some(&entry(1.0)));
         Journal::read(folder.path()).add(&entry(3.0)).expect("a line behind a torn one");
         assert_eq!(Journal::read(folder.path()).past("overlay:a"), Some(&entry(3.0)));
+    }
+
+    #[test]
+    fn what_no_longer_counts_goes_when_it_is_most() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let entry = |number: usize| Past {
+            step: format!("overlay:{}", number % 2),
+            key: format!("{number}{}", "x".repeat(10_000)),
+            layers: vec![],
+            seconds: 0.0,
+            found: vec![],
+            stack: vec![],
+            output: None,
+        };
+        let size = || std::fs::metadata(folder.path().join("journal")).expect("the journal").len();
+        let mut largest = 0;
+        for number in 0..100 {
+            let journal = Journal::read(folder.path());
+            journal.add(&entry(number)).expect("a line");
+            largest = largest.max(size());
+            // As long as somebody else adds to it, it stays as it is.
+            let other = Journal::read(folder.path());
+            if number == 50 {
+                other.add(&entry(51)).expect("a line");
+                let before = size();
+                Journal::read(folder.path()).tidy();
+                assert_eq!(size(), before);
+            }
+            drop(other);
+            journal.tidy();
+        }
+        assert!(largest < 120_000, "{largest}");
+        let journal = Journal::read(folder.path());
+        assert_eq!(
+            (journal.past("overlay:0"), journal.past("overlay:1")),
+            (Some(&entry(98)), Some(&entry(99)))
+        );
     }
 }

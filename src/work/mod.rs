@@ -26,7 +26,7 @@ use crate::deb::Deb;
 use crate::deb::fetch::Fetcher;
 use crate::fault::{Fault, Place};
 use crate::key::Key;
-use crate::layer::LayerId;
+use crate::layer::{LayerId, Merged};
 use crate::sandbox::image::Given;
 use crate::store::{Layer, Store};
 use crate::tree::{Memory, Tree};
@@ -65,6 +65,15 @@ impl World {
     /// `path` as people would type it in the project's folder.
     pub fn shown(&self, path: &Path) -> String {
         path.strip_prefix(&self.project).unwrap_or(path).display().to_string()
+    }
+
+    /// What a stack looks like from above as an image, as [`Stack::image`] has it: what was merged last is not merged anew.
+    ///
+    /// # Errors
+    ///
+    /// Of [`Stack::image`].
+    pub fn image(&self, stack: &Stack) -> Result<Merged, Fault> {
+        stack.as_image(self.merges.merged(stack)?, self.epoch)
     }
 }
 

@@ -65,8 +65,12 @@ impl Stack {
 
     /// The layers seen from above, owners as they were stated.
     pub fn merged(&self) -> Result<Merged, Fault> {
-        let mut merged = Merged::default();
-        for (number, layer) in self.layers.iter().enumerate() {
+        self.merged_from(Merged::default(), 0)
+    }
+
+    /// The same, where the lowest `first` layers were merged already.
+    pub(super) fn merged_from(&self, mut merged: Merged, first: usize) -> Result<Merged, Fault> {
+        for (number, layer) in self.layers.iter().enumerate().skip(first) {
             merged
                 .add_layer(number, &layer.layer.index.entries)
                 .map_err(|bad| self.bad_merge(number, &bad))?;

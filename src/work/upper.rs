@@ -45,7 +45,7 @@ pub fn corrected_layer(
     world: &World,
 ) -> Result<Layer, Fault> {
     let entries = changes(gathered.into_entries(), root, world.epoch)?;
-    let shown = stack.image(world.epoch)?;
+    let shown = world.image(stack)?;
     if is_same_tree(root, &shown) {
         return write(entries, spool, world);
     }

@@ -13,6 +13,7 @@ use super::shelf;
 use crate::deb::Wish;
 use crate::fault::{Fault, Faults, Place, Source};
 use crate::hooks::element::{self, Part};
+use crate::hooks::order;
 use crate::hooks::package_installs::{self, Conditions, Outcome, Wanted};
 use crate::hooks::pkg_map::{self, PackageNames, ServiceNames};
 use crate::hooks::{Dialect, Entry, Phase};
@@ -31,6 +32,8 @@ pub struct ElementFolder {
     pub name: String,
     /// Where it is, absolute.
     pub path: PathBuf,
+    /// Whether its hooks can reach the network.
+    pub network: bool,
 }
 
 /// The system that elements are for.
@@ -121,6 +124,7 @@ pub fn elements(
                     trees.push((name, path.join("systemd"), "usr/lib/systemd/system"));
                 }
                 Part::Disk => reader.disk(folder, &name),
+                Part::Repository => reader.repository(folder, &path),
                 _ => {}
             }
         }
@@ -237,6 +241,22 @@ impl Reader<'_> {
         self.faults.push(Fault::warning("flavour/left", message).at(self.place, "used here"));
     }
 
+    /// What is to be fetched is told, line by line: no hook would find it.
+    fn repository(&mut self, folder: &ElementFolder, path: &std::path::Path) {
+        let Some(source) = self.text(path) else { return };
+        for line in order::lines(&source).filter(|line| !line.value.starts_with('#')) {
+            let name = line.value.split_whitespace().next().unwrap_or_default();
+            let message =
+                format!("`{}` of the flavour `{}` is not fetched", wording::printable(name), folder.name);
+            self.faults.push(
+                Fault::warning("flavour/left", message)
+                    .at(&line.place, "named here")
+                    .at(self.place, "used here")
+                    .help("fetch it in a hook of phase `extra-data` with `network=#true`, or put it into an overlay"),
+            );
+        }
+    }
+
     fn packages(&mut self, folder: &ElementFolder, path: &std::path::Path) -> Vec<Wanted> {
         let Some(source) = self.text(path) else { return Vec::new() };
         let conditions = Conditions { arch: self.system.arch, variables: self.set, install_type: "source" };
@@ -314,9 +334,12 @@ impl Reader<'_> {
             for name in Dialect::Dib.select(&entries).run {
                 let Ok(name) = String::from_utf8(name) else { continue };
                 let Some((number, path, _)) = found.get(&name) else { continue };
-                let element = folders.get(*number).map(|folder| folder.name.clone()).unwrap_or_default();
+                let Some(element) = folders.get(*number) else { continue };
                 let text = Text::File { path: path.clone(), shown: self.flavours.folders.shown(path) };
-                hooks.push(self.hook(element, name, *phase, text, &shown, names));
+                // An element has scripts of the same name in several phases.
+                let list = format!("{}/{}", element.name, phase.folder());
+                let hook = self.hook(list, name, *phase, text, &shown, names);
+                hooks.push(Hook { network: element.network, ..hook });
             }
         }
         hooks.extend(self.removal(settled, wishes, names));
@@ -325,7 +348,7 @@ impl Reader<'_> {
 
     fn hook(
         &self,
-        element: String,
+        list: String,
         name: String,
         phase: Phase,
         text: Text,
@@ -334,7 +357,7 @@ impl Reader<'_> {
     ) -> Hook {
         let script = Script { name: name.clone(), place: self.place.clone(), text };
         Hook {
-            list: Some(element),
+            list: Some(list),
             name: Spanned::new(name, self.place),
             phase,
             dialect: Dialect::Dib,

@@ -129,7 +129,7 @@ impl Flavours<'_> {
         let names = entries(&path);
         let is_element =
             element::is_element(names.iter().map(|(name, is_folder)| (name.as_str(), *is_folder)));
-        is_element.then(|| ElementFolder { name: name.to_string(), path })
+        is_element.then(|| ElementFolder { name: name.to_string(), path, network: false })
     }
 
     /// The first folder of that name on the search path that is a flavour.

@@ -79,10 +79,19 @@ pub static FLAVOURS: Word = Word {
     summary: "flavours, by their names",
     docs: "What they have counts as if it stood here, before what the image says itself, each behind those that it needs. \
            A property sets what the flavours declare with `setting`; hooks of elements of diskimage-builder see it as an \
-           environment variable.",
+           environment variable.\n\n\
+           Hooks of elements are offline and told so (`DIB_OFFLINE=1`), unless `network` is true here: then those of these \
+           elements, and of the elements that they need, are not. Hooks of other flavours say themselves whether they \
+           reach the network.",
     example: "image \"server\" {\n    base \"debian\" suite=\"trixie\"\n    flavours \"devuser\" \"growroot\" \
               USER=\"me\"\n    output \"tar\"\n}\n",
     rest: Some(Field::new("flavour", Form::Name, "A flavour.").required()),
+    properties: &[Field::new(
+        "network",
+        Form::Flag,
+        "Whether hooks of these elements can reach the network; what they find there is in no key.",
+    )
+    .default("#false")],
     free_properties: Some(Field::new("SETTING", Form::Text, "A setting of one of them, and its value.")),
     ..Word::BARE
 };

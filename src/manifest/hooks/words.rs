@@ -160,7 +160,7 @@ static SECRET: Word = Word {
     docs: "It stands in `/run/imgbuild/secrets` while the hook runs. It is in no key: a new password makes no new image. \
            It is in no log: what is printed of it shows as `***`. And it is in no layer: a hook that leaves it in the \
            image fails. Only what is as long as eight bytes is looked for there, and only as it is: what a script encodes is its \
-           own to remove.",
+           own to remove. One of fewer than four bytes is refused: no log could be kept free of it.",
     example: "hook-list \"app\" {\n    hook \"10-fetch\" network=#true run=\"curl -K $TOKEN_FILE …\" {\n        secret \
               \"token\" env=\"APP_TOKEN\" variable=\"TOKEN_FILE\"\n    }\n}\n",
     arguments: &[Field::new("name", Form::Name, "What its file is called.").required()],

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use memchr::memmem;
 
 use crate::fault::{Fault, Place};
+use crate::sandbox::SHORTEST_MASKED;
 
 /// A secret as a manifest states it.
 #[derive(Clone)]
@@ -40,7 +41,7 @@ pub enum From {
 /// Longer ones are none.
 const LONGEST: u64 = 1 << 20;
 
-/// Shorter ones are not looked for: they are in any file by chance.
+/// Shorter ones are not looked for in layers: they are in any file by chance.
 const SHORTEST: usize = 8;
 
 /// Neither what it says nor how long that is.
@@ -55,17 +56,17 @@ impl Secret {
     ///
     /// # Errors
     ///
-    /// It is not there, or cannot be read.
+    /// It is not there, cannot be read, or is too short to be kept out of a log.
     pub fn read(&self) -> Result<Vec<u8>, Fault> {
         let missing = |why: String, help: String| {
             Fault::machine("secret/missing", format!("the secret `{}` {why}", self.name))
                 .at(&self.place, "this secret")
                 .help(help)
         };
-        match &self.from {
+        let bytes = match &self.from {
             From::Variable(name, value) => value.clone().map(String::into_bytes).ok_or_else(|| {
                 missing(format!("is not there: `{name}` is not set"), format!("set it: `{name}=… imgbuild`"))
-            }),
+            })?,
             From::File { path, shown } => {
                 let read = || -> io::Result<Vec<u8>> {
                     let mut bytes = Vec::new();
@@ -82,16 +83,28 @@ impl Secret {
                         "is that the file?".into(),
                     ));
                 }
-                Ok(bytes)
+                bytes
             }
+        };
+        if bytes.trim_ascii().len() < SHORTEST_MASKED {
+            let why = format!("is shorter than {SHORTEST_MASKED} bytes: no log could be kept free of it");
+            return Err(missing(
+                why,
+                "take a longer one, or state it with `env` if everybody may know it".into(),
+            ));
         }
+        Ok(bytes)
     }
 
-    /// Whether it is there, without reading it.
+    /// Whether it can be read, as far as can be told without reading all of a long one.
     pub fn is_there(&self) -> bool {
+        const LONG: u64 = 16;
         match &self.from {
-            From::File { path, .. } => fs::metadata(path).is_ok_and(|metadata| metadata.is_file()),
-            From::Variable(_, value) => value.is_some(),
+            From::File { path, .. } => {
+                let is_long = |metadata: fs::Metadata| metadata.is_file() && metadata.len() >= LONG;
+                fs::metadata(path).is_ok_and(is_long) || self.read().is_ok()
+            }
+            From::Variable(..) => self.read().is_ok(),
         }
     }
 }

@@ -51,6 +51,25 @@ impl Merges {
         kept.iter().filter(begins).max_by_key(|known| known.layers.len()).cloned()
     }
 
+    /// What the stack looks like from above, as [`Stack::merged`].
+    ///
+    /// # Errors
+    ///
+    /// Of [`Stack::merged`].
+    pub fn merged(&self, stack: &Stack) -> Result<Merged, Fault> {
+        let begins = |known: &&Arc<Known>| {
+            known.layers.len() <= stack.layers.len()
+                && known.layers.iter().zip(&stack.layers).all(|(id, layer)| *id == layer.layer.id)
+        };
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = kept.iter().filter(begins).max_by_key(|known| known.layers.len()).cloned();
+        drop(kept);
+        match known {
+            Some(known) => stack.merged_from(known.merged.clone(), known.layers.len()),
+            None => stack.merged(),
+        }
+    }
+
     /// Keeps a merge, and its plain part if that is known.
     pub(super) fn keep(
         &self,
