@@ -136,6 +136,7 @@ fn every_example_is_tried_here() {
         [
             "debian-server",
             "elements",
+            "filesystems",
             "flavours",
             "hooks",
             "hypervisors",
@@ -244,6 +245,21 @@ fn debian_server() {
     assert!(example.run(&["packages", "server"]).contains("openssh-server"));
     let shell = example.run(&["shell", "server", "--", "dpkg", "--audit"]);
     assert_eq!(shell, "", "dpkg has nothing to complain of");
+}
+
+#[test]
+fn filesystems() {
+    if !can_debian() {
+        return;
+    }
+    let example = Example::copy("filesystems");
+    // The mirror may have newer packages by now than the lock, and the old ones no more.
+    example.run(&["update"]);
+    let written = example.build(&["appliance.erofs", "appliance.ext4", "appliance.squashfs"]);
+    assert!(written["appliance.squashfs"].len() < written["appliance.erofs"].len());
+    assert_eq!(written["appliance.ext4"].len(), 512 << 20);
+    assert!(example.run(&["plan"]).contains("nothing to do"));
+    example.same_as_plain_user();
 }
 
 #[test]

@@ -114,6 +114,38 @@ pub(super) fn decode(
     })
 }
 
+/// The base of the programs that outputs are written with: the same for every image. Its mirrors are those of `like`,
+/// as far as these have all suites, else those of the user's configuration.
+pub(super) fn of_tools(place: &Place, like: Option<&Spec>, defaults: &[Defaults]) -> Spec {
+    const DISTRIBUTION: &str = "debian";
+    /// The first suite whose e2fsprogs and erofs-utils read tars.
+    const SUITE: &str = "trixie";
+    let like = like.filter(|spec| spec.distribution == DISTRIBUTION && spec.states_mirrors);
+    let has_all = |mirror: &&Mirror| mirror.suites.is_empty();
+    let mut mirrors: Vec<Mirror> =
+        like.iter().flat_map(|spec| &spec.mirrors).filter(has_all).cloned().collect();
+    let defaults = defaults.iter().find(|defaults| defaults.distribution == DISTRIBUTION);
+    if mirrors.is_empty() {
+        mirrors = defaults.map(|defaults| defaults.mirrors.clone()).unwrap_or_default();
+    }
+    let proxy = like.and_then(|spec| spec.proxy.clone());
+    Spec {
+        place: place.clone(),
+        distribution: DISTRIBUTION.to_string(),
+        suite: Spanned::new(SUITE.to_string(), place),
+        arch: own_arch().to_string(),
+        variant: Variant::Essential,
+        components: vec!["main".to_string()],
+        mirrors,
+        states_mirrors: false,
+        snapshots: like.map(|spec| spec.snapshots.clone()).unwrap_or_default(),
+        repositories: Vec::new(),
+        proxy: proxy.or_else(|| defaults.and_then(|defaults| defaults.proxy.clone())),
+        keyring: like.and_then(|spec| spec.keyring.clone()),
+        check_valid_until: like.is_none_or(|spec| spec.check_valid_until),
+    }
+}
+
 fn variant(node: &Node) -> Variant {
     match node.text("variant").map(|variant| variant.value).as_deref() {
         Some("essential") => Variant::Essential,

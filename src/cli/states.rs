@@ -54,7 +54,7 @@ pub fn of(
 /// The layers that the state on that side of a step takes, lowest first.
 pub fn layers(graph: &Graph, step: StepId, when: When) -> Vec<StepId> {
     match &graph.task(step).work {
-        Work::Output { stack, .. } => stack.clone(),
+        Work::Output { stack, .. } => graph.image_of(stack),
         Work::Layer { below, .. } if when == When::Before && runner(graph, step).is_some() => below.clone(),
         Work::Layer { .. } => up_to(graph, step, when),
     }

@@ -117,6 +117,14 @@ pub struct Wish {
     pub list: Option<String>,
 }
 
+impl Wish {
+    /// The package of that name, and nothing more to say.
+    pub fn plain(name: &str, place: &Place) -> Wish {
+        let name = Spanned::new(name.to_string(), place);
+        Wish { name, version: None, suite: None, out: false, hold: false, list: None }
+    }
+}
+
 /// This machine's architecture, as Debian names it.
 pub fn own_arch() -> &'static str {
     match std::env::consts::ARCH {

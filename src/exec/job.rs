@@ -16,10 +16,13 @@ use crate::key::{Digest, Key};
 use crate::layer::LayerId;
 use crate::plan::judge::{below_of, known_result, missing_output, state_layers};
 use crate::plan::{Judged, Plan, State, StepId, Work};
+use crate::sandbox::image::ImageRun;
 use crate::store::{Journal, Layer, Past, PastOutput, Record, clock};
 use crate::tree::{Detail, Filter};
 use crate::work::failed::{self, Failed};
-use crate::work::{Below, Facts, Job, Made, Output, Reuse, Stack, StackLayer, Step, World, layer_facts};
+use crate::work::{
+    Aids, Below, Facts, Job, Made, Output, Stack, StackLayer, Step, TOOLS, World, layer_facts,
+};
 
 /// Where steps are done.
 pub(super) struct Bench<'a> {
@@ -288,14 +291,15 @@ impl<'a> Bench<'a> {
         {
             return Ok(Outcome::Fresh);
         }
-        let stack = self.stack(below)?;
+        let mut stack = self.stack(below)?;
         // A layer that was gone and came out different when it was made again has changed the key.
         let mut key = judged.facts.key.clone();
         layer_facts(&mut key, &stack.below(), output.names_layers());
+        stack.layers.retain(|layer| layer.kind != TOOLS);
         let ((aside, written), seconds) = self.running(step, |job| {
             let aside = Aside::beside(path)?;
-            let reuse = Reuse { earlier: self.earlier(step, path) };
-            let written = output.write(self.world, job, &stack, aside.path(), reuse)?;
+            let aids = Aids { earlier: self.earlier(step, path), tools: self.tools(below, job)? };
+            let written = output.write(self.world, job, &stack, aside.path(), aids)?;
             job.go_on()?;
             self.unchanged(output, judged)?;
             Ok((aside, written))
@@ -318,6 +322,18 @@ impl<'a> Bench<'a> {
             }),
         })?;
         Ok(Outcome::Ran { seconds, changed: true, wrote: Some((path.to_path_buf(), stamp.size)) })
+    }
+
+    /// The trees of the tools among what an output stands on.
+    fn tools(&self, below: &[StepId], job: &Job<'_>) -> Result<Vec<ImageRun>, Fault> {
+        let graph = &self.plan.graph;
+        let mut trees = Vec::new();
+        for step in below {
+            let Some(tools) = graph.layer(*step).filter(|layer| layer.kind() == TOOLS) else { continue };
+            let stack = self.stack(graph.needs(*step))?;
+            trees.extend(tools.state(self.world, &stack, job)?.map(|state| state.run));
+        }
+        Ok(trees)
     }
 
     /// What an output reads of the project must be, behind the writing, what its key says.

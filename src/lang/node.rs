@@ -120,9 +120,9 @@ impl Node {
     }
 
     /// The size in bytes, if given.
-    pub fn size(&self, field: &str) -> Option<u64> {
+    pub fn size(&self, field: &str) -> Option<Spanned<u64>> {
         self.all(field).find_map(|value| match value.value {
-            Value::Size(bytes) => Some(bytes),
+            Value::Size(bytes) => Some(Spanned::new(bytes, &value.place)),
             _ => None,
         })
     }

@@ -181,6 +181,19 @@ impl Merged {
         }
     }
 
+    /// Gives each further name of a file the file's own attributes: some who read tars give the file those of the name.
+    pub fn settle_names(&mut self) {
+        for (holder, names) in &self.links {
+            let Some(of) = self.nodes.get(holder).map(|node| node.entry.clone()) else { continue };
+            for name in names {
+                if let Some(node) = self.nodes.get_mut(name) {
+                    (node.entry.mode, node.entry.mtime) = (of.mode, of.mtime);
+                    node.entry.owner = of.owner.clone();
+                }
+            }
+        }
+    }
+
     /// Where the entry lands: its directory with links resolved, made where it is missing.
     fn landing(&mut self, layer: usize, entry: &Entry) -> Result<EntryPath, BadMerge> {
         let Some(parent) = entry.path.parent() else { return Ok(EntryPath::root()) };

@@ -15,7 +15,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 pub use change::{Change, Changes, changes};
-pub use request::{base_id, base_request, image_id, request};
+pub use request::{base_id, base_request, image_id, request, tools_id};
 
 use crate::deb::Deb;
 use crate::fault::{Fault, Faults};

@@ -20,6 +20,11 @@ pub fn image_id(image: &str, hypervisor: Option<&str>) -> String {
     }
 }
 
+/// The id of the solution of a package that outputs are written with: `tools e2fsprogs`.
+pub fn tools_id(package: &str) -> String {
+    format!("tools {package}")
+}
+
 /// What a base is solved for.
 pub fn base_request(spec: &Spec) -> Vec<String> {
     let mut lines = vec![

@@ -8,7 +8,7 @@ use super::flavours::{self, Brought, Described, Elements, Flavours};
 use super::hooks::{self, Looking};
 use super::packages::{self, Lists};
 use super::variables::Variables;
-use super::{DEFAULT_EPOCH, Hypervisor, Image, Manifest, Said, SearchPath, Texts, Use, words};
+use super::{DEFAULT_EPOCH, Hypervisor, Image, Manifest, Said, SearchPath, Texts, ToolSet, Use, words};
 use crate::bases::debian;
 use crate::deb::Wish;
 use crate::fault::{Fault, Faults, Place, Source};
@@ -50,6 +50,7 @@ pub(super) fn decode(
     decoder.hook_lists = hooks::Lists::of(declared, looking, decoder.faults);
     decoder.find_flavours(&nodes, texts);
     let images = decoder.images(&nodes);
+    let tools = decoder.tools(&images);
     let epoch = decoder.epoch(&nodes);
     let overlay_path = std::mem::take(&mut decoder.overlay_path);
     let mut files = texts.files.clone();
@@ -63,6 +64,7 @@ pub(super) fn decode(
         overlay_path,
         overlays,
         images,
+        tools,
         variables: variables.values,
     })
 }
@@ -499,6 +501,27 @@ impl Decoder<'_> {
                 .help("remove one of them"),
         );
         false
+    }
+
+    /// What the outputs are written with, each where it is needed first.
+    fn tools(&self, images: &[Image]) -> Vec<ToolSet> {
+        let like = images.iter().find_map(|image| image.debian.as_ref());
+        let outputs = images.iter().flat_map(|image| {
+            let of_hypervisors = image.hypervisors.iter().flat_map(|hypervisor| &hypervisor.outputs);
+            image.outputs.iter().chain(of_hypervisors)
+        });
+        let mut tools: Vec<ToolSet> = Vec::new();
+        for output in outputs {
+            for packages in output.tools() {
+                let wishes = packages.iter().map(|name| Wish::plain(name, output.place())).collect();
+                let base = bases::of_tools(output.place(), like, &self.said.distributions);
+                let new = ToolSet { wishes, base };
+                if tools.iter().all(|known| known.name() != new.name()) {
+                    tools.push(new);
+                }
+            }
+        }
+        tools
     }
 
     fn outputs(&mut self, children: &[&Node], target: &outputs::Target<'_>) -> Vec<Arc<dyn Output>> {

@@ -43,6 +43,24 @@ pub struct Manifest {
     pub overlays: Vec<Arc<dyn Step>>,
     /// The images, in the order of the text.
     pub images: Vec<Image>,
+    /// What their outputs are written with, each once.
+    pub tools: Vec<ToolSet>,
+}
+
+/// A tree whose programs outputs are written with.
+#[derive(Debug)]
+pub struct ToolSet {
+    /// The packages in it.
+    pub wishes: Vec<Wish>,
+    /// What it stands on.
+    pub base: debian::Spec,
+}
+
+impl ToolSet {
+    /// The name of the first package, by which the tree is called.
+    pub fn name(&self) -> &str {
+        self.wishes.first().map_or("", |wish| &wish.name.value)
+    }
 }
 
 /// An image.

@@ -17,7 +17,7 @@ use crate::lang::value::Id;
 use crate::lang::{Field, Node, Spanned, Word};
 use crate::layer::merge::Node as TreeNode;
 use crate::layer::{Entry, EntryPath, Kind as EntryKind, Merged};
-use crate::work::{Facts, Folders, Job, Output, Reuse, Stack, World, Written};
+use crate::work::{Aids, Facts, Folders, Job, Output, Stack, World, Written};
 
 pub(super) const KIND: Kind = Kind { word: &WORD, decode };
 
@@ -76,7 +76,7 @@ impl Output for CpioOutput {
         job: &Job<'_>,
         stack: &Stack,
         path: &Path,
-        reuse: Reuse,
+        aids: Aids,
     ) -> Result<Written, Fault> {
         let failed = |error: io::Error| Fault::io("write", path, &error);
         let merged = world.image(stack)?;
@@ -87,7 +87,7 @@ impl Output for CpioOutput {
             layout: Layout::OneFrame,
             threads: world.threads,
         };
-        let mut encoder = Encoder::new(settings, reuse.earlier, out).map_err(failed)?;
+        let mut encoder = Encoder::new(settings, aids.earlier, out).map_err(failed)?;
         let mut archive = Archive { out: &mut encoder, at: 0, buffer: vec![0; 256 * 1024] };
         let links = Links::of(&merged);
         for (number, node) in merged.nodes().enumerate() {

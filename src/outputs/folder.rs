@@ -17,7 +17,7 @@ use crate::lang::value::Id;
 use crate::lang::{Node, Spanned, Word};
 use crate::layer::merge::Node as TreeNode;
 use crate::layer::{Entry, Kind as EntryKind};
-use crate::work::{Facts, Folders, Job, Output, Reuse, Stack, World, Written};
+use crate::work::{Aids, Facts, Folders, Job, Output, Stack, World, Written};
 
 pub(super) const KIND: Kind = Kind { word: &WORD, decode };
 
@@ -75,7 +75,7 @@ impl Output for FolderOutput {
         job: &Job<'_>,
         stack: &Stack,
         path: &Path,
-        _reuse: Reuse,
+        _aids: Aids,
     ) -> Result<Written, Fault> {
         let merged = world.image(stack)?;
         let tree = Folder { root: path, as_root: is_root() };

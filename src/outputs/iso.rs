@@ -15,7 +15,7 @@ use crate::lang::{Field, Form, Node, Spanned, Word};
 use crate::layer::{Entry, Kind as EntryKind, LayerWriter};
 use crate::store::Layer;
 use crate::tree::{Detail, Filter, Tree, What};
-use crate::work::{Facts, Folders, Group, Job, Output, Reuse, Stack, StackLayer, World, Written};
+use crate::work::{Aids, Facts, Folders, Group, Job, Output, Stack, StackLayer, World, Written};
 
 pub(super) const KIND: Kind = Kind { word: &WORD, decode };
 
@@ -136,7 +136,7 @@ impl Output for IsoOutput {
         job: &Job<'_>,
         stack: &Stack,
         path: &Path,
-        _reuse: Reuse,
+        _aids: Aids,
     ) -> Result<Written, Fault> {
         job.go_on()?;
         let mut nodes = Vec::new();

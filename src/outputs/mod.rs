@@ -3,12 +3,14 @@
 //! Each is a function of a stack of layers and writes to a path aside; putting it into its place is for whoever called.
 
 mod cpio;
+mod filesystem;
 mod folder;
 mod iso;
 pub mod iso9660;
 mod oci;
 mod tar;
 mod tarball;
+mod tool;
 
 use std::sync::Arc;
 
@@ -41,7 +43,16 @@ pub struct Kind {
 }
 
 /// Every kind of output.
-pub static KINDS: &[Kind] = &[tar::KIND, cpio::KIND, iso::KIND, oci::KIND, folder::KIND];
+pub static KINDS: &[Kind] = &[
+    tar::KIND,
+    cpio::KIND,
+    iso::KIND,
+    oci::KIND,
+    folder::KIND,
+    filesystem::EXT4,
+    filesystem::SQUASHFS,
+    filesystem::EROFS,
+];
 
 /// `output KIND …`
 pub static WORD: Word = Word {

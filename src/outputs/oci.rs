@@ -19,7 +19,7 @@ use crate::codec::Format;
 use crate::fault::{Fault, Faults, Place};
 use crate::key::Key;
 use crate::lang::{Node, Spanned};
-use crate::work::{Facts, Folders, Job, Output, Reuse, Stack, World, Written};
+use crate::work::{Aids, Facts, Folders, Job, Output, Stack, World, Written};
 use configuration::{checked_tag, own_tag, run};
 use packing::{Blobs, Layered, write_archive, write_folder};
 
@@ -127,7 +127,7 @@ impl Output for OciOutput {
         job: &Job<'_>,
         stack: &Stack,
         path: &Path,
-        _reuse: Reuse,
+        _aids: Aids,
     ) -> Result<Written, Fault> {
         let mut blobs = Blobs { stage: world.store.stage()?.path("oci"), blobs: Vec::new() };
         fs::create_dir(&blobs.stage).map_err(|error| Fault::io("make", &blobs.stage, &error))?;

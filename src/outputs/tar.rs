@@ -11,7 +11,7 @@ use crate::codec::{Encoder, Format, Layout, Settings};
 use crate::fault::{Fault, Faults, Place};
 use crate::key::Key;
 use crate::lang::{Field, Node, Spanned, Word};
-use crate::work::{Facts, Folders, Job, Output, Reuse, Stack, World, Written};
+use crate::work::{Aids, Facts, Folders, Job, Output, Stack, World, Written};
 
 pub(super) const KIND: Kind = Kind { word: &WORD, decode };
 
@@ -67,7 +67,7 @@ impl Output for TarOutput {
         job: &Job<'_>,
         stack: &Stack,
         path: &Path,
-        reuse: Reuse,
+        aids: Aids,
     ) -> Result<Written, Fault> {
         let failed = |error: std::io::Error| Fault::io("write", path, &error);
         let merged = world.image(stack)?;
@@ -84,7 +84,7 @@ impl Output for TarOutput {
             threads: world.threads,
         };
         let out = BufWriter::with_capacity(1 << 20, out);
-        let mut encoder = Encoder::new(settings, reuse.earlier, out).map_err(failed)?;
+        let mut encoder = Encoder::new(settings, aids.earlier, out).map_err(failed)?;
         tarball.write(&mut encoder, job)?.map_err(failed)?;
         Ok(Written { blocks: encoder.finish().map_err(failed)?.blocks })
     }

@@ -74,7 +74,7 @@ pub enum Work {
         output: Arc<dyn Output>,
         /// Where it goes, absolute.
         path: PathBuf,
-        /// The layers, lowest first.
+        /// What it is written with, and then the layers, lowest first.
         stack: Vec<StepId>,
     },
 }
@@ -87,7 +87,13 @@ impl Graph {
     /// Outputs that would overwrite each other, and what outputs find wrong with their stacks.
     pub fn of(manifest: &Manifest, resolved: &Resolved) -> Result<Graph, Faults> {
         let mut packages = packages::Steps::default();
-        let mut builder = Builder { graph: Graph::default(), by_id: BTreeMap::new(), faults: Faults::new() };
+        let tools = manifest
+            .tools
+            .iter()
+            .map(|tools| (tools.name().to_string(), packages.of_tools(resolved, tools)))
+            .collect();
+        let mut builder =
+            Builder { graph: Graph::default(), by_id: BTreeMap::new(), tools, faults: Faults::new() };
         for image in &manifest.images {
             let name = &image.name.value;
             let shared = shared(image, resolved, &mut packages);
@@ -126,6 +132,12 @@ impl Graph {
             Work::Output { stack, .. } => stack,
             Work::Layer { below, .. } => below,
         }
+    }
+
+    /// The layers of an output, lowest first, without what it is written with.
+    pub fn image_of(&self, stack: &[StepId]) -> Vec<StepId> {
+        let is_image = |step: &&StepId| self.layer(**step).is_some_and(|layer| !layer.is_aside());
+        stack.iter().filter(is_image).copied().collect()
     }
 
     /// The step that makes a layer; none for an output.
@@ -216,6 +228,8 @@ fn used(steps: &[Use]) -> impl Iterator<Item = Arc<dyn Step>> {
 struct Builder {
     graph: Graph,
     by_id: BTreeMap<String, StepId>,
+    /// The steps of each package that outputs are written with.
+    tools: BTreeMap<String, Vec<Arc<dyn Step>>>,
     faults: Faults,
 }
 
@@ -237,8 +251,7 @@ impl Builder {
                 all.push(step);
             }
         }
-        let mut stack = all;
-        stack.retain(|step| self.graph.layer(*step).is_some_and(|layer| !layer.is_aside()));
+        let stack = self.graph.image_of(&all);
         let shown = steps.iter().filter(|step| !step.joins() && !step.is_aside());
         let names: Vec<String> = shown.map(|step| step.name()).collect();
         let file = hypervisor.map_or(image.to_string(), |hypervisor| format!("{image}-{hypervisor}"));
@@ -249,7 +262,9 @@ impl Builder {
                 Some(path) => project.join(&path.value),
                 None => project.join("build").join(format!("{file}.{}", output.extension())),
             };
-            written.push(self.output(output, path, &name, &stack, number));
+            let tools = self.tools(output.as_ref(), number);
+            let all: Vec<StepId> = tools.into_iter().chain(stack.iter().copied()).collect();
+            written.push(self.output(output, path, &name, &all, number));
         }
         self.graph.targets.push(Target {
             name,
@@ -258,6 +273,21 @@ impl Builder {
             stack,
             outputs: written,
         });
+    }
+
+    /// The steps that stand for the programs an output is written with.
+    fn tools(&mut self, output: &dyn Output, target: usize) -> Vec<StepId> {
+        let known = |packages: &&[&str]| self.tools.get(*packages.first()?).cloned();
+        let found: Vec<_> = output.tools().iter().filter_map(known).collect();
+        let mut tools = Vec::new();
+        for steps in found {
+            let mut all: Vec<StepId> = Vec::new();
+            for step in &steps {
+                all.push(self.layer(step, &all, target));
+            }
+            tools.extend(all.pop());
+        }
+        tools
     }
 
     fn layer(&mut self, step: &Arc<dyn Step>, stack: &[StepId], target: usize) -> StepId {

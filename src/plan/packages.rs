@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::bases::debian::Spec;
-use crate::lock::{base_id, base_request, image_id};
+use crate::lock::{base_id, base_request, image_id, tools_id};
+use crate::manifest::ToolSet;
 use crate::resolve::{Resolved, Set};
 use crate::steps::deb::DebStep;
 use crate::steps::initramfs::Initramfs;
 use crate::steps::packages::{Files, Packages};
 use crate::steps::skeleton::{self, Skeleton};
+use crate::steps::tools::Tools;
 use crate::work::Step;
 
 /// Makes steps of sets, and sees to it that packages that are not the same have not the same id.
@@ -45,6 +47,24 @@ impl Steps {
         let below = [base_set(resolved, spec), resolved.sets.get(&image_id(image, None))];
         let below: Vec<&Arc<Set>> = below.into_iter().flatten().collect();
         self.packages(set, &below, &format!("{image}:{hypervisor}"))
+    }
+
+    /// The steps of a package that outputs are written with; the last one is the tools'.
+    pub fn of_tools(&mut self, resolved: &Resolved, tools: &ToolSet) -> Vec<Arc<dyn Step>> {
+        let set = resolved.sets.get(&tools_id(tools.name()));
+        let (Some(base), Some(set)) = (base_set(resolved, &tools.base), set) else { return Vec::new() };
+        let mut debs = self.debs(base);
+        // The links of the merged `/usr` come before what leads through them.
+        debs.sort_by_key(|deb| deb.deb.name != skeleton::BELOW);
+        debs.extend(self.debs(set));
+        let step = Tools {
+            name: tools.name().to_string(),
+            place: tools.base.place.clone(),
+            debs: debs.iter().map(|deb| deb.id.clone()).collect(),
+        };
+        let mut steps = shared(debs);
+        steps.push(Arc::new(step));
+        steps
     }
 
     fn base(&mut self, set: &Arc<Set>, spec: &Spec) -> Vec<Arc<dyn Step>> {

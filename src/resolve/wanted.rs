@@ -3,7 +3,7 @@
 use crate::bases::debian::Spec;
 use crate::deb::Wish;
 use crate::fault::Place;
-use crate::lock::{base_id, base_request, image_id, request};
+use crate::lock::{base_id, base_request, image_id, request, tools_id};
 use crate::manifest::Manifest;
 
 /// A set of packages: what a base, an image, or a hypervisor adds to the set below it.
@@ -42,6 +42,12 @@ pub fn wanted(manifest: &Manifest) -> Vec<Wanted<'_>> {
             let asked = Asked { name: target, id, wishes: &hypervisor.packages };
             add(&mut sets, asked, spec, own, hypervisor.recommends);
         }
+    }
+    for tools in &manifest.tools {
+        let base = add_base(&mut sets, &tools.base);
+        let id = tools_id(tools.name());
+        let asked = Asked { name: id.clone(), id, wishes: &tools.wishes };
+        add(&mut sets, asked, &tools.base, base, false);
     }
     sets
 }

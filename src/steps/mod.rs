@@ -19,3 +19,4 @@ pub mod overlay;
 pub mod packages;
 pub mod script;
 pub mod skeleton;
+pub mod tools;

@@ -27,7 +27,7 @@ use crate::deb::fetch::Fetcher;
 use crate::fault::{Fault, Place};
 use crate::key::Key;
 use crate::layer::{LayerId, Merged};
-use crate::sandbox::image::Given;
+use crate::sandbox::image::{Given, ImageRun};
 use crate::store::{Layer, Store};
 use crate::tree::{Memory, Tree};
 use crate::wording;
@@ -251,6 +251,10 @@ pub trait Output: Send + Sync + Debug {
     fn names_layers(&self) -> bool {
         false
     }
+    /// The trees with the programs that it is written with: for each, the packages in it. The first one gives it its name.
+    fn tools(&self) -> &'static [&'static [&'static str]] {
+        &[]
+    }
     /// Whether it is a folder.
     fn is_folder(&self) -> bool {
         false
@@ -266,15 +270,17 @@ pub trait Output: Send + Sync + Debug {
         job: &Job<'_>,
         stack: &Stack,
         path: &Path,
-        reuse: Reuse,
+        aids: Aids,
     ) -> Result<Written, Fault>;
 }
 
-/// What of an output's earlier version can be used again.
+/// What helps to write an output.
 #[derive(Debug, Default)]
-pub struct Reuse {
-    /// The file and where its blocks are.
+pub struct Aids {
+    /// Its earlier version, and where its blocks are, which can be used again.
     pub earlier: Option<Earlier>,
+    /// The trees of [`Output::tools`], in the same order, to run programs in.
+    pub tools: Vec<ImageRun>,
 }
 
 /// What writing an output gave.
@@ -318,10 +324,14 @@ impl Job<'_> {
     }
 }
 
+/// The kind of a step that stands for the programs an output is written with: its layer is in no image.
+pub const TOOLS: &str = "tools";
+
 /// The layers that a stack is made of, as a key states them.
 pub fn layer_facts(key: &mut Key, layers: &[Below], names: bool) {
-    for Below { layer, name, joins, .. } in layers {
+    for Below { layer, kind, name, joins, .. } in layers {
         match (names, joins) {
+            _ if *kind == TOOLS => key.fact(TOOLS, format_args!("{layer} {name}")),
             (false, _) => key.fact("layer", layer),
             // A part goes by the name of the whole, which ends it.
             (true, true) => key.fact("layer", format_args!("{layer} +")),

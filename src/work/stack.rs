@@ -110,6 +110,7 @@ impl Stack {
         for node in merged.nodes_mut() {
             node.entry.mtime = node.entry.mtime.min(epoch);
         }
+        merged.settle_names();
         Ok(merged)
     }
 

@@ -97,7 +97,7 @@ impl Spec {
         Fault::error("mirror/none", format!("no mirror of {name} is known"))
             .at(&self.place, "fetched from nowhere")
             .help(format!(
-                "name one in its block, `mirror \"http://HOST/{name}\"`, or for all projects in \
+                "name one in the block of a base, `mirror \"http://HOST/{name}\"`, or for all projects in \
                  `imgbuild/config.kdl` of the folder for configuration: `base \"{name}\" {{ mirror \"…\" }}`"
             ))
     }

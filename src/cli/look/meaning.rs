@@ -67,7 +67,7 @@ pub fn of(session: &Session, what: &str) -> Result<Meaning, Faults> {
         return Ok(match &graph.task(step).work {
             Work::Layer { .. } => Meaning::Layer { project, graph, step },
             Work::Output { stack, .. } => {
-                let stack = stack.clone();
+                let stack = graph.image_of(stack);
                 Meaning::Image { project, graph, stack, output: Some(step) }
             }
         });

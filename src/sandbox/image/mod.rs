@@ -84,7 +84,7 @@ fn order(run: &ImageRun) -> Result<ImageRun, Fault> {
     }
     let mut order = run.clone();
     order.lowers.iter_mut().try_for_each(make_real)?;
-    order.shown.iter_mut().map(|shown| &mut shown.host).try_for_each(make_real)?;
+    order.shown.iter_mut().chain(&mut order.written).map(|shown| &mut shown.host).try_for_each(make_real)?;
     order.hidden = real_ones(&order.hidden)?;
     // Many specials have one spool.
     let mut known: BTreeMap<PathBuf, PathBuf> = BTreeMap::new();

@@ -25,7 +25,7 @@ use rustix::process::{chdir, fchdir};
 
 use super::super::kernel::{Reach, seal};
 use super::super::root::{
-    DEVICES, HARMLESS, READ_ONLY, System, change_root, clone_sealed, clone_tree, mount_tmpfs, take_device,
+    DEVICES, HARMLESS, READ_ONLY, System, change_root, clone_tree, mount_tmpfs, take_device,
 };
 use super::super::wire::Refusal;
 use super::{ImageRun, TARGET, View, programs, top, within};
@@ -130,9 +130,11 @@ impl Parts {
             let opened = openat(CWD, path, within::FOLDER | OFlags::CLOEXEC, Mode::empty());
             Refusal::of(format!("open `{}`", path.display()), opened)
         };
-        let shown = |shown: &super::Shown| {
+        let shown = |(shown, flags): (&super::Shown, MountAttrFlags)| {
             let step = || format!("show `{}`", shown.host.display());
-            let clone = Refusal::of(step(), clone_sealed(CWD, &shown.host))?;
+            let clone = clone_tree(CWD, &shown.host);
+            let clone = Refusal::of(step(), clone)?;
+            Refusal::of(step(), seal(&clone, flags, Reach::Tree))?;
             let found = Refusal::of(step(), fstat(&clone))?;
             let is_folder = FileType::from_raw_mode(found.st_mode) == FileType::Directory;
             Ok(Part { at: shown.at.clone(), clone, is_folder })
@@ -145,7 +147,7 @@ impl Parts {
         Ok(Parts {
             lowers: run.lowers.iter().map(lower).collect::<Result<_, _>>()?,
             contents: top::open_files(run)?,
-            shown: run.shown.iter().map(shown).collect::<Result<_, _>>()?,
+            shown: all_shown(run).map(shown).collect::<Result<_, _>>()?,
             devices: DEVICES.into_iter().chain(["/dev/tty"]).map(device).collect::<Result<_, _>>()?,
             system: (run.view == View::Host).then(|| System::take(&run.hidden)).transpose()?,
             capture: run.capture.as_ref().map(capture).transpose()?,
@@ -226,6 +228,12 @@ impl Parts {
         }
         Ok(())
     }
+}
+
+/// What is shown of the host, and what may be done there.
+fn all_shown(run: &ImageRun) -> impl Iterator<Item = (&super::Shown, MountAttrFlags)> {
+    let read = run.shown.iter().map(|shown| (shown, READ_ONLY));
+    read.chain(run.written.iter().map(|written| (written, HARMLESS)))
 }
 
 /// Mounts what no program may change onto itself, an outer folder before what is in it.

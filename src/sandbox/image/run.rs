@@ -36,6 +36,8 @@ pub struct ImageRun {
     /// Files and folders of the host that are shown, read-only. Mount points are made where there is none: in the
     /// image below all else, so that they are never captured, and in `/run` and `/tmp`, also between what is there.
     pub shown: Vec<Shown>,
+    /// Files of the host that programs write to, as [`ImageRun::shown`] but for that.
+    pub written: Vec<Shown>,
     /// Which root the programs see.
     pub view: View,
     /// Files and folders of the host that [`View::Host`] does not show even where it shows what is around them. What

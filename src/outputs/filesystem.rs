@@ -1,0 +1,279 @@
+//! `output "ext4"`, `output "squashfs"`, `output "erofs"`: the image as a file system in a file.
+//!
+//! The file systems' own tools write them, out of the image's tar: nothing is unpacked and nothing mounted. What they
+//! would draw at random or take from the clock (UUIDs, hash seeds, times) comes from the layers.
+
+mod ext4;
+
+use std::fs::File;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::tarball::Tarball;
+use super::tool::{OUT, Tool};
+use super::{Kind, Stated, Target};
+use crate::fault::{Fault, Faults, Place};
+use crate::key::{Digest, Key};
+use crate::lang::value::Id;
+use crate::lang::{Field, Form, Node, Spanned, Word};
+use crate::layer::{EntryPath, Merged};
+use crate::work::{Aids, Facts, Folders, Job, Output, Stack, World, Written};
+
+pub(super) const EXT4: Kind = Kind { word: &EXT4_WORD, decode };
+pub(super) const SQUASHFS: Kind = Kind { word: &SQUASHFS_WORD, decode };
+pub(super) const EROFS: Kind = Kind { word: &EROFS_WORD, decode };
+
+static EXT4_WORD: Word = Word {
+    name: "ext4",
+    summary: "the image as an ext4 file system",
+    docs: "A file system and nothing around it: no table of partitions, no boot loader. Its UUID and what else is random \
+           comes from what is in it, so that the same image is the same bytes. Written by the mke2fs of a locked Debian \
+           tree that imgbuild brings itself; a file that is sparse where nothing is.",
+    example: "image \"server\" {\n    base \"debian\" suite=\"trixie\"\n    output \"ext4\" size=\"4GiB\" label=\"root\"\n}\n",
+    properties: &[
+        Field::new("size", Form::Size, "Its size; more than 1 GiB can be grown to, too.")
+            .default("what is in it, a tenth more, and 64 MiB"),
+        Field::new("label", Form::Text, "What it is called: up to 16 bytes.").default("none"),
+    ],
+    ..Word::BARE
+};
+
+static SQUASHFS_WORD: Word = Word {
+    name: "squashfs",
+    summary: "the image as a squashfs file system, compressed and only to be read",
+    docs: "Written by the mksquashfs of a locked Debian tree that imgbuild brings itself.",
+    example: "image \"live\" {\n    overlays \"site\"\n    output \"squashfs\" compression=\"xz\"\n}\n",
+    properties: &[
+        Field::new(
+            "compression",
+            Form::OneOf(&["zstd", "xz", "gzip", "lz4", "lzo"]),
+            "How its blocks are compressed.",
+        )
+        .default("zstd"),
+        Field::new(
+            "level",
+            Form::Integer { min: 1, max: 22 },
+            "How hard: zstd 1 to 22, gzip and lzo 1 to 9.",
+        )
+        .default("zstd 3, gzip 9, lzo 8"),
+    ],
+    ..Word::BARE
+};
+
+static EROFS_WORD: Word = Word {
+    name: "erofs",
+    summary: "the image as an EROFS file system, only to be read",
+    docs: "Its UUID comes from what is in it. Written by the mkfs.erofs of a locked Debian tree that imgbuild brings \
+           itself.",
+    example: "image \"appliance\" {\n    overlays \"site\"\n    output \"erofs\" compression=\"lz4hc\"\n}\n",
+    properties: &[
+        Field::new(
+            "compression",
+            Form::OneOf(&["none", "lz4", "lz4hc", "lzma", "deflate", "zstd"]),
+            "How it is compressed.",
+        )
+        .default("none"),
+        Field::new(
+            "level",
+            Form::Integer { min: 0, max: 109 },
+            "How hard: lz4hc 0 to 12, lzma 0 to 9 and 100 to 109, deflate 0 to 9, zstd 0 to 22.",
+        )
+        .default("the tool's own"),
+    ],
+    ..Word::BARE
+};
+
+#[derive(Debug)]
+struct FileSystem {
+    stated: Stated,
+    how: How,
+}
+
+/// Which file system, and what is said of it.
+#[derive(Debug)]
+enum How {
+    Ext4(ext4::Ext4),
+    Squashfs(Compression),
+    Erofs(Compression),
+}
+
+#[derive(Debug)]
+struct Compression {
+    name: String,
+    level: Option<i64>,
+}
+
+fn decode(
+    node: &Node,
+    _target: &Target<'_>,
+    _folders: &Folders,
+    faults: &mut Faults,
+) -> Option<Arc<dyn Output>> {
+    let how = match node.kind?.name {
+        "ext4" => How::Ext4(ext4::decode(node, faults)),
+        "squashfs" => {
+            let mut how = compression(node, "zstd", &SQUASHFS_LEVELS, faults);
+            // The tool's own, 15, takes ten times as long for a tenth less.
+            how.level = how.level.or((how.name == "zstd").then_some(3));
+            How::Squashfs(how)
+        }
+        _ => How::Erofs(compression(node, "none", &EROFS_LEVELS, faults)),
+    };
+    Some(Arc::new(FileSystem { stated: Stated::of(node), how }))
+}
+
+/// A compression, and the ranges of its levels.
+type Levels = (&'static str, &'static [(i64, i64)]);
+
+const SQUASHFS_LEVELS: [Levels; 3] = [("zstd", &[(1, 22)]), ("gzip", &[(1, 9)]), ("lzo", &[(1, 9)])];
+const EROFS_LEVELS: [Levels; 4] =
+    [("lz4hc", &[(0, 12)]), ("lzma", &[(0, 9), (100, 109)]), ("deflate", &[(0, 9)]), ("zstd", &[(0, 22)])];
+
+fn compression(node: &Node, default: &str, levels: &[Levels], faults: &mut Faults) -> Compression {
+    let name = node.text("compression").map_or(default.to_string(), |name| name.value);
+    let level = node.integer("level");
+    if let Some(level) = &level {
+        let ranges = levels.iter().find(|(of, _)| *of == name).map(|(_, ranges)| *ranges).unwrap_or_default();
+        if !ranges.iter().any(|(least, most)| (*least..=*most).contains(&level.value)) {
+            let told: Vec<String> = ranges.iter().map(|(least, most)| format!("{least} to {most}")).collect();
+            let fault = Fault::error("output/level", format!("`{name}` has no level {}", level.value))
+                .at(&level.place, "this level");
+            faults.push(match told.is_empty() {
+                true => fault.help("remove the level"),
+                false => fault.help(format!("it has {}", told.join(" and "))),
+            });
+        }
+    }
+    Compression { name, level: level.map(|level| level.value) }
+}
+
+impl Output for FileSystem {
+    fn kind(&self) -> &'static str {
+        match self.how {
+            How::Ext4(_) => "ext4",
+            How::Squashfs(_) => "squashfs",
+            How::Erofs(_) => "erofs",
+        }
+    }
+    fn extension(&self) -> String {
+        self.kind().to_string()
+    }
+    fn place(&self) -> &Place {
+        &self.stated.place
+    }
+    fn path(&self) -> Option<&Spanned<String>> {
+        self.stated.path.as_ref()
+    }
+    fn tools(&self) -> &'static [&'static [&'static str]] {
+        match self.how {
+            // The library is what mke2fs reads tars with, and loads only then.
+            How::Ext4(_) => &[&["e2fsprogs", "libarchive13t64"]],
+            How::Squashfs(_) => &[&["squashfs-tools"]],
+            How::Erofs(_) => &[&["erofs-utils"]],
+        }
+    }
+
+    fn facts(&self, world: &World) -> Result<Facts, Fault> {
+        let mut key = Key::new("output-file-system", 1);
+        key.fact("kind", self.kind());
+        key.fact("epoch", world.epoch);
+        match &self.how {
+            How::Ext4(ext4) => ext4.facts(&mut key),
+            How::Squashfs(compression) | How::Erofs(compression) => {
+                key.fact("compression", &compression.name);
+                key.fact_if("level", compression.level);
+            }
+        }
+        Ok(Facts::new(key))
+    }
+
+    fn write(
+        &self,
+        world: &World,
+        job: &Job<'_>,
+        stack: &Stack,
+        path: &Path,
+        aids: Aids,
+    ) -> Result<Written, Fault> {
+        let failed = |error: std::io::Error| Fault::io("write", path, &error);
+        let merged = world.image(stack)?;
+        let seed = seed(stack);
+        let size = match &self.how {
+            How::Ext4(ext4) => Some(ext4.size(&merged, &self.stated.place)?),
+            _ => None,
+        };
+        let out = File::create_new(path).map_err(failed)?;
+        size.map_or(Ok(()), |size| out.set_len(size)).map_err(failed)?;
+        let (program, arguments, environment) = match (&self.how, size) {
+            (How::Ext4(ext4), size) => {
+                let now = ("E2FSPROGS_FAKE_TIME", world.epoch.max(1).to_string());
+                ("mke2fs", ext4.arguments(&merged, size.unwrap_or_default(), &uuid(seed)), vec![now])
+            }
+            (How::Squashfs(compression), _) => {
+                ("mksquashfs", squashfs(compression, &merged, world), Vec::new())
+            }
+            (How::Erofs(compression), _) => {
+                ("mkfs.erofs", erofs(compression, &uuid(seed), world), Vec::new())
+            }
+        };
+        let tree = aids.tools.first().ok_or_else(|| {
+            Fault::machine("internal", format!("there is no `{program}`"))
+                .at(&self.stated.place, "this output")
+        })?;
+        let then = match &self.how {
+            How::Ext4(_) => ext4::with_xattrs(&merged, &self.stated.place)?,
+            _ => None,
+        };
+        let tool = Tool { tree, program, arguments, environment, then, place: &self.stated.place };
+        tool.write(&Tarball::of(merged.nodes(), stack), path, world, job)?;
+        Ok(Written::default())
+    }
+}
+
+/// What all that is random is taken from.
+fn seed(stack: &Stack) -> Digest {
+    let ids: String = stack.layers.iter().map(|layer| format!("{}\n", layer.layer.id)).collect();
+    Digest::of(ids)
+}
+
+/// A UUID of version 8 (RFC 9562) out of a digest.
+fn uuid(seed: Digest) -> String {
+    let text = seed.to_string();
+    let part = |from: usize, to: usize| text.get(from..to).unwrap_or_default();
+    format!("{}-{}-8{}-8{}-{}", part(0, 8), part(8, 12), part(13, 16), part(17, 20), part(20, 32))
+}
+
+fn squashfs(compression: &Compression, merged: &Merged, world: &World) -> Vec<String> {
+    let mut words: Vec<String> =
+        ["-", OUT, "-tar", "-noappend", "-no-progress", "-quiet", "-comp"].map(String::from).to_vec();
+    words.push(compression.name.clone());
+    if let Some(level) = compression.level {
+        words.extend(["-Xcompression-level".into(), level.to_string()]);
+    }
+    words.extend(["-mkfs-time".into(), world.epoch.max(0).to_string()]);
+    // What a tar says of the root is not looked at.
+    if let Some(root) = merged.get(&EntryPath::root()).map(|node| &node.entry) {
+        let number = |id: &Id| if let Id::Number(number) = id { *number } else { 0 };
+        words.extend(["-root-mode".into(), format!("{:o}", root.mode)]);
+        words.extend(["-root-uid".into(), number(&root.owner.user).to_string()]);
+        words.extend(["-root-gid".into(), number(&root.owner.group).to_string()]);
+        words.extend(["-root-time".into(), root.mtime.max(0).to_string()]);
+    }
+    words.extend(["-processors".into(), world.threads.to_string()]);
+    words
+}
+
+fn erofs(compression: &Compression, uuid: &str, world: &World) -> Vec<String> {
+    let mut words = vec!["--quiet".to_string(), "--tar=f".into(), "--mkfs-time".into()];
+    words.push(format!("-T{}", world.epoch.max(0)));
+    words.push(format!("-U{uuid}"));
+    let name = &compression.name;
+    match compression.level {
+        _ if name == "none" => {}
+        Some(level) => words.push(format!("-z{name},{level}")),
+        None => words.push(format!("-z{name}")),
+    }
+    // Without a source it reads its standard input.
+    words.push(OUT.into());
+    words
+}

@@ -1,0 +1,156 @@
+//! Running a tool: a program of a locked tree reads the image as a tar, from a pipe, and writes one file.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use rustix::fs::{CWD, FileType, Mode, OFlags};
+use rustix::io::Errno;
+
+use super::tarball::Tarball;
+use crate::fault::{Fault, Place};
+use crate::layer::EntryPath;
+use crate::sandbox::image::{Call, Given, ImageRun, Shown};
+use crate::sandbox::{Exit, Launcher};
+use crate::work::{Job, World};
+
+/// Where the pipe is that the tool's input comes from. It can be opened once: nobody would write into it again.
+const TAR: &str = "/run/imgbuild/in/tar";
+/// Where the tool writes.
+pub(super) const OUT: &str = "/run/imgbuild/out";
+
+/// A program and what it is run for.
+pub(super) struct Tool<'a> {
+    /// The tree that it is in.
+    pub tree: &'a ImageRun,
+    /// Its name and its arguments; it reads the tar from its standard input.
+    pub program: &'static str,
+    pub arguments: Vec<String>,
+    /// What it has in its environment.
+    pub environment: Vec<(&'static str, String)>,
+    /// What another program of the tree does to the file behind it.
+    pub then: Option<Then>,
+    /// The output that it is run for.
+    pub place: &'a Place,
+}
+
+/// A program that runs behind a tool.
+pub(super) struct Then {
+    /// Its name and its arguments.
+    pub program: &'static str,
+    pub arguments: Vec<String>,
+    /// Files that it finds: paths begin with `run/`.
+    pub files: Vec<Given>,
+}
+
+impl Tool<'_> {
+    /// Lets it make the file at `out`, which must be there, out of `tarball`.
+    pub fn write(
+        &self,
+        tarball: &Tarball<'_>,
+        out: &Path,
+        world: &World,
+        job: &Job<'_>,
+    ) -> Result<(), Fault> {
+        let folder = world.store.stage()?.path("in");
+        let pipe = folder.join("tar");
+        let failed = |error: io::Error| Fault::io("make", &pipe, &error);
+        fs::create_dir(&folder).map_err(failed)?;
+        rustix::fs::mknodat(CWD, &pipe, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0)
+            .map_err(|error| failed(error.into()))?;
+        let run = self.run(&folder, out, job);
+        let over = AtomicBool::new(false);
+        let (ran, fed) = std::thread::scope(|scope| {
+            let feeder = scope.spawn(|| feed(&pipe, tarball, &over, job));
+            let ran = Launcher::of(&world.program).run_image(&run, job.cancel, &mut |line| (job.say)(line));
+            over.store(true, Ordering::Relaxed);
+            let lost = || Err(Fault::machine("internal", "a thread that wrote a tar was lost"));
+            (ran, feeder.join().unwrap_or_else(|_| lost()))
+        });
+        let _ = fs::remove_dir_all(&folder);
+        let ran = ran.map_err(|fault| fault.at(self.place, "this output"))?;
+        if ran.failed.is_some() {
+            let how = match ran.exits.last() {
+                Some(Exit::Signal(signal)) => format!("it was ended by signal {signal}"),
+                Some(Exit::Code(code)) => format!("it ended with {code}"),
+                None => "it was not started".into(),
+            };
+            let program = match &self.then {
+                Some(then) if ran.exits.len() > 1 => then.program,
+                _ => self.program,
+            };
+            let fault = Fault::build("output/tool", format!("`{program}` failed: {how}"))
+                .at(self.place, "this output")
+                .help(format!("the whole output is in `{}`", job.log.display()));
+            return Err(Fault { output: ran.tail, ..fault });
+        }
+        fed?.map_err(|error| Fault::io("write", &pipe, &error))
+    }
+
+    fn run(&self, folder: &Path, out: &Path, job: &Job<'_>) -> ImageRun {
+        let at = |path: &str| EntryPath::parse(path).unwrap_or_default();
+        let mut words = vec!["-c".to_string(), format!("exec \"$@\" < {TAR}"), "sh".to_string()];
+        words.push(self.program.to_string());
+        words.extend(self.arguments.iter().cloned());
+        let call = Call { program: "sh".into(), arguments: words, must_succeed: true, ..Call::default() };
+        let then = self.then.iter().map(|then| Call {
+            program: then.program.into(),
+            arguments: then.arguments.clone(),
+            must_succeed: true,
+            ..Call::default()
+        });
+        let environment = self.environment.iter().cloned();
+        ImageRun {
+            shown: vec![Shown { host: folder.to_path_buf(), at: at("run/imgbuild/in") }],
+            written: vec![Shown { host: out.to_path_buf(), at: at(OUT) }],
+            environment: environment.map(|(name, value)| (name.to_string(), value)).collect(),
+            commands: std::iter::once(call).chain(then).collect(),
+            passing: self.then.iter().flat_map(|then| then.files.clone()).collect(),
+            log: job.log.clone(),
+            ..self.tree.clone()
+        }
+    }
+}
+
+/// Writes the tar into the pipe, for as long as anybody reads it: that a tool ends too early, it says itself.
+fn feed(
+    pipe: &Path,
+    tarball: &Tarball<'_>,
+    over: &AtomicBool,
+    job: &Job<'_>,
+) -> Result<io::Result<()>, Fault> {
+    let Some(pipe) = open(pipe, over).map_err(|error| Fault::io("write", pipe, &error))? else {
+        return Ok(Ok(()));
+    };
+    let mut out = io::BufWriter::with_capacity(1 << 16, pipe);
+    let written = tarball.write(&mut out, job)?.and_then(|()| out.flush());
+    match written {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+            // What is left in the buffer has nowhere to go.
+            let _ = out.into_parts();
+            Ok(Ok(()))
+        }
+        written => Ok(written),
+    }
+}
+
+/// The pipe, once somebody reads it; none if nobody will.
+fn open(pipe: &Path, over: &AtomicBool) -> io::Result<Option<File>> {
+    let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    while !over.load(Ordering::Relaxed) {
+        match rustix::fs::open(pipe, flags, Mode::empty()) {
+            Ok(file) => {
+                rustix::fs::fcntl_setfl(file.as_fd(), OFlags::empty())?;
+                // As much as a plain user may have.
+                let _ = rustix::pipe::fcntl_setpipe_size(&file, 1 << 20);
+                return Ok(Some(File::from(file)));
+            }
+            Err(Errno::NXIO | Errno::INTR) => std::thread::sleep(Duration::from_millis(1)),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(None)
+}
