@@ -127,6 +127,9 @@ image "first" version="1" {
         }
     }
     output "cpio" path="first.cpio" compression="xz" level=3
+    output "ext4" path="first.ext4" size="1GiB" label="root"
+    output "squashfs" path="first.squashfs" compression="zstd" level=3
+    output "erofs" path="first.erofs" compression="zstd" level=3
     when SETUP="ipv4" {
         overlays "a"
         files "some" { remove "/h" }

@@ -90,10 +90,10 @@ fn fit(schema: String, topics: Vec<Topic>) {
 fn the_schema_is_no_looser_than_it_must_be() {
     let schema = Read { document: parsed("schema", kdl()) };
     let root = schema.document.get("document").expect("a document");
-    let wrong = "image \"a\" colour=\"red\" { when A=\"b\" { when A=\"b\" { zebra; output \"tar\" size=1; packages {                  curl colour=1 } } } }\nlink\n";
+    let wrong = "image \"a\" colour=\"red\" { when A=\"b\" { when A=\"b\" { zebra; output \"tar\" weight=1; packages {                  curl colour=1 } } } }\nlink\n";
     let mut unknown = Vec::new();
     schema.unknown(parsed("wrong", wrong.to_string()).nodes(), root, &mut unknown);
-    assert_eq!(unknown, ["image colour", "zebra", "output size", "curl colour", "link"]);
+    assert_eq!(unknown, ["image colour", "zebra", "output weight", "curl colour", "link"]);
 }
 
 #[test]
