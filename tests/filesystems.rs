@@ -243,6 +243,30 @@ fn an_image_that_does_not_fit_says_so_and_the_size_that_it_names_will_do() {
 }
 
 #[test]
+fn what_it_is_written_with_counts() {
+    let manifest = "image \"box\" {\n    base \"tar\" from=\"odd.tar\"\n    output \"ext4\"\n    output \"squashfs\"\n}\n";
+    let Some(project) = odd_project(manifest) else { return };
+    project.build();
+    // One package less, which mke2fs can do without.
+    let lock = fs::read_to_string(project.path("image.lock.kdl")).unwrap();
+    let lines = lock.lines().filter(|line| !line.trim_start().starts_with("package \"logsave\""));
+    let changed: String = lines.map(|line| format!("{line}\n")).collect();
+    assert!(changed.len() < lock.len(), "{lock}");
+    project.write("image.lock.kdl", &changed);
+    let why = project.run(&["why", "output:ext4@box"]).out;
+    assert!(why.contains("tools:e2fsprogs"), "{why}");
+    let ran = project.build().ran;
+    let expected = ["output:ext4@box", "tools:e2fsprogs"].map(String::from);
+    assert!(ran.iter().eq(&expected), "{ran:?}");
+    assert!(project.build().ran.is_empty());
+    // With the lock as it was, that tree is there still.
+    project.write("image.lock.kdl", &lock);
+    let why = project.run(&["why", "output:ext4@box"]).out;
+    assert!(why.contains("tools:e2fsprogs made another layer"), "{why}");
+    assert!(project.build().ran.iter().eq(&["output:ext4@box".to_string()]));
+}
+
+#[test]
 fn what_cannot_be_is_told_before_any_work() {
     let project = Project::new();
     project.write("overlays/site/etc/motd", "x\n");

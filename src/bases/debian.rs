@@ -60,6 +60,12 @@ pub struct Mirror {
     pub place: Option<Place>,
 }
 
+impl Mirror {
+    fn has_all_suites(&self) -> bool {
+        self.suites.is_empty()
+    }
+}
+
 /// What the user's configuration says of a distribution.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Defaults {
@@ -114,25 +120,29 @@ pub(super) fn decode(
     })
 }
 
-/// The base of the programs that outputs are written with: the same for every image. Its mirrors are those of `like`,
-/// as far as these have all suites, else those of the user's configuration.
-pub(super) fn of_tools(place: &Place, like: Option<&Spec>, defaults: &[Defaults]) -> Spec {
-    const DISTRIBUTION: &str = "debian";
-    /// The first suite whose e2fsprogs and erofs-utils read tars.
-    const SUITE: &str = "trixie";
-    let like = like.filter(|spec| spec.distribution == DISTRIBUTION && spec.states_mirrors);
-    let has_all = |mirror: &&Mirror| mirror.suites.is_empty();
-    let mut mirrors: Vec<Mirror> =
-        like.iter().flat_map(|spec| &spec.mirrors).filter(has_all).cloned().collect();
-    let defaults = defaults.iter().find(|defaults| defaults.distribution == DISTRIBUTION);
+/// What the programs come from that outputs are written with: the first suite whose e2fsprogs and erofs-utils read tars.
+const TOOLS: (&str, &str) = ("debian", "trixie");
+
+/// Whether the mirrors that a base states have what [`of_tools`] needs, too.
+pub fn has_tools(spec: &Spec) -> bool {
+    spec.distribution == TOOLS.0 && spec.states_mirrors && spec.mirrors.iter().any(Mirror::has_all_suites)
+}
+
+/// The base of the programs that outputs are written with, asked for at `place`: the same for every image. Its mirrors are
+/// those of `like`, else those of the user's configuration.
+pub fn of_tools(place: &Place, like: Option<&Spec>, defaults: &[Defaults]) -> Spec {
+    let (distribution, suite) = TOOLS;
+    let whole = like.iter().flat_map(|spec| &spec.mirrors).filter(|mirror| mirror.has_all_suites());
+    let mut mirrors: Vec<Mirror> = whole.cloned().collect();
+    let defaults = defaults.iter().find(|defaults| defaults.distribution == distribution);
     if mirrors.is_empty() {
         mirrors = defaults.map(|defaults| defaults.mirrors.clone()).unwrap_or_default();
     }
     let proxy = like.and_then(|spec| spec.proxy.clone());
     Spec {
         place: place.clone(),
-        distribution: DISTRIBUTION.to_string(),
-        suite: Spanned::new(SUITE.to_string(), place),
+        distribution: distribution.to_string(),
+        suite: Spanned::new(suite.to_string(), place),
         arch: own_arch().to_string(),
         variant: Variant::Essential,
         components: vec!["main".to_string()],

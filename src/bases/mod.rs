@@ -7,7 +7,7 @@ mod scratch;
 
 use std::sync::Arc;
 
-use crate::fault::{Faults, Place};
+use crate::fault::Faults;
 use crate::lang::{Node, Word};
 use crate::work::{Folders, Step};
 
@@ -48,11 +48,6 @@ pub fn packages(
 ) -> Option<debian::Spec> {
     let of_packages = is_of_packages(node);
     if node.whole && of_packages { debian::decode(node, folders, defaults, faults) } else { None }
-}
-
-/// The base of the programs that outputs are written with, asked for at `place`; `like` is an image's own.
-pub fn of_tools(place: &Place, like: Option<&debian::Spec>, defaults: &[debian::Defaults]) -> debian::Spec {
-    debian::of_tools(place, like, defaults)
 }
 
 /// Whether a `base` node is of a kind that `packages` can be added to.

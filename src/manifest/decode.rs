@@ -505,7 +505,8 @@ impl Decoder<'_> {
 
     /// What the outputs are written with, each where it is needed first.
     fn tools(&self, images: &[Image]) -> Vec<ToolSet> {
-        let like = images.iter().find_map(|image| image.debian.as_ref());
+        let mut bases = images.iter().filter_map(|image| image.debian.as_ref());
+        let like = bases.find(|spec| debian::has_tools(spec));
         let outputs = images.iter().flat_map(|image| {
             let of_hypervisors = image.hypervisors.iter().flat_map(|hypervisor| &hypervisor.outputs);
             image.outputs.iter().chain(of_hypervisors)
@@ -514,7 +515,7 @@ impl Decoder<'_> {
         for output in outputs {
             for packages in output.tools() {
                 let wishes = packages.iter().map(|name| Wish::plain(name, output.place())).collect();
-                let base = bases::of_tools(output.place(), like, &self.said.distributions);
+                let base = debian::of_tools(output.place(), like, &self.said.distributions);
                 let new = ToolSet { wishes, base };
                 if tools.iter().all(|known| known.name() != new.name()) {
                     tools.push(new);

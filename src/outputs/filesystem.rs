@@ -196,36 +196,18 @@ impl Output for FileSystem {
         aids: Aids,
     ) -> Result<Written, Fault> {
         let failed = |error: std::io::Error| Fault::io("write", path, &error);
-        let merged = world.image(stack)?;
-        let seed = seed(stack);
-        let size = match &self.how {
-            How::Ext4(ext4) => Some(ext4.size(&merged, &self.stated.place)?),
-            _ => None,
+        let (merged, place) = (world.image(stack)?, &self.stated.place);
+        let uuid = uuid(seed(stack));
+        let (tool, size) = match &self.how {
+            How::Ext4(ext4) => ext4.tool(&merged, &uuid, world.epoch, place)?,
+            How::Squashfs(compression) => (squashfs(compression, &merged, world), 0),
+            How::Erofs(compression) => (erofs(compression, &uuid, world), 0),
         };
-        let out = File::create_new(path).map_err(failed)?;
-        size.map_or(Ok(()), |size| out.set_len(size)).map_err(failed)?;
-        let (program, arguments, environment) = match (&self.how, size) {
-            (How::Ext4(ext4), size) => {
-                let now = ("E2FSPROGS_FAKE_TIME", world.epoch.max(1).to_string());
-                ("mke2fs", ext4.arguments(&merged, size.unwrap_or_default(), &uuid(seed)), vec![now])
-            }
-            (How::Squashfs(compression), _) => {
-                ("mksquashfs", squashfs(compression, &merged, world), Vec::new())
-            }
-            (How::Erofs(compression), _) => {
-                ("mkfs.erofs", erofs(compression, &uuid(seed), world), Vec::new())
-            }
-        };
+        File::create_new(path).and_then(|out| out.set_len(size)).map_err(failed)?;
         let tree = aids.tools.first().ok_or_else(|| {
-            Fault::machine("internal", format!("there is no `{program}`"))
-                .at(&self.stated.place, "this output")
+            Fault::machine("internal", format!("there is no `{}`", tool.program)).at(place, "this output")
         })?;
-        let then = match &self.how {
-            How::Ext4(_) => ext4::with_xattrs(&merged, &self.stated.place)?,
-            _ => None,
-        };
-        let tool = Tool { tree, program, arguments, environment, then, place: &self.stated.place };
-        tool.write(&Tarball::of(merged.nodes(), stack), path, world, job)?;
+        tool.write((tree, place), &Tarball::of(merged.nodes(), stack), path, world, job)?;
         Ok(Written::default())
     }
 }
@@ -243,7 +225,7 @@ fn uuid(seed: Digest) -> String {
     format!("{}-{}-8{}-8{}-{}", part(0, 8), part(8, 12), part(13, 16), part(17, 20), part(20, 32))
 }
 
-fn squashfs(compression: &Compression, merged: &Merged, world: &World) -> Vec<String> {
+fn squashfs(compression: &Compression, merged: &Merged, world: &World) -> Tool {
     let mut words: Vec<String> =
         ["-", OUT, "-tar", "-noappend", "-no-progress", "-quiet", "-comp"].map(String::from).to_vec();
     words.push(compression.name.clone());
@@ -260,10 +242,10 @@ fn squashfs(compression: &Compression, merged: &Merged, world: &World) -> Vec<St
         words.extend(["-root-time".into(), root.mtime.max(0).to_string()]);
     }
     words.extend(["-processors".into(), world.threads.to_string()]);
-    words
+    Tool::new("mksquashfs", words)
 }
 
-fn erofs(compression: &Compression, uuid: &str, world: &World) -> Vec<String> {
+fn erofs(compression: &Compression, uuid: &str, world: &World) -> Tool {
     let mut words = vec!["--quiet".to_string(), "--tar=f".into(), "--mkfs-time".into()];
     words.push(format!("-T{}", world.epoch.max(0)));
     words.push(format!("-U{uuid}"));
@@ -275,5 +257,5 @@ fn erofs(compression: &Compression, uuid: &str, world: &World) -> Vec<String> {
     }
     // Without a source it reads its standard input.
     words.push(OUT.into());
-    words
+    Tool::new("mkfs.erofs", words)
 }

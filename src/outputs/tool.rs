@@ -22,19 +22,15 @@ const TAR: &str = "/run/imgbuild/in/tar";
 /// Where the tool writes.
 pub(super) const OUT: &str = "/run/imgbuild/out";
 
-/// A program and what it is run for.
-pub(super) struct Tool<'a> {
-    /// The tree that it is in.
-    pub tree: &'a ImageRun,
-    /// Its name and its arguments; it reads the tar from its standard input.
+/// A program that makes a file out of an image's tar, which it reads from its standard input.
+pub(super) struct Tool {
+    /// Its name and its arguments.
     pub program: &'static str,
     pub arguments: Vec<String>,
     /// What it has in its environment.
     pub environment: Vec<(&'static str, String)>,
-    /// What another program of the tree does to the file behind it.
+    /// What another program of the same tree does to the file behind it.
     pub then: Option<Then>,
-    /// The output that it is run for.
-    pub place: &'a Place,
 }
 
 /// A program that runs behind a tool.
@@ -46,10 +42,16 @@ pub(super) struct Then {
     pub files: Vec<Given>,
 }
 
-impl Tool<'_> {
-    /// Lets it make the file at `out`, which must be there, out of `tarball`.
+impl Tool {
+    /// A program with nothing in its environment, and nothing behind it.
+    pub fn new(program: &'static str, arguments: Vec<String>) -> Tool {
+        Tool { program, arguments, environment: Vec::new(), then: None }
+    }
+
+    /// Lets it make the file at `out`, which must be there, out of `tarball`, in a tree of tools and for an output.
     pub fn write(
         &self,
+        (tree, place): (&ImageRun, &Place),
         tarball: &Tarball<'_>,
         out: &Path,
         world: &World,
@@ -61,7 +63,7 @@ impl Tool<'_> {
         fs::create_dir(&folder).map_err(failed)?;
         rustix::fs::mknodat(CWD, &pipe, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0)
             .map_err(|error| failed(error.into()))?;
-        let run = self.run(&folder, out, job);
+        let run = self.run(tree, &folder, out, job);
         let over = AtomicBool::new(false);
         let (ran, fed) = std::thread::scope(|scope| {
             let feeder = scope.spawn(|| feed(&pipe, tarball, &over, job));
@@ -71,7 +73,7 @@ impl Tool<'_> {
             (ran, feeder.join().unwrap_or_else(|_| lost()))
         });
         let _ = fs::remove_dir_all(&folder);
-        let ran = ran.map_err(|fault| fault.at(self.place, "this output"))?;
+        let ran = ran.map_err(|fault| fault.at(place, "this output"))?;
         if ran.failed.is_some() {
             let how = match ran.exits.last() {
                 Some(Exit::Signal(signal)) => format!("it was ended by signal {signal}"),
@@ -83,14 +85,14 @@ impl Tool<'_> {
                 _ => self.program,
             };
             let fault = Fault::build("output/tool", format!("`{program}` failed: {how}"))
-                .at(self.place, "this output")
+                .at(place, "this output")
                 .help(format!("the whole output is in `{}`", job.log.display()));
             return Err(Fault { output: ran.tail, ..fault });
         }
         fed?.map_err(|error| Fault::io("write", &pipe, &error))
     }
 
-    fn run(&self, folder: &Path, out: &Path, job: &Job<'_>) -> ImageRun {
+    fn run(&self, tree: &ImageRun, folder: &Path, out: &Path, job: &Job<'_>) -> ImageRun {
         let at = |path: &str| EntryPath::parse(path).unwrap_or_default();
         let mut words = vec!["-c".to_string(), format!("exec \"$@\" < {TAR}"), "sh".to_string()];
         words.push(self.program.to_string());
@@ -110,7 +112,7 @@ impl Tool<'_> {
             commands: std::iter::once(call).chain(then).collect(),
             passing: self.then.iter().flat_map(|then| then.files.clone()).collect(),
             log: job.log.clone(),
-            ..self.tree.clone()
+            ..tree.clone()
         }
     }
 }

@@ -9,7 +9,7 @@ use crate::key::{self, Key};
 use crate::steps::packages::AUTOMATIC;
 use crate::store::Past;
 use crate::tree;
-use crate::work::{Facts, World};
+use crate::work::{Facts, TOOLS, World};
 pub use packages::PACKAGE;
 
 /// Why a step runs.
@@ -26,6 +26,9 @@ pub struct Cause {
     /// The step that this follows from; none for a root cause.
     pub follows: Option<String>,
 }
+
+/// Facts that state the layers below one by one.
+const LAYERS: [&str; 2] = ["layer", TOOLS];
 
 /// Facts that state layers in another way: with some of these still to be made, nothing is known of them.
 const OF_LAYERS: [&str; 2] = ["extra-data", "hook"];
@@ -134,7 +137,9 @@ pub fn of_stacked(
     for change in key::difference(&old, key) {
         if change.fact == AUTOMATIC {
             asked.extend(packages::of_asking(&change));
-        } else if change.fact != "layer" && (made.is_empty() || !OF_LAYERS.contains(&change.fact.as_str())) {
+        } else if !LAYERS.contains(&change.fact.as_str())
+            && (made.is_empty() || !OF_LAYERS.contains(&change.fact.as_str()))
+        {
             causes.extend(of_change(change, &old, facts, world));
         }
     }
@@ -180,7 +185,7 @@ fn of_stack(was: &[String], now: &[&str]) -> Vec<Cause> {
 /// Layers that are others than last time though their steps are fresh: they ran for another build.
 fn of_layers(plan: &Plan, old: &Key, new: &Key, stack: &[StepId]) -> Vec<Cause> {
     let layers = |key: &Key| -> Vec<String> {
-        key.facts().filter(|(name, _)| *name == "layer").map(|(_, value)| value.to_string()).collect()
+        key.facts().filter(|(name, _)| LAYERS.contains(name)).map(|(_, value)| value.to_string()).collect()
     };
     let (was, now) = (layers(old), layers(new));
     let steps: Vec<&StepId> = stack.iter().filter(|below| plan.graph.layer(**below).is_some()).collect();

@@ -6,7 +6,7 @@ use crate::fault::{Fault, Faults, Place};
 use crate::key::Key;
 use crate::lang::{Node, Spanned};
 use crate::layer::{EntryPath, Kind, Merged};
-use crate::outputs::tool::{OUT, Then};
+use crate::outputs::tool::{OUT, Then, Tool};
 use crate::sandbox::image::Given;
 use crate::wording;
 
@@ -58,13 +58,23 @@ impl Ext4 {
         key.fact_if("label", self.label.as_ref());
     }
 
-    /// Bytes of the file system.
+    /// What makes it, and how many bytes it has.
     ///
     /// # Errors
     ///
-    /// A size is stated, and what is in the image needs more.
-    pub fn size(&self, merged: &Merged, place: &Place) -> Result<u64, Fault> {
-        let needed = Needs::of(merged).bytes();
+    /// A size is stated, and what is in the image needs more; a name that has an extended attribute and cannot be told.
+    pub fn tool(&self, merged: &Merged, uuid: &str, epoch: i64, place: &Place) -> Result<(Tool, u64), Fault> {
+        let needs = Needs::of(merged);
+        let size = self.size(&needs, merged, place)?;
+        let mut tool = Tool::new("mke2fs", self.arguments(&needs, size, uuid));
+        // Zero would be no time at all.
+        tool.environment.push(("E2FSPROGS_FAKE_TIME", epoch.max(1).to_string()));
+        tool.then = with_xattrs(merged, place)?;
+        Ok((tool, size))
+    }
+
+    fn size(&self, needs: &Needs, merged: &Merged, place: &Place) -> Result<u64, Fault> {
+        let needed = needs.bytes();
         let Some(size) = &self.size else {
             return Ok((needed + needed / 10 + ROOM).next_multiple_of(STEP));
         };
@@ -82,9 +92,7 @@ impl Ext4 {
             .help(format!("make it larger; the largest folders are {}", largest(merged))))
     }
 
-    /// What mke2fs is told.
-    pub fn arguments(&self, merged: &Merged, size: u64, uuid: &str) -> Vec<String> {
-        let needs = Needs::of(merged);
+    fn arguments(&self, needs: &Needs, size: u64, uuid: &str) -> Vec<String> {
         let mut words: Vec<String> =
             ["-q", "-F", "-t", "ext4", "-b", "4096", "-I", "256"].map(String::from).into();
         words.extend(["-N".into(), needs.inodes_of(size).to_string()]);
@@ -103,12 +111,8 @@ impl Ext4 {
 /// The one extended attribute that mke2fs takes from a tar.
 const TAKEN: &[u8] = b"security.capability";
 
-/// What sets the extended attributes that mke2fs leaves out: debugfs(8), with a script.
-///
-/// # Errors
-///
-/// A name that its script cannot say.
-pub fn with_xattrs(merged: &Merged, place: &Place) -> Result<Option<Then>, Fault> {
+/// What sets the extended attributes that mke2fs leaves out: debugfs(8), with a script, which has a line for each.
+fn with_xattrs(merged: &Merged, place: &Place) -> Result<Option<Then>, Fault> {
     const FOLDER: &str = "run/imgbuild/xattrs";
     let given = |name: &str, bytes: Vec<u8>| {
         let path = EntryPath::parse(format!("{FOLDER}/{name}")).unwrap_or_default();
