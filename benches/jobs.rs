@@ -37,11 +37,12 @@ fn main() {
     println!("| job | imgbuild | against | ratio | goal |\n|---|---|---|---|---|");
     let wanted = |name: &str| arguments.is_empty() || arguments.iter().any(|argument| argument == name);
     type Job = fn(&Bench);
-    let jobs: [(&str, Job); 7] = [
+    let jobs: [(&str, Job); 8] = [
         ("noop", noop),
         ("iso", iso),
         ("rootfs", rootfs),
         ("compress", compress),
+        ("filesystems", filesystems),
         ("plan", plan),
         ("debian", debian::debian),
         ("hooks", hooks::hooks),
@@ -183,6 +184,44 @@ fn compress(bench: &Bench) {
             },
             theirs,
         );
+    }
+}
+
+/// The same as a file system: against copying the file, and, for ext4, against the machine's own mke2fs and a folder.
+fn filesystems(bench: &Bench) {
+    if debian::mirror().is_none() {
+        return println!("| filesystems | skipped: this machine's apt has no mirror | | | |");
+    }
+    for kind in ["ext4", "erofs", "squashfs"] {
+        let project = rootfs_project(bench, &format!("filesystems-{kind}"), "none");
+        let manifest = fs::read_to_string(project.folder.join("image.kdl")).expect("the manifest");
+        let manifest = manifest.replace("output \"tar\" compression=\"none\"", &format!("output \"{kind}\""));
+        project.write("image.kdl", manifest.as_bytes());
+        project.imgbuild(&[]);
+        let ours = || {
+            project.write("overlays/site/etc/motd", format!("{:?}", Instant::now()).as_bytes());
+            project.imgbuild(&[]);
+        };
+        let image = project.folder.join(format!("build/server.{kind}"));
+        let copy = project.folder.join("copy");
+        bench.pair(
+            &format!("400 MB root file system, one overlay file changed, to {kind}, against `cp` of it"),
+            5,
+            if kind == "ext4" { "< 1.5" } else { "" },
+            ours,
+            || {
+                let _ = fs::remove_file(&copy);
+                project.run("cp", &[image.as_os_str(), copy.as_os_str()]);
+            },
+        );
+        if kind == "ext4" {
+            project.run("sh", &["-c", "mkdir tree && tar -C tree -xf rootfs.tar"]);
+            let size = format!("{}k", fs::metadata(&image).expect("the image").len() >> 10);
+            bench.pair("the same, against `mke2fs -d` of an unpacked tree", 5, "", ours, || {
+                let _ = fs::remove_file(&copy);
+                project.run("mke2fs", &["-q", "-t", "ext4", "-d", "tree", "copy", &size]);
+            });
+        }
     }
 }
 

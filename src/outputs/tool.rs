@@ -13,7 +13,7 @@ use rustix::io::Errno;
 use super::tarball::Tarball;
 use crate::fault::{Fault, Place};
 use crate::layer::EntryPath;
-use crate::sandbox::image::{Call, Given, ImageRun, Shown};
+use crate::sandbox::image::{Call, Given, ImageRan, ImageRun, Shown};
 use crate::sandbox::{Exit, Launcher};
 use crate::work::{Job, World};
 
@@ -75,21 +75,29 @@ impl Tool {
         let _ = fs::remove_dir_all(&folder);
         let ran = ran.map_err(|fault| fault.at(place, "this output"))?;
         if ran.failed.is_some() {
-            let how = match ran.exits.last() {
-                Some(Exit::Signal(signal)) => format!("it was ended by signal {signal}"),
-                Some(Exit::Code(code)) => format!("it ended with {code}"),
-                None => "it was not started".into(),
-            };
-            let program = match &self.then {
-                Some(then) if ran.exits.len() > 1 => then.program,
-                _ => self.program,
-            };
-            let fault = Fault::build("output/tool", format!("`{program}` failed: {how}"))
-                .at(place, "this output")
-                .help(format!("the whole output is in `{}`", job.log.display()));
-            return Err(Fault { output: ran.tail, ..fault });
+            return Err(self.failure(ran, out, job).at(place, "this output"));
         }
         fed?.map_err(|error| Fault::io("write", &pipe, &error))
+    }
+
+    fn failure(&self, ran: ImageRan, out: &Path, job: &Job<'_>) -> Fault {
+        // Not every tool says so.
+        if rustix::fs::statvfs(out).is_ok_and(|disk| disk.f_bavail * disk.f_frsize < 1 << 19) {
+            let fault = Fault::io("write", out, &Errno::NOSPC.into());
+            return Fault { output: ran.tail, ..fault };
+        }
+        let how = match ran.exits.last() {
+            Some(Exit::Signal(signal)) => format!("it was ended by signal {signal}"),
+            Some(Exit::Code(code)) => format!("it ended with {code}"),
+            None => "it was not started".into(),
+        };
+        let program = match &self.then {
+            Some(then) if ran.exits.len() > 1 => then.program,
+            _ => self.program,
+        };
+        let fault = Fault::build("output/tool", format!("`{program}` failed: {how}"))
+            .help(format!("the whole output is in `{}`", job.log.display()));
+        Fault { output: ran.tail, ..fault }
     }
 
     fn run(&self, tree: &ImageRun, folder: &Path, out: &Path, job: &Job<'_>) -> ImageRun {
