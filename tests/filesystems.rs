@@ -242,6 +242,57 @@ fn an_image_that_does_not_fit_says_so_and_the_size_that_it_names_will_do() {
     );
 }
 
+/// Compressions of both kinds, each at the ends of its levels and without one.
+const COMPRESSIONS: [&str; 22] = [
+    "squashfs zstd",
+    "squashfs zstd 1",
+    "squashfs zstd 22",
+    "squashfs gzip",
+    "squashfs gzip 1",
+    "squashfs gzip 9",
+    "squashfs lzo",
+    "squashfs lzo 1",
+    "squashfs lzo 9",
+    "squashfs lz4",
+    "squashfs xz",
+    "erofs lz4",
+    "erofs lz4hc 0",
+    "erofs lz4hc 12",
+    "erofs lzma 0",
+    "erofs lzma 9",
+    "erofs lzma 100",
+    "erofs lzma 109",
+    "erofs deflate 1",
+    "erofs deflate 9",
+    "erofs zstd 0",
+    "erofs zstd 22",
+];
+
+#[test]
+fn every_compression_works_from_its_least_level_to_its_highest() {
+    let file = |words: &str| format!("build/{}", words.replace(' ', "-"));
+    let output = |words: &&str| {
+        let mut parts = words.split(' ');
+        let (kind, compression) = (parts.next().unwrap(), parts.next().unwrap());
+        let level = parts.next().map(|level| format!(" level={level}")).unwrap_or_default();
+        format!("    output \"{kind}\" compression=\"{compression}\"{level} path=\"{}\"\n", file(words))
+    };
+    let outputs: String = COMPRESSIONS.iter().map(output).collect();
+    let Some(project) = odd_project(&format!(
+        "image \"box\" {{\n    base \"tar\" from=\"odd.tar\"\n    output \"tar\"\n{outputs}}}\n"
+    )) else {
+        return;
+    };
+    project.build();
+    if !is_root() {
+        return skipped("root, to mount file systems");
+    }
+    let expected = entries(&project.path("build/box.tar"));
+    for words in COMPRESSIONS {
+        assert!(mounted(&project, &file(words)) == expected, "{words}");
+    }
+}
+
 #[test]
 fn what_it_is_written_with_counts() {
     let manifest = "image \"box\" {\n    base \"tar\" from=\"odd.tar\"\n    output \"ext4\"\n    output \"squashfs\"\n}\n";

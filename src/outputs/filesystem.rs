@@ -31,7 +31,7 @@ static EXT4_WORD: Word = Word {
            tree that imgbuild brings itself; a file that is sparse where nothing is.",
     example: "image \"server\" {\n    base \"debian\" suite=\"trixie\"\n    output \"ext4\" size=\"4GiB\" label=\"root\"\n}\n",
     properties: &[
-        Field::new("size", Form::Size, "Its size; more than 1 GiB can be grown to, too.")
+        Field::new("size", Form::Size, "Its size: a multiple of 1 MiB.")
             .default("what is in it, a tenth more, and 64 MiB"),
         Field::new("label", Form::Text, "What it is called: up to 16 bytes.").default("none"),
     ],
@@ -76,7 +76,7 @@ static EROFS_WORD: Word = Word {
         Field::new(
             "level",
             Form::Integer { min: 0, max: 109 },
-            "How hard: lz4hc 0 to 12, lzma 0 to 9 and 100 to 109, deflate 0 to 9, zstd 0 to 22.",
+            "How hard: lz4hc 0 to 12, lzma 0 to 9 and 100 to 109, deflate 1 to 9, zstd 0 to 22.",
         )
         .default("the tool's own"),
     ],
@@ -127,7 +127,7 @@ type Levels = (&'static str, &'static [(i64, i64)]);
 
 const SQUASHFS_LEVELS: [Levels; 3] = [("zstd", &[(1, 22)]), ("gzip", &[(1, 9)]), ("lzo", &[(1, 9)])];
 const EROFS_LEVELS: [Levels; 4] =
-    [("lz4hc", &[(0, 12)]), ("lzma", &[(0, 9), (100, 109)]), ("deflate", &[(0, 9)]), ("zstd", &[(0, 22)])];
+    [("lz4hc", &[(0, 12)]), ("lzma", &[(0, 9), (100, 109)]), ("deflate", &[(1, 9)]), ("zstd", &[(0, 22)])];
 
 fn compression(node: &Node, default: &str, levels: &[Levels], faults: &mut Faults) -> Compression {
     let name = node.text("compression").map_or(default.to_string(), |name| name.value);

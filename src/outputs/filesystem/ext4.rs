@@ -192,16 +192,12 @@ impl Needs {
     /// Bytes of the smallest file system that holds it.
     fn bytes(&self) -> u64 {
         let content = self.blocks * BLOCK + self.journal();
-        let tables = |size: u64| {
-            // Each group of 128 MiB has two bitmaps and its descriptor, and some have copies of the superblock, all
-            // descriptors, and room for more of them.
-            let groups = size.div_ceil(128 << 20);
-            self.inodes_of(size) * INODE + groups * 3 * BLOCK + (8 << 20)
-        };
-        let mut size = content + tables(content);
-        // A twentieth is root's own; what it takes is there for an image's files, but nobody else's.
-        size += tables(size) - tables(content);
-        size.next_multiple_of(STEP)
+        // Each group of 128 MiB has two bitmaps and its descriptor, and some have copies of the superblock, all
+        // descriptors, and room for more of them.
+        let tables =
+            |size: u64| self.inodes_of(size) * INODE + size.div_ceil(128 << 20) * 3 * BLOCK + (8 << 20);
+        // The tables are of the whole, and they are part of it.
+        (content + tables(content + tables(content))).next_multiple_of(STEP)
     }
 
     /// How many files it can have: room for as many again, or one for each 16 KiB.
