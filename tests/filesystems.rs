@@ -184,9 +184,7 @@ fn what_is_mounted_is_what_is_in_the_image() {
             .collect();
         assert!(told.is_empty(), "{image}: {told:#?}");
     }
-    let check =
-        Command::new("e2fsck").args(["-f", "-n"]).arg(project.path("build/box.ext4")).output().unwrap();
-    assert!(check.status.success(), "{check:?}");
+    assert_eq!(checked(&project.path("build/box.ext4")), "");
     let header = Command::new("dumpe2fs").arg("-h").arg(project.path("build/box.ext4")).output().unwrap();
     let header = String::from_utf8(header.stdout).unwrap();
     assert!(header.contains("Filesystem volume name:   odd\n"), "{header}");
@@ -199,6 +197,12 @@ fn what_is_mounted_is_what_is_in_the_image() {
     let again = project.build();
     assert!(again.ran.iter().all(|step| step.starts_with("output:")), "{again:?}");
     assert!(before == outputs(&project), "other bytes");
+}
+
+/// What e2fsck finds wrong.
+fn checked(image: &Path) -> String {
+    let check = Command::new("e2fsck").args(["-f", "-n"]).arg(image).output().unwrap();
+    if check.status.success() { String::new() } else { format!("{check:?}") }
 }
 
 fn outputs(project: &Project) -> Vec<Vec<u8>> {
@@ -220,7 +224,7 @@ fn an_image_that_does_not_fit_says_so_and_the_size_that_it_names_will_do() {
     let told = told.split_once("error:").map(|(_, told)| told.to_string()).unwrap_or(told);
     let shown = told.split("\n1 step of ").next().unwrap();
     assert_snapshot!(shown, @r#"
-     the image does not fit into 8.0 MiB: it needs 42 MiB [output/too-small]
+     the image does not fit into 8.0 MiB: it needs 30 MiB [output/too-small]
        ╭─[image.kdl:3:24]
      2 │     base "tar" from="odd.tar"
      3 │     output "ext4" size="8MiB"
@@ -236,10 +240,38 @@ fn an_image_that_does_not_fit_says_so_and_the_size_that_it_names_will_do() {
     let needed = told.split("it needs ").nth(1).unwrap().split([' ', '[', '\n']).next().unwrap().to_string();
     project.write("image.kdl", manifest(&format!("{needed}MiB")));
     project.build();
+    assert_eq!(checked(&project.path("build/box.ext4")), "");
     assert_eq!(
         fs::metadata(project.path("build/box.ext4")).unwrap().len(),
         needed.parse::<u64>().unwrap() << 20
     );
+
+    // Other shapes: hardly anything, many folders, one large file.
+    let shapes: [(&str, fn(&Project)); 3] = [
+        ("few", |project| project.write("overlays/few/f", "x")),
+        ("folders", |project| {
+            for number in 0..5000 {
+                let folder = format!("overlays/folders/{}/{number}", number % 50);
+                fs::create_dir_all(project.path(&folder)).unwrap();
+            }
+        }),
+        ("large", |project| project.write("overlays/large/f", vec![b'x'; 300 << 20])),
+    ];
+    for (name, fill) in shapes {
+        let manifest = |size: &str| {
+            format!("image \"box\" {{\n    overlays \"{name}\"\n    output \"ext4\" size=\"{size}\"\n}}\n")
+        };
+        fill(&project);
+        project.write("image.kdl", manifest("1MiB"));
+        let told = project.run(&["build", "--message-format", "short"]).err;
+        let needed = told.split("it needs ").nth(1).unwrap().split(' ').next().unwrap();
+        let needed: u64 = needed.parse().unwrap();
+        for size in [needed, needed + 1, needed * 2] {
+            project.write("image.kdl", manifest(&format!("{size}MiB")));
+            project.build();
+            assert_eq!(checked(&project.path("build/box.ext4")), "", "{name} in {size} MiB");
+        }
+    }
 }
 
 /// Compressions of both kinds, each at the ends of its levels and without one.

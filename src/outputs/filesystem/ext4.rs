@@ -27,6 +27,8 @@ const SHORT_LINK: usize = 59;
 const SHORT_XATTRS: usize = 64;
 /// What is free at least where no size is stated: bytes.
 const ROOM: u64 = 64 << 20;
+/// Bytes of the journal of a small file system.
+const SMALLEST_JOURNAL: u64 = 4 << 20;
 /// A size is a multiple of this: bytes.
 const STEP: u64 = 1 << 20;
 
@@ -96,7 +98,7 @@ impl Ext4 {
         let mut words: Vec<String> =
             ["-q", "-F", "-t", "ext4", "-b", "4096", "-I", "256"].map(String::from).into();
         words.extend(["-N".into(), needs.inodes_of(size).to_string()]);
-        words.extend(["-J".into(), format!("size={}", needs.journal() >> 20)]);
+        words.extend(["-J".into(), format!("size={}", needs.journal(size) >> 20)]);
         words.extend(["-U".into(), uuid.to_string(), "-E".into()]);
         // All is written now, so that nothing is left for whoever mounts it first.
         words.push(format!("hash_seed={uuid},lazy_itable_init=0,lazy_journal_init=0,root_owner=0:0"));
@@ -191,23 +193,27 @@ impl Needs {
 
     /// Bytes of the smallest file system that holds it.
     fn bytes(&self) -> u64 {
-        let content = self.blocks * BLOCK + self.journal();
-        // Each group of 128 MiB has two bitmaps and its descriptor, and some have copies of the superblock, all
-        // descriptors, and room for more of them.
-        let tables =
-            |size: u64| self.inodes_of(size) * INODE + size.div_ceil(128 << 20) * 3 * BLOCK + (8 << 20);
+        let content = self.blocks * BLOCK + SMALLEST_JOURNAL;
         // The tables are of the whole, and they are part of it.
-        (content + tables(content + tables(content))).next_multiple_of(STEP)
+        (content + self.tables(content + self.tables(content))).next_multiple_of(STEP)
     }
 
-    /// How many files it can have: room for as many again, or one for each 16 KiB.
+    /// Bytes of all that is there for the others: inodes; for each group of 128 MiB two bitmaps and its descriptor; the
+    /// copies of the superblock and of all descriptors, and room for more of these.
+    fn tables(&self, size: u64) -> u64 {
+        self.inodes_of(size) * INODE + size.div_ceil(128 << 20) * 3 * BLOCK + (8 << 20)
+    }
+
+    /// How many files it can have: room for a quarter more, or one for each 16 KiB.
     fn inodes_of(&self, size: u64) -> u64 {
         (self.inodes * 5 / 4 + 1024).max(size / 16384)
     }
 
-    /// Bytes of the journal.
-    fn journal(&self) -> u64 {
-        if self.blocks * BLOCK < 1 << 30 { 16 << 20 } else { 64 << 20 }
+    /// Bytes of the journal of a file system of `size`: what mke2fs would take, if there is room for it.
+    fn journal(&self, size: u64) -> u64 {
+        let free = size.saturating_sub(self.blocks * BLOCK + self.tables(size));
+        let fits = |journal: &u64| size >= 16 * journal && free >= *journal;
+        [64 << 20, 16 << 20].into_iter().find(fits).unwrap_or(SMALLEST_JOURNAL)
     }
 }
 
