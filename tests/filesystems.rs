@@ -247,7 +247,8 @@ fn an_image_that_does_not_fit_says_so_and_the_size_that_it_names_will_do() {
     );
 
     // Other shapes: hardly anything, many folders, one large file.
-    let shapes: [(&str, fn(&Project)); 3] = [
+    type Fill = fn(&Project);
+    let shapes: [(&str, Fill); 3] = [
         ("few", |project| project.write("overlays/few/f", "x")),
         ("folders", |project| {
             for number in 0..5000 {

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr, reason = "tests")]
 
 mod based;
+mod processes;
 mod project;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,10 +14,11 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use based::{debian, project, rootless, says, tar_entries};
 use insta::assert_snapshot;
+use processes::{runs, wait_until};
 use project::{Ended, Project, is_root, skipped};
 
 fn set(names: &[&str]) -> BTreeSet<String> {
@@ -1400,32 +1402,16 @@ fn whoever_is_killed_leaves_nothing() {
     let sleeper = format!("sleep\u{0}{marker}");
     let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
     let mut child = project.command(&["build"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    wait_until("it runs", || runs(&sleeper));
+    wait_until(60, "it runs", || runs(&sleeper));
     child.kill().unwrap();
     child.wait().unwrap();
-    wait_until("all has ended", || !runs(&sleeper));
+    wait_until(60, "all has ended", || !runs(&sleeper));
     assert_eq!(fs::read_to_string("/proc/self/mountinfo").unwrap(), mounts);
     assert!(!project.path("build/box.tar").exists());
     let text = fs::read_to_string(project.path("image.kdl")).unwrap();
     project.write("image.kdl", text.replace(&format!("(sleep {marker} &); sleep {marker}"), "true"));
     assert_eq!(project.build().ran, set(&["hook:a@box", "output:tar@box"]));
     assert_eq!(project.run(&["cat", "box", "/x"]).out, "x\n");
-}
-
-fn wait_until(what: &str, done: impl Fn() -> bool) {
-    let begun = Instant::now();
-    while !done() {
-        assert!(begun.elapsed() < Duration::from_secs(60), "not within a minute: {what}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
-}
-
-/// Whether a process with this in its command line runs anywhere on this machine.
-fn runs(command: &str) -> bool {
-    let processes = fs::read_dir("/proc").unwrap().flatten();
-    processes
-        .filter_map(|process| fs::read(process.path().join("cmdline")).ok())
-        .any(|line| String::from_utf8_lossy(&line).contains(command))
 }
 
 #[test]

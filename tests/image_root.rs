@@ -5,6 +5,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr, reason = "tests")]
 
+mod processes;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::fd::AsFd;
@@ -21,6 +23,7 @@ use imgbuild::sandbox::image::{
     Call, Console, Given, ImageRan, ImageRun, Removal, Removed, Shown, Special, SpecialKind, TARGET, View,
 };
 use imgbuild::sandbox::{Exit, Launcher};
+use processes::{runs, wait_until};
 
 use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, openpt, unlockpt};
 use rustix::termios::{Winsize, tcgetattr, tcsetwinsize};
@@ -1110,7 +1113,7 @@ fn people_can_talk_on_a_terminal() {
             }
         });
         scope.spawn(|| {
-            let shows = |text: &str| wait_until(text, || said.lock().unwrap().contains(text));
+            let shows = |text: &str| wait_until(10, text, || said.lock().unwrap().contains(text));
             shows("before");
             type_in("/bin/busybox tty; /bin/busybox stty size\n");
             shows("33 77");
@@ -1119,7 +1122,7 @@ fn people_can_talk_on_a_terminal() {
             type_in("/bin/busybox stty size\n");
             shows("44 88");
             type_in("/bin/busybox sleep 4244\n");
-            wait_until("it sleeps", || runs("sleep\u{0}4244"));
+            wait_until(10, "it sleeps", || runs("sleep\u{0}4244"));
             type_in("\u{3}");
             type_in("echo x > /etc/x; exit 7\n");
         });
@@ -1158,27 +1161,11 @@ fn whoever_is_killed_leaves_nothing() {
         .env("IMGBUILD_TESTS_VICTIM", &seconds)
         .spawn()
         .unwrap();
-    wait_until("it runs", || runs(&sleeper));
+    wait_until(10, "it runs", || runs(&sleeper));
     victim.kill().unwrap();
     victim.wait().unwrap();
-    wait_until("all has ended", || !runs(&sleeper));
+    wait_until(10, "all has ended", || !runs(&sleeper));
     assert_eq!(fs::read_to_string("/proc/self/mountinfo").unwrap(), mounts);
-}
-
-fn wait_until(what: &str, done: impl Fn() -> bool) {
-    let begun = Instant::now();
-    while !done() {
-        assert!(begun.elapsed() < Duration::from_secs(10), "not within ten seconds: {what}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
-}
-
-/// Whether a process with this in its command line runs anywhere on this machine.
-fn runs(command: &str) -> bool {
-    let processes = fs::read_dir("/proc").unwrap().flatten();
-    processes
-        .filter_map(|process| fs::read(process.path().join("cmdline")).ok())
-        .any(|line| String::from_utf8_lossy(&line).contains(command))
 }
 
 /// Prints the digest of a capture, for the test below.
@@ -1243,7 +1230,7 @@ fn root_can_do_without_a_user_namespace() {
         .unwrap();
     let users = |process: &str| fs::read_link(format!("/proc/{process}/ns/user")).unwrap();
     let number = run.id().to_string();
-    wait_until("it has users of its own", || users(&number) != users("self"));
+    wait_until(10, "it has users of its own", || users(&number) != users("self"));
     for map in ["uid_map", "gid_map"] {
         fs::write(format!("/proc/{number}/{map}"), "0 0 65536\n").unwrap();
     }

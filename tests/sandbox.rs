@@ -4,6 +4,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr, reason = "tests")]
 
+mod processes;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -14,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use imgbuild::fault::{Blame, Fault};
 use imgbuild::sandbox::{Asked, Launcher, PATH, TarRun, TarScript, find_overlay, resolve_program};
+use processes::{runs, wait_until};
 
 const IMGBUILD: &str = env!("CARGO_BIN_EXE_imgbuild");
 
@@ -435,27 +438,11 @@ fn whoever_is_killed_leaves_nothing() {
         .env("IMGBUILD_TESTS_VICTIM", &seconds)
         .spawn()
         .unwrap();
-    wait_until("it runs", || runs(&sleeper));
+    wait_until(10, "it runs", || runs(&sleeper));
     victim.kill().unwrap();
     victim.wait().unwrap();
-    wait_until("all has ended", || !runs(&sleeper));
+    wait_until(10, "all has ended", || !runs(&sleeper));
     assert_eq!(fs::read_to_string("/proc/self/mountinfo").unwrap(), mounts);
-}
-
-fn wait_until(what: &str, done: impl Fn() -> bool) {
-    let begun = Instant::now();
-    while !done() {
-        assert!(begun.elapsed() < Duration::from_secs(10), "not within ten seconds: {what}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
-}
-
-/// Whether a process with this in its command line runs anywhere on this machine.
-fn runs(command: &str) -> bool {
-    let processes = fs::read_dir("/proc").unwrap().flatten();
-    processes
-        .filter_map(|process| fs::read(process.path().join("cmdline")).ok())
-        .any(|line| String::from_utf8_lossy(&line).contains(command))
 }
 
 #[test]
