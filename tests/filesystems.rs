@@ -388,7 +388,7 @@ fn what_cannot_be_is_told_before_any_work() {
     let told = project.run(&["check", "--message-format", "short"]);
     assert_eq!(told.code, Some(2), "{told:?}");
     assert_snapshot!(told.err, @r#"
-    image.kdl:3:24: error: the size of a file system is a multiple of 1 MiB [size/odd]
+    image.kdl:3:24: error: the size of a file system or a disk is a multiple of 1 MiB [size/odd]
     image.kdl:3:40: error: a label of ext4 has up to 16 bytes; this one has 17 [label/long]
     image.kdl:4:46: error: `xz` has no level 3 [output/level]
       help: remove the level

@@ -312,6 +312,7 @@ impl Bench {
             overlay_path: Vec::new(),
             hidden: Vec::new(),
             merges: imgbuild::work::roots::Merges::default(),
+            shared: imgbuild::work::Shared::default(),
             fetcher: Fetcher::new(cache.clone(), None, false),
             threads: 2,
             program: PathBuf::from(program()),

@@ -152,6 +152,7 @@ impl Bench {
             overlay_path: Vec::new(),
             hidden: Vec::new(),
             merges: imgbuild::work::roots::Merges::default(),
+            shared: imgbuild::work::Shared::default(),
             fetcher: Fetcher::new(folder.path().join("fetched"), None, true),
             threads: 2,
             program: PathBuf::new(),

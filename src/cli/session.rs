@@ -300,6 +300,7 @@ impl Session {
             overlay_path: manifest.overlay_path.clone(),
             hidden: hidden.into_iter().flatten().collect(),
             merges: crate::work::roots::Merges::default(),
+            shared: crate::work::Shared::default(),
             fetcher,
             threads: cores(),
             program: PathBuf::from("/proc/self/exe"),

@@ -145,7 +145,7 @@ mod tests {
         assert_eq!(
             found("compression"),
             "no word of a manifest is called `compression`; it is a property of `output tar`, `output cpio`, \
-             `output oci`, `output squashfs` and `output erofs`"
+             `output oci`, `output squashfs`, `output erofs` and `output qcow2`"
         );
         assert!(found("zebra").contains("`overlay`, `packages-list`, `hook-list`"));
         assert!(found(" ").starts_with("help on which word?; a manifest is made of `variable`"));

@@ -234,7 +234,7 @@ fn form(form: Form, out: &mut Writer) {
                 out.line(format!("\"<=\" {max}"));
             }
         }
-        Form::Size | Form::Time => out.line("type string number"),
+        Form::Size | Form::Share | Form::Time => out.line("type string number"),
     }
 }
 

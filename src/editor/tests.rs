@@ -88,8 +88,14 @@ image "zeroth" {
         packages "file" recommends=#true { ssh-server^ version="1" suite="sid" hold=#true }
         when SETUP="ipv4" { packages "common" recommends=#true { vim version="1" suite="sid" hold=#true } }
         output "tar" path="zeroth.tar"
+        when SETUP="ipv4" {
+            disk size="1GiB" table="gpt" align="1MiB" fstab=#true { partition "a" size="1%" filesystem="ext4" mount="/" options="ro" label="a" type="root" flags="grow"; partition "b" from="script"; }
+            boot loader="grub" console="ttyS0" cmdline="quiet" timeout=1
+        }
     }
     when SETUP="ipv4" {
+        disk room="1GiB" table="gpt" align="1MiB" fstab=#true { partition "a" size="1MiB" filesystem="ext4" mount="/" options="ro" label="a" type="root" flags="grow"; partition "b" from="script"; }
+        boot loader="grub" console="ttyS0" cmdline="quiet" timeout=1
         packages "file" recommends=#true { nano version="1" suite="sid" hold=#true }
         flavours "least" WHICH="b"
         hooks "last" phase="install" { hook "nine" run="true"; }
@@ -119,6 +125,8 @@ image "first" version="1" {
         overlays "b"
         files "more" { remove "/f" }
         output "tar" path="first.tar" compression="zstd" level=3
+        disk size="1GiB" table="gpt" align="1MiB" fstab=#true { partition "a" size="1%" filesystem="ext4" mount="/" options="ro" label="a" type="root" flags="grow"; partition "b" from="script"; }
+        boot loader="grub" console="ttyS0" cmdline="quiet" timeout=1
         when SETUP="ipv4" {
             overlays "c"
             files "most" { remove "/g" }
@@ -130,6 +138,14 @@ image "first" version="1" {
     output "ext4" path="first.ext4" size="1GiB" label="root"
     output "squashfs" path="first.squashfs" compression="zstd" level=3
     output "erofs" path="first.erofs" compression="zstd" level=3
+    disk room="1GiB" table="gpt" align="1MiB" fstab=#true { partition "a" size="1MiB" filesystem="ext4" mount="/" options="ro" label="a" type="root" flags="grow"; partition "b" from="script"; }
+    boot loader="grub" console="ttyS0" cmdline="quiet" timeout=1
+    output "raw" path="first.raw"
+    output "qcow2" path="first.qcow2" compression="zstd"
+    output "vmdk" path="first.vmdk" format="stream"
+    output "vdi" path="first.vdi"
+    output "vhd" path="first.vhd" fixed=#true
+    output "vhdx" path="first.vhdx"
     when SETUP="ipv4" {
         overlays "a"
         files "some" { remove "/h" }

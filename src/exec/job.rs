@@ -325,13 +325,14 @@ impl<'a> Bench<'a> {
     }
 
     /// The trees of the tools among what an output stands on.
-    fn tools(&self, below: &[StepId], job: &Job<'_>) -> Result<Vec<ImageRun>, Fault> {
+    fn tools(&self, below: &[StepId], job: &Job<'_>) -> Result<BTreeMap<String, ImageRun>, Fault> {
         let graph = &self.plan.graph;
-        let mut trees = Vec::new();
+        let mut trees = BTreeMap::new();
         for step in below {
             let Some(tools) = graph.layer(*step).filter(|layer| layer.kind() == TOOLS) else { continue };
             let stack = self.stack(graph.needs(*step))?;
-            trees.extend(tools.state(self.world, &stack, job)?.map(|state| state.run));
+            let state = tools.state(self.world, &stack, job)?;
+            trees.extend(state.map(|state| (tools.name(), state.run)));
         }
         Ok(trees)
     }

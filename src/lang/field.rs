@@ -1,7 +1,7 @@
 //! Fields: an argument or a property as a word declares it, and reading what was typed there.
 
 use super::raw::{RawEntry, RawValue};
-use super::value::{self, Owner, Value};
+use super::value::{self, Owner, Share, Value};
 use crate::wording;
 
 pub mod package;
@@ -66,6 +66,8 @@ pub enum Form {
     },
     /// Bytes: `"512MiB"`.
     Size,
+    /// Bytes, or a part of what is left: `"512MiB"`, `"50%"`.
+    Share,
     /// Permission bits in octal: `"0644"`.
     Mode,
     /// `"user"` or `"user:group"`, names or numbers.
@@ -93,6 +95,7 @@ impl Form {
             Form::Integer { min, max } if max == i64::MAX => format!("a whole number from {min} up"),
             Form::Integer { min, max } => format!("a whole number from {min} to {max}"),
             Form::Size => "a size such as `\"512MiB\"`".into(),
+            Form::Share => "a size such as `\"512MiB\"`, or a part of what is left such as `\"50%\"`".into(),
             Form::Mode => "permission bits in octal such as `\"0644\"`".into(),
             Form::Owner => "an owner such as `\"www-data:www-data\"`".into(),
             Form::Time => "a time such as `\"2025-01-01\"`".into(),
@@ -111,6 +114,7 @@ impl Form {
             Form::Path => (!text.is_empty() && !text.contains('\0')).then(|| Value::Text(text.to_string())),
             Form::ImagePath => is_image_path(text).then(|| Value::Text(text.to_string())),
             Form::Size => value::parse_size(text).map(Value::Size),
+            Form::Share => Share::parse(text).map(Value::Share),
             Form::Mode => value::parse_mode(text).map(Value::Mode),
             Form::Owner => Owner::parse(text).map(Value::Owner),
             Form::Time => value::parse_time(text).map(Value::Time),
@@ -143,6 +147,9 @@ impl Form {
             }
             (RawValue::Integer(Some(number)), Form::Size) if *number >= 0 => {
                 Ok(Value::Size(number.unsigned_abs()))
+            }
+            (RawValue::Integer(Some(number)), Form::Share) if *number >= 0 => {
+                Ok(Value::Share(Share::Bytes(number.unsigned_abs())))
             }
             (RawValue::Integer(Some(_)), Form::Time) => self.read_text(&entry.typed),
             (RawValue::Integer(_) | RawValue::Decimal, form) if form.is_textual() => {

@@ -18,5 +18,5 @@ pub mod check;
 pub use check::{Scope, check};
 pub use field::{Field, Form};
 pub use node::{Node, Spanned};
-pub use value::{Owner, Value};
+pub use value::{Owner, Share, Value};
 pub use word::{Child, Word};

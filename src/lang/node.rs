@@ -1,7 +1,7 @@
 //! Nodes: what was said, checked, each value in its type and with its place.
 
 use super::field::Form;
-use super::value::{Owner, Value};
+use super::value::{Owner, Share, Value};
 use super::word::Word;
 use crate::fault::Place;
 
@@ -123,6 +123,14 @@ impl Node {
     pub fn size(&self, field: &str) -> Option<Spanned<u64>> {
         self.all(field).find_map(|value| match value.value {
             Value::Size(bytes) => Some(Spanned::new(bytes, &value.place)),
+            _ => None,
+        })
+    }
+
+    /// The size or the part, if given.
+    pub fn share(&self, field: &str) -> Option<Spanned<Share>> {
+        self.all(field).find_map(|value| match value.value {
+            Value::Share(share) => Some(Spanned::new(share, &value.place)),
             _ => None,
         })
     }

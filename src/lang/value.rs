@@ -13,12 +13,33 @@ pub enum Value {
     Integer(i64),
     /// Bytes.
     Size(u64),
+    /// A part of something that has a size.
+    Share(Share),
     /// Permission bits, at most 0o7777.
     Mode(u32),
     /// A user and a group.
     Owner(Owner),
     /// Seconds since 1970-01-01T00:00:00Z.
     Time(i64),
+}
+
+/// How much of something that has a size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Share {
+    /// So many bytes.
+    Bytes(u64),
+    /// So many hundredths of what is left: 1 to 100.
+    Percent(u64),
+}
+
+impl Share {
+    /// Reads `512MiB`, or `50%`.
+    pub fn parse(text: &str) -> Option<Share> {
+        let Some(number) = text.strip_suffix('%') else { return parse_size(text).map(Share::Bytes) };
+        let digits = number.bytes().all(|byte| byte.is_ascii_digit());
+        let percent = number.parse().ok().filter(|percent| digits && (1..=100).contains(percent));
+        percent.map(Share::Percent)
+    }
 }
 
 /// Who a file belongs to.

@@ -16,6 +16,7 @@ use crate::hooks::element::Shelf;
 use crate::lang::raw::RawNode;
 use crate::lang::{Node, Scope, Spanned, check};
 use crate::layer::EntryPath;
+use crate::outputs::disk::Machine;
 use crate::steps::files;
 use crate::steps::folder::FolderOverlay;
 use crate::steps::hook::Hook;
@@ -288,7 +289,11 @@ impl Decoder<'_> {
         };
         let steps = self.steps(&children, &name.value);
         let version = node.text("version").map(|version| version.value);
-        let target = outputs::Target { image: &name.value, version: version.as_deref(), hypervisor: None };
+        let arch = debian.as_ref().map_or(crate::deb::own_arch(), |spec| spec.arch.as_str());
+        let folders = &self.said.folders;
+        let machine = &Machine::of(&children, arch, &name.place, folders, self.faults);
+        let target =
+            outputs::Target { image: &name.value, version: version.as_deref(), hypervisor: None, machine };
         let outputs = self.outputs(&children, &target);
         let mut hypervisors: Vec<Hypervisor> = Vec::new();
         for child in children.iter().filter(|child| child.word.name == words::HYPERVISOR.name) {
@@ -344,7 +349,8 @@ impl Decoder<'_> {
         let early = early(elements.trees, &name.place);
         let mut steps = self.steps(&children, &format!("{}:{}", image.image, name.value));
         steps.retain(|step| self.is_new(step, under.steps));
-        let target = outputs::Target { hypervisor: Some(&name.value), ..*image };
+        let machine = &image.machine.with(&children, &name.place, &self.said.folders, self.faults);
+        let target = outputs::Target { hypervisor: Some(&name.value), machine, ..*image };
         let outputs = self.outputs(&children, &target);
         let any_output = children.iter().any(|child| child.word.name == outputs::WORD.name);
         if !any_output && node.understood {

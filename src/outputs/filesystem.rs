@@ -3,17 +3,17 @@
 //! The file systems' own tools write them, out of the image's tar: nothing is unpacked and nothing mounted. What they
 //! would draw at random or take from the clock (UUIDs, hash seeds, times) comes from the layers.
 
-mod ext4;
-
 use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
+use super::ext4::{self, Ext4};
+use super::seed::Seed;
 use super::tarball::Tarball;
 use super::tool::{OUT, Tool};
-use super::{Kind, Stated, Target};
+use super::{Kind, Stated, Target, label};
 use crate::fault::{Fault, Faults, Place};
-use crate::key::{Digest, Key};
+use crate::key::Key;
 use crate::lang::value::Id;
 use crate::lang::{Field, Form, Node, Spanned, Word};
 use crate::layer::{EntryPath, Merged};
@@ -92,7 +92,7 @@ struct FileSystem {
 /// Which file system, and what is said of it.
 #[derive(Debug)]
 enum How {
-    Ext4(ext4::Ext4),
+    Ext4 { size: Option<Spanned<u64>>, label: Option<String> },
     Squashfs(Compression),
     Erofs(Compression),
 }
@@ -110,7 +110,7 @@ fn decode(
     faults: &mut Faults,
 ) -> Option<Arc<dyn Output>> {
     let how = match node.kind?.name {
-        "ext4" => How::Ext4(ext4::decode(node, faults)),
+        "ext4" => How::Ext4 { size: whole_size(node, "size", faults), label: label(node, "ext4", faults) },
         "squashfs" => {
             let mut how = compression(node, "zstd", &SQUASHFS_LEVELS, faults);
             // The tool's own, 15, takes ten times as long for a tenth less.
@@ -120,6 +120,18 @@ fn decode(
         _ => How::Erofs(compression(node, "none", &EROFS_LEVELS, faults)),
     };
     Some(Arc::new(FileSystem { stated: Stated::of(node), how }))
+}
+
+/// The size of a file system or a disk: a multiple of 1 MiB.
+pub(super) fn whole_size(node: &Node, field: &str, faults: &mut Faults) -> Option<Spanned<u64>> {
+    let size = node.size(field)?;
+    if size.value % ext4::STEP != 0 {
+        faults.push(
+            Fault::error("size/odd", "the size of a file system or a disk is a multiple of 1 MiB")
+                .at(&size.place, "this size"),
+        );
+    }
+    Some(size)
 }
 
 /// A compression, and the ranges of its levels.
@@ -150,7 +162,7 @@ fn compression(node: &Node, default: &str, levels: &[Levels], faults: &mut Fault
 impl Output for FileSystem {
     fn kind(&self) -> &'static str {
         match self.how {
-            How::Ext4(_) => "ext4",
+            How::Ext4 { .. } => "ext4",
             How::Squashfs(_) => "squashfs",
             How::Erofs(_) => "erofs",
         }
@@ -164,13 +176,12 @@ impl Output for FileSystem {
     fn path(&self) -> Option<&Spanned<String>> {
         self.stated.path.as_ref()
     }
-    fn tools(&self) -> &'static [&'static [&'static str]] {
-        match self.how {
-            // The library is what mke2fs reads tars with, and loads only then.
-            How::Ext4(_) => &[&["e2fsprogs", "libarchive13t64"]],
-            How::Squashfs(_) => &[&["squashfs-tools"]],
-            How::Erofs(_) => &[&["erofs-utils"]],
-        }
+    fn tools(&self) -> Vec<&'static [&'static str]> {
+        vec![match self.how {
+            How::Ext4 { .. } => ext4::TOOLS,
+            How::Squashfs(_) => &["squashfs-tools"],
+            How::Erofs(_) => &["erofs-utils"],
+        }]
     }
 
     fn facts(&self, world: &World) -> Result<Facts, Fault> {
@@ -178,7 +189,10 @@ impl Output for FileSystem {
         key.fact("kind", self.kind());
         key.fact("epoch", world.epoch);
         match &self.how {
-            How::Ext4(ext4) => ext4.facts(&mut key),
+            How::Ext4 { size, label } => {
+                key.fact_if("size", size.as_ref().map(|size| size.value));
+                key.fact_if("label", label.as_ref());
+            }
             How::Squashfs(compression) | How::Erofs(compression) => {
                 key.fact("compression", &compression.name);
                 key.fact_if("level", compression.level);
@@ -197,32 +211,25 @@ impl Output for FileSystem {
     ) -> Result<Written, Fault> {
         let failed = |error: std::io::Error| Fault::io("write", path, &error);
         let (merged, place) = (world.image(stack)?, &self.stated.place);
-        let uuid = uuid(seed(stack));
+        let uuid = Seed::of(stack, "").uuid("file system");
         let (tool, size) = match &self.how {
-            How::Ext4(ext4) => ext4.tool(&merged, &uuid, world.epoch, place)?,
+            How::Ext4 { size, label } => {
+                let whole = match size {
+                    Some(size) => ext4::too_small(size, &merged, place).map_or(Ok(size.value), Err)?,
+                    None => ext4::roomy(&merged),
+                };
+                let label = label.as_deref();
+                let made = Ext4 { merged: &merged, uuid: &uuid, label, epoch: world.epoch, place };
+                (made.tool(0, whole)?, whole)
+            }
             How::Squashfs(compression) => (squashfs(compression, &merged, world), 0),
             How::Erofs(compression) => (erofs(compression, &uuid, world), 0),
         };
         File::create_new(path).and_then(|out| out.set_len(size)).map_err(failed)?;
-        let tree = aids.tools.first().ok_or_else(|| {
-            Fault::machine("internal", format!("there is no `{}`", tool.program)).at(place, "this output")
-        })?;
-        tool.write((tree, place), &Tarball::of(merged.nodes(), stack), path, world, job)?;
+        let tree = aids.tool(self.tools().concat().first().copied().unwrap_or_default())?;
+        tool.write_from(&Tarball::of(merged.nodes(), stack), (tree, place), path, world, job)?;
         Ok(Written::default())
     }
-}
-
-/// What all that is random is taken from.
-fn seed(stack: &Stack) -> Digest {
-    let ids: String = stack.layers.iter().map(|layer| format!("{}\n", layer.layer.id)).collect();
-    Digest::of(ids)
-}
-
-/// A UUID of version 8 (RFC 9562) out of a digest.
-fn uuid(seed: Digest) -> String {
-    let text = seed.to_string();
-    let part = |from: usize, to: usize| text.get(from..to).unwrap_or_default();
-    format!("{}-{}-8{}-8{}-{}", part(0, 8), part(8, 12), part(13, 16), part(17, 20), part(20, 32))
 }
 
 fn squashfs(compression: &Compression, merged: &Merged, world: &World) -> Tool {

@@ -3,11 +3,14 @@
 //! Each is a function of a stack of layers and writes to a path aside; putting it into its place is for whoever called.
 
 mod cpio;
+pub mod disk;
+mod ext4;
 mod filesystem;
 mod folder;
 mod iso;
 pub mod iso9660;
 mod oci;
+mod seed;
 mod tar;
 mod tarball;
 mod tool;
@@ -31,6 +34,8 @@ pub struct Target<'a> {
     pub version: Option<&'a str>,
     /// The hypervisor's name, if it is one's.
     pub hypervisor: Option<&'a str>,
+    /// The disk that it has, and how that boots.
+    pub machine: &'a disk::Machine,
 }
 
 /// A kind of output.
@@ -52,6 +57,12 @@ pub static KINDS: &[Kind] = &[
     filesystem::EXT4,
     filesystem::SQUASHFS,
     filesystem::EROFS,
+    disk::RAW,
+    disk::QCOW2,
+    disk::VMDK,
+    disk::VDI,
+    disk::VHD,
+    disk::VHDX,
 ];
 
 /// `output KIND …`
@@ -96,6 +107,25 @@ impl Stated {
     fn of(node: &Node) -> Stated {
         Stated { place: node.place.clone(), path: node.text("path") }
     }
+}
+
+/// The longest label of each file system: bytes (ext4(5), mkswap(8); FAT has 8 of a name and 3 of an extension).
+const LABELS: [(&str, usize); 3] = [("ext4", 16), ("swap", 16), ("vfat", 11)];
+
+/// What a file system is called.
+fn label(node: &Node, filesystem: &str, faults: &mut Faults) -> Option<String> {
+    let label = node.text("label")?;
+    let most = LABELS.iter().find(|(of, _)| *of == filesystem).map_or(0, |(_, most)| *most);
+    let length = label.value.len();
+    let message = match most {
+        0 => "there is no file system that this label could be of".to_string(),
+        most if length > most => {
+            format!("a label of {filesystem} has up to {most} bytes; this one has {length}")
+        }
+        _ => return Some(label.value),
+    };
+    faults.push(Fault::error("label/long", message).at(&label.place, "this label"));
+    None
 }
 
 const COMPRESSIONS: Form = Form::OneOf(&["none", "gzip", "xz", "zstd"]);

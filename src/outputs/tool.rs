@@ -1,4 +1,5 @@
-//! Running a tool: a program of a locked tree reads the image as a tar, from a pipe, and writes one file.
+//! Running a tool: a program of a locked tree writes one file, out of files that it is shown, or out of the image as a tar
+//! that it reads from a pipe.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -13,7 +14,7 @@ use rustix::io::Errno;
 use super::tarball::Tarball;
 use crate::fault::{Fault, Place};
 use crate::layer::EntryPath;
-use crate::sandbox::image::{Call, Given, ImageRan, ImageRun, Shown};
+use crate::sandbox::image::{Call, Given, ImageRan, ImageRun, Shown, Special};
 use crate::sandbox::{Exit, Launcher};
 use crate::work::{Job, World};
 
@@ -22,7 +23,7 @@ const TAR: &str = "/run/imgbuild/in/tar";
 /// Where the tool writes.
 pub(super) const OUT: &str = "/run/imgbuild/out";
 
-/// A program that makes a file out of an image's tar, which it reads from its standard input.
+/// A program that makes a file.
 pub(super) struct Tool {
     /// Its name and its arguments.
     pub program: &'static str,
@@ -31,6 +32,10 @@ pub(super) struct Tool {
     pub environment: Vec<(&'static str, String)>,
     /// What another program of the same tree does to the file behind it.
     pub then: Option<Then>,
+    /// Files that it finds: paths begin with `run/`.
+    pub finds: Vec<Special>,
+    /// Files of this machine that it finds.
+    pub shown: Vec<Shown>,
 }
 
 /// A program that runs behind a tool.
@@ -42,17 +47,32 @@ pub(super) struct Then {
     pub files: Vec<Given>,
 }
 
+/// Where a tool runs, and for which output.
+pub(super) type Tree<'a> = (&'a ImageRun, &'a Place);
+
 impl Tool {
-    /// A program with nothing in its environment, and nothing behind it.
+    /// A program with nothing beside it.
     pub fn new(program: &'static str, arguments: Vec<String>) -> Tool {
-        Tool { program, arguments, environment: Vec::new(), then: None }
+        let (environment, finds, shown) = (Vec::new(), Vec::new(), Vec::new());
+        Tool { program, arguments, environment, then: None, finds, shown }
     }
 
-    /// Lets it make the file at `out`, which must be there, out of `tarball`, in a tree of tools and for an output.
-    pub fn write(
+    /// Lets it make the file at `out`, which must be there.
+    pub fn write(&self, tree: Tree<'_>, out: &Path, world: &World, job: &Job<'_>) -> Result<(), Fault> {
+        let call = Call {
+            program: self.program.into(),
+            arguments: self.arguments.clone(),
+            must_succeed: true,
+            ..Call::default()
+        };
+        self.done(self.run(tree, call, Vec::new(), out, world, job)?, tree, out, job)
+    }
+
+    /// Lets it make the file at `out`, which must be there, out of `tarball`, which it reads from its standard input.
+    pub fn write_from(
         &self,
-        (tree, place): (&ImageRun, &Place),
         tarball: &Tarball<'_>,
+        tree: Tree<'_>,
         out: &Path,
         world: &World,
         job: &Job<'_>,
@@ -63,21 +83,64 @@ impl Tool {
         fs::create_dir(&folder).map_err(failed)?;
         rustix::fs::mknodat(CWD, &pipe, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0)
             .map_err(|error| failed(error.into()))?;
-        let run = self.run(tree, &folder, out, job);
+        let input = Shown { host: folder.clone(), at: inside("run/imgbuild/in") };
         let over = AtomicBool::new(false);
         let (ran, fed) = std::thread::scope(|scope| {
             let feeder = scope.spawn(|| feed(&pipe, tarball, &over, job));
-            let ran = Launcher::of(&world.program).run_image(&run, job.cancel, &mut |line| (job.say)(line));
+            let ran = self.run(tree, self.reading_call(), vec![input], out, world, job);
             over.store(true, Ordering::Relaxed);
             let lost = || Err(Fault::machine("internal", "a thread that wrote a tar was lost"));
             (ran, feeder.join().unwrap_or_else(|_| lost()))
         });
         let _ = fs::remove_dir_all(&folder);
-        let ran = ran.map_err(|fault| fault.at(place, "this output"))?;
-        if ran.failed.is_some() {
-            return Err(self.failure(ran, out, job).at(place, "this output"));
-        }
+        self.done(ran?, tree, out, job)?;
         fed?.map_err(|error| Fault::io("write", &pipe, &error))
+    }
+
+    /// The program with the pipe as its standard input.
+    fn reading_call(&self) -> Call {
+        let mut words = vec!["-c".to_string(), format!("exec \"$@\" < {TAR}"), "sh".to_string()];
+        words.push(self.program.to_string());
+        words.extend(self.arguments.iter().cloned());
+        Call { program: "sh".into(), arguments: words, must_succeed: true, ..Call::default() }
+    }
+
+    fn run(
+        &self,
+        (tree, place): Tree<'_>,
+        call: Call,
+        mut shown: Vec<Shown>,
+        out: &Path,
+        world: &World,
+        job: &Job<'_>,
+    ) -> Result<ImageRan, Fault> {
+        shown.extend(self.shown.iter().cloned());
+        let then = self.then.iter().map(|then| Call {
+            program: then.program.into(),
+            arguments: then.arguments.clone(),
+            must_succeed: true,
+            ..Call::default()
+        });
+        let environment = self.environment.iter().cloned();
+        let run = ImageRun {
+            shown,
+            written: vec![Shown { host: out.to_path_buf(), at: inside(OUT) }],
+            environment: environment.map(|(name, value)| (name.to_string(), value)).collect(),
+            commands: std::iter::once(call).chain(then).collect(),
+            passing: self.then.iter().flat_map(|then| then.files.clone()).collect(),
+            scratch: self.finds.clone(),
+            log: job.log.clone(),
+            ..tree.clone()
+        };
+        let ran = Launcher::of(&world.program).run_image(&run, job.cancel, &mut |line| (job.say)(line));
+        ran.map_err(|fault| fault.at(place, "this output"))
+    }
+
+    fn done(&self, ran: ImageRan, (_, place): Tree<'_>, out: &Path, job: &Job<'_>) -> Result<(), Fault> {
+        match ran.failed {
+            Some(_) => Err(self.failure(ran, out, job).at(place, "this output")),
+            None => Ok(()),
+        }
     }
 
     fn failure(&self, ran: ImageRan, out: &Path, job: &Job<'_>) -> Fault {
@@ -99,30 +162,11 @@ impl Tool {
             .help(format!("the whole output is in `{}`", job.log.display()));
         Fault { output: ran.tail, ..fault }
     }
+}
 
-    fn run(&self, tree: &ImageRun, folder: &Path, out: &Path, job: &Job<'_>) -> ImageRun {
-        let at = |path: &str| EntryPath::parse(path).unwrap_or_default();
-        let mut words = vec!["-c".to_string(), format!("exec \"$@\" < {TAR}"), "sh".to_string()];
-        words.push(self.program.to_string());
-        words.extend(self.arguments.iter().cloned());
-        let call = Call { program: "sh".into(), arguments: words, must_succeed: true, ..Call::default() };
-        let then = self.then.iter().map(|then| Call {
-            program: then.program.into(),
-            arguments: then.arguments.clone(),
-            must_succeed: true,
-            ..Call::default()
-        });
-        let environment = self.environment.iter().cloned();
-        ImageRun {
-            shown: vec![Shown { host: folder.to_path_buf(), at: at("run/imgbuild/in") }],
-            written: vec![Shown { host: out.to_path_buf(), at: at(OUT) }],
-            environment: environment.map(|(name, value)| (name.to_string(), value)).collect(),
-            commands: std::iter::once(call).chain(then).collect(),
-            passing: self.then.iter().flat_map(|then| then.files.clone()).collect(),
-            log: job.log.clone(),
-            ..tree.clone()
-        }
-    }
+/// A path in the sandbox.
+pub(super) fn inside(path: &str) -> EntryPath {
+    EntryPath::parse(path).unwrap_or_default()
 }
 
 /// Writes the tar into the pipe, for as long as anybody reads it: that a tool ends too early, it says itself.

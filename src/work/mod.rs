@@ -8,16 +8,19 @@ pub mod capture;
 pub mod failed;
 mod groups;
 pub mod roots;
+mod shared;
 mod stack;
 mod state;
 pub mod upper;
 
+use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 pub use groups::Group;
+pub use shared::{Shared, SharedFile};
 pub use stack::{Stack, StackLayer};
 pub use state::State;
 
@@ -55,6 +58,8 @@ pub struct World {
     pub fetcher: Fetcher,
     /// What was merged last.
     pub merges: roots::Merges,
+    /// What several outputs are made from.
+    pub shared: Shared,
     /// How many threads one step may use for compressing.
     pub threads: usize,
     /// Program that answers inside the sandbox: this one.
@@ -252,8 +257,8 @@ pub trait Output: Send + Sync + Debug {
         false
     }
     /// The trees with the programs that it is written with: for each, the packages in it. The first one gives it its name.
-    fn tools(&self) -> &'static [&'static [&'static str]] {
-        &[]
+    fn tools(&self) -> Vec<&'static [&'static str]> {
+        Vec::new()
     }
     /// Whether it is a folder.
     fn is_folder(&self) -> bool {
@@ -279,8 +284,19 @@ pub trait Output: Send + Sync + Debug {
 pub struct Aids {
     /// Its earlier version, and where its blocks are, which can be used again.
     pub earlier: Option<Earlier>,
-    /// The trees of [`Output::tools`], in the same order, to run programs in.
-    pub tools: Vec<ImageRun>,
+    /// The trees of [`Output::tools`] by their names, to run programs in.
+    pub tools: BTreeMap<String, ImageRun>,
+}
+
+impl Aids {
+    /// The tree of that name.
+    ///
+    /// # Errors
+    ///
+    /// The output did not ask for it.
+    pub fn tool(&self, name: &str) -> Result<&ImageRun, Fault> {
+        self.tools.get(name).ok_or_else(|| Fault::machine("internal", format!("there is no `{name}`")))
+    }
 }
 
 /// What writing an output gave.

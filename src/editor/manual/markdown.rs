@@ -55,7 +55,7 @@ fn contents_line(topic: &Topic) -> String {
 
 /// The forms of value that some word takes, in their own order.
 fn values(all: &[Topic]) -> impl Iterator<Item = String> {
-    const FORMS: [(Form, &str); 14] = [
+    const FORMS: [(Form, &str); 15] = [
         (Form::Text, "Any text."),
         (
             Form::Script,
@@ -83,6 +83,7 @@ fn values(all: &[Topic]) -> impl Iterator<Item = String> {
             "Bytes: a number, or `\"512MiB\"`, `\"4G\"`. Units are powers of 1024, but `kB`, `MB`, `GB` and `TB` of \
              1000.",
         ),
+        (Form::Share, "Bytes as above, or hundredths of what is left: `\"50%\"`."),
         (Form::Mode, "Permission bits in octal, in quotes: `\"0644\"`."),
         (
             Form::Owner,

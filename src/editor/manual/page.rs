@@ -65,6 +65,7 @@ pub fn placeholder(form: Form) -> &'static str {
         Form::Flag => "#true",
         Form::Integer { .. } => "NUMBER",
         Form::Size => "SIZE",
+        Form::Share => "SIZE|PERCENT%",
         Form::Mode => "MODE",
         Form::Owner => "OWNER",
         Form::Time => "TIME",

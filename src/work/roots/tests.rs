@@ -35,6 +35,7 @@ impl Bench {
             overlay_path: Vec::new(),
             hidden: Vec::new(),
             merges: Merges::default(),
+            shared: crate::work::Shared::default(),
             fetcher: Fetcher::new(at("cache"), None, true),
             threads: 2,
             program: PathBuf::new(),

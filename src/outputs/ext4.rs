@@ -2,25 +2,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::fault::{Fault, Faults, Place};
-use crate::key::Key;
-use crate::lang::{Node, Spanned};
+use super::tool::{OUT, Then, Tool};
+use crate::fault::{Fault, Place};
+use crate::lang::Spanned;
 use crate::layer::{EntryPath, Kind, Merged};
-use crate::outputs::tool::{OUT, Then, Tool};
 use crate::sandbox::image::Given;
 use crate::wording;
 
-/// What is said of it.
-#[derive(Debug)]
-pub struct Ext4 {
-    size: Option<Spanned<u64>>,
-    label: Option<String>,
-}
+/// What it is made with; the library is what mke2fs reads tars with, and loads only then.
+pub const TOOLS: &[&str] = &["e2fsprogs", "libarchive13t64"];
 
 const BLOCK: u64 = 4096;
 const INODE: u64 = 256;
-/// The longest label: bytes.
-const LABEL: usize = 16;
 /// A symbolic link up to this stands in its inode: bytes.
 const SHORT_LINK: usize = 59;
 /// Extended attributes up to this stand in the inode: bytes of names and values.
@@ -30,91 +23,88 @@ const ROOM: u64 = 64 << 20;
 /// Bytes of the journal of a small file system.
 const SMALLEST_JOURNAL: u64 = 4 << 20;
 /// A size is a multiple of this: bytes.
-const STEP: u64 = 1 << 20;
+pub const STEP: u64 = 1 << 20;
 
-pub fn decode(node: &Node, faults: &mut Faults) -> Ext4 {
-    let label = node.text("label");
-    if let Some(label) = label.iter().find(|label| label.value.len() > LABEL) {
-        let length = label.value.len();
-        faults.push(
-            Fault::error(
-                "label/long",
-                format!("a label of ext4 has up to {LABEL} bytes; this one has {length}"),
-            )
-            .at(&label.place, "this label"),
-        );
-    }
-    let size = node.size("size");
-    if let Some(size) = size.iter().find(|size| size.value % STEP != 0) {
-        faults.push(
-            Fault::error("size/odd", "the size of a file system is a multiple of 1 MiB")
-                .at(&size.place, "this size"),
-        );
-    }
-    Ext4 { size, label: label.map(|label| label.value) }
+/// A file system that is yet to be made.
+pub struct Ext4<'a> {
+    /// All that is in it.
+    pub merged: &'a Merged,
+    /// Its UUID, and what its hash seed is made from.
+    pub uuid: &'a str,
+    /// What it is called: up to 16 bytes.
+    pub label: Option<&'a str>,
+    /// The time of all that the tool makes itself: seconds since 1970.
+    pub epoch: i64,
+    /// Who asks for it.
+    pub place: &'a Place,
 }
 
-impl Ext4 {
-    pub fn facts(&self, key: &mut Key) {
-        key.fact_if("size", self.size.as_ref().map(|size| size.value));
-        key.fact_if("label", self.label.as_ref());
-    }
-
-    /// What makes it, and how many bytes it has.
+impl Ext4<'_> {
+    /// What makes it, in a file, `offset` bytes from its beginning and `size` bytes long.
     ///
     /// # Errors
     ///
-    /// A size is stated, and what is in the image needs more; a name that has an extended attribute and cannot be told.
-    pub fn tool(&self, merged: &Merged, uuid: &str, epoch: i64, place: &Place) -> Result<(Tool, u64), Fault> {
-        let needs = Needs::of(merged);
-        let size = self.size(&needs, merged, place)?;
-        let mut tool = Tool::new("mke2fs", self.arguments(&needs, size, uuid));
+    /// A name that has an extended attribute and cannot be told.
+    pub fn tool(&self, offset: u64, size: u64) -> Result<Tool, Fault> {
+        let mut tool = Tool::new("mke2fs", self.arguments(offset, size));
         // Zero would be no time at all.
-        tool.environment.push(("E2FSPROGS_FAKE_TIME", epoch.max(1).to_string()));
-        tool.then = with_xattrs(merged, place)?;
-        Ok((tool, size))
+        tool.environment.push(("E2FSPROGS_FAKE_TIME", self.epoch.max(1).to_string()));
+        tool.then = with_xattrs(self.merged, offset, self.place)?;
+        Ok(tool)
     }
 
-    fn size(&self, needs: &Needs, merged: &Merged, place: &Place) -> Result<u64, Fault> {
-        let needed = needs.bytes();
-        let Some(size) = &self.size else {
-            return Ok((needed + needed / 10 + ROOM).next_multiple_of(STEP));
-        };
-        if size.value >= needed {
-            return Ok(size.value);
-        }
-        let message = format!(
-            "the image does not fit into {}: it needs {}",
-            wording::size(size.value),
-            wording::size(needed.next_multiple_of(STEP))
-        );
-        Err(Fault::build("output/too-small", message)
-            .at(&size.place, "this size")
-            .at(place, "of this output")
-            .help(format!("make it larger; the largest folders are {}", largest(merged))))
-    }
-
-    fn arguments(&self, needs: &Needs, size: u64, uuid: &str) -> Vec<String> {
+    fn arguments(&self, offset: u64, size: u64) -> Vec<String> {
+        let (needs, uuid) = (Needs::of(self.merged), self.uuid);
         let mut words: Vec<String> =
             ["-q", "-F", "-t", "ext4", "-b", "4096", "-I", "256"].map(String::from).into();
         words.extend(["-N".into(), needs.inodes_of(size).to_string()]);
         words.extend(["-J".into(), format!("size={}", needs.journal(size) >> 20)]);
         words.extend(["-U".into(), uuid.to_string(), "-E".into()]);
         // All is written now, so that nothing is left for whoever mounts it first.
-        words.push(format!("hash_seed={uuid},lazy_itable_init=0,lazy_journal_init=0,root_owner=0:0"));
+        words.push(format!(
+            "hash_seed={uuid},lazy_itable_init=0,lazy_journal_init=0,root_owner=0:0,offset={offset}"
+        ));
         if let Some(label) = &self.label {
-            words.extend(["-L".into(), label.clone()]);
+            words.extend(["-L".into(), label.to_string()]);
         }
         words.extend(["-d".into(), "-".into(), OUT.into(), format!("{}k", size >> 10)]);
         words
     }
 }
 
+/// Bytes of the smallest file system that holds all of `merged`.
+pub fn least(merged: &Merged) -> u64 {
+    Needs::of(merged).bytes()
+}
+
+/// Bytes of a file system that holds all of `merged`, with some room.
+pub fn roomy(merged: &Merged) -> u64 {
+    let least = least(merged);
+    (least + least / 10 + ROOM).next_multiple_of(STEP)
+}
+
+/// What is wrong where `size` bytes are stated, and it needs more.
+pub fn too_small(size: &Spanned<u64>, merged: &Merged, place: &Place) -> Option<Fault> {
+    let needed = least(merged);
+    if size.value >= needed {
+        return None;
+    }
+    let message = format!(
+        "the image does not fit into {}: it needs {}",
+        wording::size(size.value),
+        wording::size(needed.next_multiple_of(STEP))
+    );
+    let fault = Fault::build("output/too-small", message)
+        .at(&size.place, "this size")
+        .help(format!("make it larger; the largest folders are {}", largest(merged)));
+    Some(if size.place == *place { fault } else { fault.at(place, "of this output") })
+}
+
 /// The one extended attribute that mke2fs takes from a tar.
 const TAKEN: &[u8] = b"security.capability";
 
 /// What sets the extended attributes that mke2fs leaves out: debugfs(8), with a script, which has a line for each.
-fn with_xattrs(merged: &Merged, place: &Place) -> Result<Option<Then>, Fault> {
+fn with_xattrs(merged: &Merged, offset: u64, place: &Place) -> Result<Option<Then>, Fault> {
     const FOLDER: &str = "run/imgbuild/xattrs";
     let given = |name: &str, bytes: Vec<u8>| {
         let path = EntryPath::parse(format!("{FOLDER}/{name}")).unwrap_or_default();
@@ -143,7 +133,8 @@ fn with_xattrs(merged: &Merged, place: &Place) -> Result<Option<Then>, Fault> {
         return Ok(None);
     }
     files.push(given("script", script));
-    let arguments = ["-w", "-f", &format!("/{FOLDER}/script"), OUT].map(String::from).to_vec();
+    let device = format!("{OUT}?offset={offset}");
+    let arguments = ["-w", "-f", &format!("/{FOLDER}/script"), &device].map(String::from).to_vec();
     Ok(Some(Then { program: "debugfs", arguments, files }))
 }
 

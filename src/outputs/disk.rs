@@ -1,0 +1,265 @@
+//! Outputs that are disks: `raw`, `qcow2`, `vmdk`, `vdi`, `vhd`, `vhdx`.
+//!
+//! A disk is put together as a sparse file: the table, then each partition in its place, written there by who makes its
+//! file system. Nothing is mounted, and no loop device needed. The other formats are made from that by qemu-img. Several
+//! outputs of one disk put it together once.
+//!
+//! What is said of a disk is in [`spec`], its words in [`words`]; [`layout`] says where things lie, [`table`] tells it to
+//! others, [`fat`] writes what firmware reads, [`loader`] what starts the [`kernel`].
+
+mod assemble;
+mod convert;
+mod fat;
+mod fstab;
+mod kernel;
+mod layout;
+mod loader;
+pub(super) mod spec;
+mod table;
+pub mod words;
+
+use std::fs::{self, File};
+use std::path::Path;
+use std::sync::Arc;
+
+use super::{Kind, Stated, Target, ext4};
+use crate::fault::{Fault, Faults, Place};
+use crate::key::Key;
+use crate::lang::{Field, Form, Node, Spanned, Word};
+use crate::work::{Aids, Facts, Folders, Job, Output, Stack, World, Written, layer_facts};
+use convert::Format;
+use spec::{Boot, Content, Disk};
+
+pub(super) const RAW: Kind = Kind { word: &RAW_WORD, decode };
+pub(super) const QCOW2: Kind = Kind { word: &QCOW2_WORD, decode };
+pub(super) const VMDK: Kind = Kind { word: &VMDK_WORD, decode };
+pub(super) const VDI: Kind = Kind { word: &VDI_WORD, decode };
+pub(super) const VHD: Kind = Kind { word: &VHD_WORD, decode };
+pub(super) const VHDX: Kind = Kind { word: &VHDX_WORD, decode };
+
+static RAW_WORD: Word = Word {
+    name: "raw",
+    summary: "a disk, byte by byte",
+    docs: "What `disk` and `boot` say, in a file that is sparse where nothing is.",
+    example: "image \"server\" {\n    base \"debian\" suite=\"trixie\"\n    packages { linux-image-cloud-amd64; systemd-sysv \
+              }\n    output \"raw\"\n}\n",
+    ..Word::BARE
+};
+
+static QCOW2_WORD: Word = Word {
+    name: "qcow2",
+    summary: "a disk for QEMU, KVM and OpenStack",
+    docs: "What `disk` and `boot` say. Written by the qemu-img of a locked Debian tree that imgbuild brings itself.",
+    example: "image \"server\" {\n    base \"debian\" suite=\"trixie\"\n    packages { linux-image-cloud-amd64; systemd-sysv \
+              }\n    output \"qcow2\" compression=\"zstd\"\n}\n",
+    properties: &[Field::new(
+        "compression",
+        Form::OneOf(&["none", "zlib", "zstd"]),
+        "How its clusters are compressed; `zstd` needs QEMU 5.1 to be read.",
+    )
+    .default("none")],
+    ..Word::BARE
+};
+
+static VMDK_WORD: Word = Word {
+    name: "vmdk",
+    summary: "a disk for VMware",
+    docs: "What `disk` and `boot` say. `stream` is compressed, as it is imported; `sparse` can be written to as it is.",
+    example: "image \"server\" {\n    base \"debian\" suite=\"trixie\"\n    packages { linux-image-amd64; systemd-sysv }\n    \
+              output \"vmdk\" format=\"sparse\"\n}\n",
+    properties: &[Field::new("format", Form::OneOf(&["stream", "sparse"]), "How it lies in the file.")
+        .default("stream")],
+    ..Word::BARE
+};
+
+static VDI_WORD: Word = Word {
+    name: "vdi",
+    summary: "a disk for VirtualBox",
+    docs: "What `disk` and `boot` say.",
+    example: "image \"server\" {\n    base \"debian\" suite=\"trixie\"\n    packages { linux-image-amd64; systemd-sysv }\n    \
+              output \"vdi\"\n}\n",
+    ..Word::BARE
+};
+
+static VHD_WORD: Word = Word {
+    name: "vhd",
+    summary: "a disk for Hyper-V's first generation, and for Azure",
+    docs: "What `disk` and `boot` say. Azure takes `fixed=#true`, whose size is a whole number of MiB.",
+    example: "image \"server\" {\n    base \"debian\" suite=\"trixie\"\n    packages { linux-image-cloud-amd64; systemd-sysv \
+              }\n    output \"vhd\" fixed=#true\n}\n",
+    properties: &[
+        Field::new("fixed", Form::Flag, "Whether all of the disk is in the file.").default("#false")
+    ],
+    ..Word::BARE
+};
+
+static VHDX_WORD: Word = Word {
+    name: "vhdx",
+    summary: "a disk for Hyper-V",
+    docs: "What `disk` and `boot` say.",
+    example: "image \"server\" {\n    base \"debian\" suite=\"trixie\"\n    packages { linux-image-cloud-amd64; systemd-sysv \
+              }\n    output \"vhdx\"\n}\n",
+    ..Word::BARE
+};
+
+#[derive(Debug)]
+struct DiskImage {
+    stated: Stated,
+    format: Format,
+    /// What the image is called.
+    title: String,
+    machine: Machine,
+}
+
+/// A disk, and how it boots.
+#[derive(Clone, Debug)]
+pub struct Machine {
+    /// The disk that is spoken of, if one is.
+    stated: Option<Arc<Disk>>,
+    pub(super) disk: Arc<Disk>,
+    pub(super) boot: Arc<Boot>,
+}
+
+impl Machine {
+    /// What `disk` and `boot` say among the words of an image, of `arch`; `place` stands for a disk that nothing is said
+    /// of.
+    pub fn of(
+        children: &[&Node],
+        arch: &str,
+        place: &Place,
+        folders: &Folders,
+        faults: &mut Faults,
+    ) -> Machine {
+        let boot = spec::stated(children, &words::BOOT, faults);
+        let boot = Boot::of(boot, arch, faults);
+        let disk = spec::stated(children, &words::DISK, faults);
+        let stated = disk.map(|node| Arc::new(Disk::of(node, folders, faults)));
+        Machine::new(stated, Arc::new(boot), place)
+    }
+
+    /// The same with what is said among the words of one of its hypervisors.
+    pub fn with(&self, children: &[&Node], place: &Place, folders: &Folders, faults: &mut Faults) -> Machine {
+        let boot = spec::stated(children, &words::BOOT, faults)
+            .map(|node| Arc::new(Boot::of(Some(node), &self.boot.arch, faults)));
+        let disk = spec::stated(children, &words::DISK, faults)
+            .map(|node| Arc::new(Disk::of(node, folders, faults)));
+        let stated = disk.or_else(|| self.stated.clone());
+        Machine::new(stated, boot.unwrap_or_else(|| Arc::clone(&self.boot)), place)
+    }
+
+    fn new(stated: Option<Arc<Disk>>, boot: Arc<Boot>, place: &Place) -> Machine {
+        let usual = || Arc::new(Disk::usual(place, boot.loader, &boot.arch));
+        Machine { disk: stated.clone().unwrap_or_else(usual), stated, boot }
+    }
+
+    /// What is wrong with both together, before anything is built.
+    pub fn check(&self) -> Option<Fault> {
+        loader::check(&self.boot, &self.disk)
+    }
+
+    /// The trees with what a disk is written with.
+    fn tools(&self) -> Vec<&'static [&'static str]> {
+        let ext4 = self.disk.partitions.iter().any(|part| part.content == Content::Ext4);
+        let ext4 = ext4.then_some(ext4::TOOLS);
+        ext4.into_iter().chain(loader::tools(&self.boot, &self.disk)).collect()
+    }
+
+    /// All that a disk depends on but its layers.
+    fn facts(&self, title: &str, world: &World) -> Result<Facts, Fault> {
+        let mut facts = Facts::new(Key::new("disk", 1));
+        facts.key.fact("epoch", world.epoch);
+        facts.key.fact("title", title);
+        self.disk.facts(&mut facts.key);
+        self.boot.facts(&mut facts.key);
+        for part in &self.disk.partitions {
+            if let Content::File(path) = &part.content {
+                let file =
+                    world.memory.file(path).map_err(|fault| fault.at(&part.place, "this partition"))?;
+                facts.file(&format!("content-{}", part.name), path, world, file);
+            }
+        }
+        Ok(facts)
+    }
+}
+
+fn decode(
+    node: &Node,
+    target: &Target<'_>,
+    _folders: &Folders,
+    _faults: &mut Faults,
+) -> Option<Arc<dyn Output>> {
+    let format = Format::of(node)?;
+    let (title, machine) = (target.image.to_string(), target.machine.clone());
+    Some(Arc::new(DiskImage { stated: Stated::of(node), format, title, machine }))
+}
+
+impl Output for DiskImage {
+    fn kind(&self) -> &'static str {
+        self.format.name()
+    }
+    fn extension(&self) -> String {
+        self.format.name().to_string()
+    }
+    fn place(&self) -> &Place {
+        &self.stated.place
+    }
+    fn path(&self) -> Option<&Spanned<String>> {
+        self.stated.path.as_ref()
+    }
+    fn tools(&self) -> Vec<&'static [&'static str]> {
+        let mut tools = self.machine.tools();
+        tools.extend(self.format.tools());
+        tools
+    }
+
+    fn facts(&self, world: &World) -> Result<Facts, Fault> {
+        let mut facts = self.machine.facts(&self.title, world)?;
+        self.format.facts(&mut facts.key);
+        Ok(facts)
+    }
+
+    fn check(&self, _names: &[String]) -> Option<Fault> {
+        self.machine.check().map(|fault| fault.at(&self.stated.place, "for this output"))
+    }
+
+    fn write(
+        &self,
+        world: &World,
+        job: &Job<'_>,
+        stack: &Stack,
+        path: &Path,
+        aids: Aids,
+    ) -> Result<Written, Fault> {
+        let mut key = self.machine.facts(&self.title, world)?.key;
+        layer_facts(&mut key, &stack.below(), false);
+        let raw = world.shared.file(key.digest(), world, |raw| {
+            let assembly = assemble::Assembly {
+                machine: &self.machine,
+                title: &self.title,
+                place: &self.stated.place,
+                stack,
+                aids: &aids,
+                world,
+                job,
+            };
+            assembly.write(raw)
+        })?;
+        if self.format == Format::Raw {
+            return share(raw.path(), path).map(|()| Written::default());
+        }
+        self.format.convert(raw.path(), path, key.digest(), (&aids, &self.stated.place), world, job)?;
+        Ok(Written::default())
+    }
+}
+
+/// Puts a file that nobody changes any more at a second place: by another name, or by its bytes where that is on another
+/// file system.
+fn share(from: &Path, to: &Path) -> Result<(), Fault> {
+    if fs::hard_link(from, to).is_ok() {
+        return Ok(());
+    }
+    let failed = |error: std::io::Error| Fault::io("write", to, &error);
+    let input = File::open(from).map_err(failed)?;
+    let mut output = File::create_new(to).map_err(failed)?;
+    assemble::copy_sparse(&input, &mut output, 0).map_err(failed)
+}

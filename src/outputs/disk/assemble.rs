@@ -1,0 +1,424 @@
+//! Putting a disk together, in a sparse file.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, BufWriter, Seek, SeekFrom};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use rustix::fs::SeekFrom as Hole;
+use rustix::io::Errno;
+
+use super::Machine;
+use super::fat::{self, Fat, Files, Source};
+use super::fstab::fstab;
+use super::kernel::{Ids, kernels};
+use super::layout::Layout;
+use super::loader::{Bios, Making, Put, grub_settings};
+use super::spec::{Content, Disk, Loader, Partition, Table};
+use super::table::{self, SECTOR, Slot};
+use crate::fault::{Fault, Place};
+use crate::key::Digest;
+use crate::lang::{Owner, Spanned};
+use crate::layer::copy::copy_by_kernel;
+use crate::layer::merge::Node;
+use crate::layer::{Entry, EntryPath, Kind, LayerWriter, Merged};
+use crate::outputs::ext4::{self, Ext4};
+use crate::outputs::seed::Seed;
+use crate::outputs::tarball::Tarball;
+use crate::store::Layer;
+use crate::wording;
+use crate::work::{Aids, Job, Stack, StackLayer, World};
+
+/// A disk that is to be put together.
+pub struct Assembly<'a> {
+    pub machine: &'a Machine,
+    /// What the image is called.
+    pub title: &'a str,
+    /// The output.
+    pub place: &'a Place,
+    pub stack: &'a Stack,
+    pub aids: &'a Aids,
+    pub world: &'a World,
+    pub job: &'a Job<'a>,
+}
+
+/// What is in a partition, ready to be written.
+enum Filling<'a> {
+    Ext4(Merged),
+    Fat(Files<'a>),
+    Swap,
+    Empty,
+    /// grub's core.
+    Bios,
+    File(File, u64),
+}
+
+impl Assembly<'_> {
+    /// Writes the disk to `path`, where nothing is.
+    ///
+    /// # Errors
+    ///
+    /// Something does not fit, there is no kernel, a tool fails, or the file cannot be written.
+    pub fn write(&self, path: &Path) -> Result<(), Fault> {
+        let failed = |error: io::Error| Fault::io("write", path, &error);
+        let (disk, ids) = (&*self.machine.disk, self.ids()?);
+        let (stack, merged) = self.image(&ids)?;
+        let kernels = kernels(&merged);
+        let making = Making {
+            boot: &self.machine.boot,
+            disk,
+            ids: &ids,
+            title: self.title,
+            kernels: &kernels,
+            merged: &merged,
+            stack: &stack,
+            aids: self.aids,
+            world: self.world,
+            job: self.job,
+            place: self.place,
+        };
+        let Put { mut esp, bios } = making.put()?;
+        let mut fillings = Vec::new();
+        for (number, part) in disk.partitions.iter().enumerate() {
+            let of_loader = esp.take_if(|(of, _)| *of == number).map(|(_, files)| files);
+            fillings.push(self.filling(part, &merged, of_loader.unwrap_or_default())?);
+        }
+        let wanted: Vec<u64> = fillings.iter().map(|filling| wanted(filling, bios.as_ref())).collect();
+        let wanted = self.with_room(wanted);
+        let layout = Layout::of(disk, &wanted, self.place)?;
+        let mut out = File::create_new(path).map_err(failed)?;
+        out.set_len(layout.size).map_err(failed)?;
+        for (at, bytes) in table::pieces(
+            disk.table,
+            &slots(disk, &layout, &ids),
+            layout.size / SECTOR,
+            &ids.disk,
+            &self.machine.boot.arch,
+        ) {
+            out.write_all_at(&bytes, at).map_err(failed)?;
+        }
+        if let Some(bios) = &bios {
+            self.put_bios(&out, bios, &layout).map_err(failed)??;
+        }
+        for (number, filling) in fillings.into_iter().enumerate() {
+            self.job.go_on()?;
+            let part = &disk.partitions[number];
+            self.fill(
+                &mut out,
+                path,
+                filling,
+                (part, layout.places[number], ids.filesystem(number)),
+                &stack,
+            )?;
+        }
+        Ok(())
+    }
+
+    /// What tells the parts of this disk from all others.
+    fn ids(&self) -> Result<Ids, Fault> {
+        let disk = &self.machine.disk;
+        let stated = self.machine.facts(self.title, self.world)?;
+        let seed = Seed::of(self.stack, stated.key.text());
+        let filesystem = |part: &Partition| match part.content {
+            Content::Vfat => {
+                let id = seed.number(&format!("file system {}", part.name));
+                format!("{:04X}-{:04X}", id >> 16, id & 0xffff)
+            }
+            _ => seed.uuid(&format!("file system {}", part.name)),
+        };
+        Ok(Ids {
+            disk: seed.uuid("disk"),
+            partitions: disk
+                .partitions
+                .iter()
+                .map(|part| seed.uuid(&format!("partition {}", part.name)))
+                .collect(),
+            filesystems: disk.partitions.iter().map(filesystem).collect(),
+        })
+    }
+
+    /// The image as it is on the disk: with mount points, fstab and what the boot loader reads there.
+    fn image(&self, ids: &Ids) -> Result<(Stack, Merged), Fault> {
+        let disk = &*self.machine.disk;
+        let merged = self.world.image(self.stack)?;
+        let mut files: BTreeMap<EntryPath, Option<Vec<u8>>> = BTreeMap::new();
+        let at = |path: &str| EntryPath::parse(path.trim_start_matches('/')).unwrap_or_default();
+        for mount in disk.partitions.iter().filter_map(|part| part.mount.as_ref()) {
+            files.insert(at(&mount.value), None);
+        }
+        if disk.fstab {
+            let path = at("etc/fstab");
+            let read = |node: &Node| self.stack.layer_of(node)?.bytes(&node.entry, 1 << 20).ok();
+            let image = merged.file(&path).and_then(read).unwrap_or_default();
+            files.insert(path, Some(fstab(disk, ids, &image)));
+        }
+        let boot = &self.machine.boot;
+        let path = at("boot/grub/grub.cfg");
+        if boot.loader == Loader::Grub && merged.get(&path).is_none() {
+            let settings = grub_settings(boot, disk, ids, self.title, &kernels(&merged));
+            files.insert(path, Some(settings.into_bytes()));
+        }
+        let mut stack = self.stack.clone();
+        stack.layers.push(StackLayer {
+            name: "disk".into(),
+            step: format!("disk of {}", self.title),
+            kind: "disk",
+            place: self.place.clone(),
+            layer: self.layer(files)?,
+            found: Vec::new(),
+            joins: false,
+        });
+        let merged = self.world.image(&stack)?;
+        Ok((stack, merged))
+    }
+
+    fn layer(&self, files: BTreeMap<EntryPath, Option<Vec<u8>>>) -> Result<Layer, Fault> {
+        let mut all = files;
+        for path in all.keys().cloned().collect::<Vec<_>>() {
+            let mut above = path.parent();
+            while let Some(folder) = above {
+                above = folder.parent();
+                all.entry(folder).or_insert(None);
+            }
+        }
+        let path = self.world.store.stage()?.path("layer.tar");
+        let epoch = self.world.epoch;
+        let write = || -> io::Result<_> {
+            let mut writer = LayerWriter::new(BufWriter::new(File::create_new(&path)?));
+            for (path, content) in all {
+                let Some(bytes) = content else {
+                    writer.entry(Entry::passage(path, epoch))?;
+                    continue;
+                };
+                let size = bytes.len() as u64;
+                let kind = Kind::File { size, digest: Digest::of(&bytes), offset: 0 };
+                let (owner, xattrs) = (Owner::ROOT, Vec::new());
+                let entry = Entry { path, kind, mode: 0o644, owner, mtime: epoch, xattrs, weak: false };
+                writer.file(entry, size, &mut bytes.as_slice())?;
+            }
+            Ok(writer.finish()?.1)
+        };
+        let index = write().map_err(|error| Fault::io("write", &path, &error))?;
+        self.world.store.keep_layer(&path, index)
+    }
+
+    fn filling<'m>(
+        &self,
+        part: &Partition,
+        merged: &'m Merged,
+        of_loader: Files<'m>,
+    ) -> Result<Filling<'m>, Fault> {
+        let mount = part.mount.as_ref();
+        let root =
+            mount.map(|mount| EntryPath::parse(mount.value.trim_start_matches('/')).unwrap_or_default());
+        Ok(match &part.content {
+            Content::Ext4 => Filling::Ext4(match root {
+                Some(root) => self.below(merged, &root)?,
+                None => Merged::default(),
+            }),
+            Content::Vfat => {
+                let mut files = match root {
+                    Some(root) => fat::files_below(merged, &root, part)?,
+                    None => Files::new(),
+                };
+                for (path, source) in of_loader {
+                    // What the image has there, it has for a reason.
+                    if !files.contains_key(&path) || matches!(source, Source::Node(_)) {
+                        files.insert(path, source);
+                    }
+                }
+                Filling::Fat(files)
+            }
+            Content::Swap => Filling::Swap,
+            Content::Empty if part.kind == "bios-boot" => Filling::Bios,
+            Content::Empty => Filling::Empty,
+            Content::File(path) => {
+                let failed =
+                    |error: io::Error| Fault::io("read", path, &error).at(&part.place, "this partition");
+                let file = File::open(path).map_err(failed)?;
+                let size = file.metadata().map_err(failed)?.len();
+                Filling::File(file, size)
+            }
+        })
+    }
+
+    /// What is below `root` and on no other partition, as a tree of its own.
+    fn below(&self, merged: &Merged, root: &EntryPath) -> Result<Merged, Fault> {
+        let others: Vec<EntryPath> = self
+            .machine
+            .disk
+            .partitions
+            .iter()
+            .filter_map(|part| part.mount.as_ref())
+            .filter_map(|mount| EntryPath::parse(mount.value.trim_start_matches('/')).ok())
+            .filter(|mount| mount != root && mount.below(root).is_some_and(|below| !below.is_empty()))
+            .collect();
+        let is_here = |path: &EntryPath| {
+            let elsewhere = |mount: &EntryPath| path.below(mount).is_some_and(|below| !below.is_empty());
+            path.below(root).is_some() && !others.iter().any(elsewhere)
+        };
+        if root.is_root() && others.is_empty() {
+            return Ok(merged.clone());
+        }
+        let mut here = Merged::default();
+        // A file with names on several partitions is one on each.
+        let mut first: BTreeMap<EntryPath, EntryPath> = BTreeMap::new();
+        for node in merged.nodes().filter(|node| is_here(&node.entry.path)) {
+            let mut node = node.clone();
+            if let Kind::Hardlink(target) = node.entry.kind.clone() {
+                let known = if is_here(&target) { Some(target.clone()) } else { first.get(&target).cloned() };
+                match (known, merged.get(&target)) {
+                    (Some(known), _) => node.entry.kind = Kind::Hardlink(inner(&known, root)),
+                    (None, Some(file)) => {
+                        first.insert(target, node.entry.path.clone());
+                        let path = node.entry.path.clone();
+                        node = file.clone();
+                        node.entry.path = path;
+                    }
+                    (None, None) => continue,
+                }
+            }
+            node.entry.path = inner(&node.entry.path, root);
+            let Node { entry, layer, .. } = node;
+            here.add(layer, entry)
+                .map_err(|bad| Fault::build("layer/merge", format!("a partition cannot be filled: {bad}")))?;
+        }
+        here.settle();
+        Ok(here)
+    }
+
+    /// The root's file system has the room that the disk is to have.
+    fn with_room(&self, mut wanted: Vec<u64>) -> Vec<u64> {
+        let disk = &self.machine.disk;
+        if let Some(root) = disk.mounted("/").and_then(|root| wanted.get_mut(root)) {
+            *root = (*root + disk.room).next_multiple_of(1 << 20);
+        }
+        wanted
+    }
+
+    fn put_bios(&self, out: &File, bios: &Bios, layout: &Layout) -> io::Result<Result<(), Fault>> {
+        let disk = &self.machine.disk;
+        let (at, room) =
+            match (disk.table, disk.of_kind("bios-boot").and_then(|part| layout.places.get(part))) {
+                (Table::Gpt, Some(place)) => *place,
+                (Table::Mbr, _) => (SECTOR, layout.places.first().map_or(0, |(first, _)| first - SECTOR)),
+                _ => return Ok(Ok(())),
+            };
+        let core = bios.core_at(at / SECTOR);
+        if core.len() as u64 > room {
+            let message = format!("grub needs {}", wording::size(core.len() as u64));
+            let place = disk.of_kind("bios-boot").map_or(&disk.place, |part| &disk.partitions[part].place);
+            return Ok(Err(Fault::build("output/too-small", message).at(place, "this is too small for it")));
+        }
+        out.write_all_at(&core, at)?;
+        out.write_all_at(&bios.first_sector(at / SECTOR), 0)?;
+        Ok(Ok(()))
+    }
+
+    fn fill(
+        &self,
+        out: &mut File,
+        path: &Path,
+        filling: Filling<'_>,
+        (part, (at, size), uuid): (&Partition, (u64, u64), &str),
+        stack: &Stack,
+    ) -> Result<(), Fault> {
+        let failed = |error: io::Error| Fault::io("write", path, &error);
+        let told = part.size.as_ref().map_or(&part.place, |size| &size.place);
+        match filling {
+            Filling::Empty | Filling::Bios => Ok(()),
+            Filling::Ext4(merged) => {
+                let stated = Spanned::new(size, told);
+                if let Some(fault) = ext4::too_small(&stated, &merged, self.place) {
+                    return Err(fault);
+                }
+                let (label, epoch) = (part.label.as_deref(), self.world.epoch);
+                let made = Ext4 { merged: &merged, uuid, label, epoch, place: self.place };
+                let tree = (self.aids.tool(ext4::TOOLS[0])?, self.place);
+                let tarball = Tarball::of(merged.nodes(), stack);
+                made.tool(at, size)?.write_from(&tarball, tree, path, self.world, self.job)
+            }
+            Filling::Fat(files) => {
+                let id = u32::from_str_radix(&uuid.replace('-', ""), 16).unwrap_or(1);
+                let fat = Fat { files, label: part.label.as_deref(), id, epoch: self.world.epoch };
+                fat.write(out, (at, size), stack, told)
+            }
+            Filling::Swap => swap(uuid, part.label.as_deref(), size)
+                .iter()
+                .try_for_each(|(offset, bytes)| out.write_all_at(bytes, at + offset))
+                .map_err(failed),
+            Filling::File(_, length) if length > size => {
+                let message = format!("this file has {}", wording::size(length));
+                Err(Fault::build("output/too-small", message).at(told, "this partition is smaller"))
+            }
+            Filling::File(file, _) => copy_sparse(&file, out, at).map_err(failed),
+        }
+    }
+}
+
+/// The path in a file system that is mounted at `root`.
+fn inner(path: &EntryPath, root: &EntryPath) -> EntryPath {
+    path.below(root).and_then(|below| EntryPath::parse(below).ok()).unwrap_or_default()
+}
+
+/// Bytes of a partition that nothing is said of.
+fn wanted(filling: &Filling<'_>, bios: Option<&Bios>) -> u64 {
+    let bytes = match filling {
+        Filling::Ext4(merged) => ext4::roomy(merged),
+        Filling::Fat(files) => fat::roomy(files),
+        Filling::Bios => bios.map_or(0, |bios| bios.core.len() as u64),
+        Filling::File(_, length) => *length,
+        Filling::Swap | Filling::Empty => 0,
+    };
+    bytes.max(1).next_multiple_of(1 << 20)
+}
+
+fn slots(disk: &Disk, layout: &Layout, ids: &Ids) -> Vec<Slot> {
+    let slot = |(number, part): (usize, &Partition)| {
+        let (at, size) = layout.places.get(number).copied().unwrap_or_default();
+        Slot {
+            first: at / SECTOR,
+            sectors: size / SECTOR,
+            kind: part.kind,
+            uuid: ids.partitions.get(number).cloned().unwrap_or_default(),
+            name: part.name.clone(),
+            flags: part.flags.clone(),
+        }
+    };
+    disk.partitions.iter().enumerate().map(slot).collect()
+}
+
+/// The header of a swap area (mkswap(8), Linux's `union swap_header`): the pieces that are not zero.
+fn swap(uuid: &str, label: Option<&str>, size: u64) -> [(u64, Vec<u8>); 2] {
+    const PAGE: u64 = 4096;
+    let last = u32::try_from(size / PAGE - 1).unwrap_or(u32::MAX);
+    let mut info = [1u32.to_le_bytes(), last.to_le_bytes(), 0u32.to_le_bytes()].concat();
+    let digits: String = uuid.chars().filter(char::is_ascii_hexdigit).collect();
+    info.extend(u128::from_str_radix(&digits, 16).unwrap_or_default().to_be_bytes());
+    info.extend(label.unwrap_or_default().bytes());
+    [(1024, info), (PAGE - 10, b"SWAPSPACE2".to_vec())]
+}
+
+/// Copies what is in `from` to `at` in `to`, and leaves out what is a hole.
+pub fn copy_sparse(from: &File, to: &mut File, at: u64) -> io::Result<()> {
+    let length = from.metadata()?.len();
+    if to.metadata()?.len() < at + length {
+        to.set_len(at + length)?;
+    }
+    let mut next = 0;
+    while next < length {
+        let start = match rustix::fs::seek(from, Hole::Data(next)) {
+            Ok(start) => start,
+            Err(Errno::NXIO) => break,
+            // A file system that knows no holes.
+            Err(Errno::INVAL) => next,
+            Err(error) => return Err(error.into()),
+        };
+        let end = rustix::fs::seek(from, Hole::Hole(start)).unwrap_or(length).min(length);
+        to.seek(SeekFrom::Start(at + start))?;
+        copy_by_kernel(from, start, end - start, to)?;
+        next = end;
+    }
+    Ok(())
+}

@@ -1,0 +1,232 @@
+//! From a disk, byte by byte, to the formats of hypervisors: qemu-img writes them.
+//!
+//! What it draws at random or takes from the clock is put right behind it, so that the same disk is the same file.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use crate::fault::{Fault, Place};
+use crate::key::{Digest, Key};
+use crate::lang::Node;
+use crate::outputs::seed::Seed;
+use crate::outputs::tool::{OUT, Tool, inside};
+use crate::sandbox::image::Shown;
+use crate::work::{Aids, Job, World};
+
+const TOOLS: &[&str] = &["qemu-utils"];
+
+/// A format of disks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    Raw,
+    Qcow2(Clusters),
+    Vmdk { stream: bool },
+    Vdi,
+    Vhd { fixed: bool },
+    Vhdx,
+}
+
+/// How the clusters of a qcow2 are compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Clusters {
+    Plain,
+    Zlib,
+    Zstd,
+}
+
+impl Format {
+    /// The format that an output's node asks for.
+    pub fn of(node: &Node) -> Option<Format> {
+        let is = |field: &str, value: &str| node.text(field).is_some_and(|text| text.value == value);
+        Some(match node.kind?.name {
+            "qcow2" if is("compression", "zlib") => Format::Qcow2(Clusters::Zlib),
+            "qcow2" if is("compression", "zstd") => Format::Qcow2(Clusters::Zstd),
+            "qcow2" => Format::Qcow2(Clusters::Plain),
+            "vmdk" => Format::Vmdk { stream: !is("format", "sparse") },
+            "vdi" => Format::Vdi,
+            "vhd" => Format::Vhd { fixed: node.flag("fixed") },
+            "vhdx" => Format::Vhdx,
+            _ => Format::Raw,
+        })
+    }
+
+    /// What people call it, and what its files are called by.
+    pub fn name(self) -> &'static str {
+        match self {
+            Format::Raw => "raw",
+            Format::Qcow2(_) => "qcow2",
+            Format::Vmdk { .. } => "vmdk",
+            Format::Vdi => "vdi",
+            Format::Vhd { .. } => "vhd",
+            Format::Vhdx => "vhdx",
+        }
+    }
+
+    pub fn facts(self, key: &mut Key) {
+        key.fact("format", format_args!("{self:?}"));
+    }
+
+    /// The tree that it is written with.
+    pub fn tools(self) -> Option<&'static [&'static str]> {
+        (self != Format::Raw).then_some(TOOLS)
+    }
+
+    /// Converts the disk at `raw` to the file at `path`, which is not there yet.
+    ///
+    /// # Errors
+    ///
+    /// qemu-img fails, or the file cannot be written.
+    pub fn convert(
+        self,
+        raw: &Path,
+        path: &Path,
+        content: Digest,
+        (aids, place): (&Aids, &Place),
+        world: &World,
+        job: &Job<'_>,
+    ) -> Result<(), Fault> {
+        const DISK: &str = "run/imgbuild/in";
+        let failed = |error: io::Error| Fault::io("write", path, &error);
+        File::create_new(path).map_err(failed)?;
+        let (name, options): (&str, &[&str]) = match self {
+            Format::Raw => ("raw", &[]),
+            Format::Qcow2(Clusters::Plain) => ("qcow2", &[]),
+            Format::Qcow2(Clusters::Zlib) => ("qcow2", &["-c"]),
+            Format::Qcow2(Clusters::Zstd) => ("qcow2", &["-c", "-o", "compression_type=zstd"]),
+            Format::Vmdk { stream: true } => ("vmdk", &["-o", "subformat=streamOptimized"]),
+            Format::Vmdk { stream: false } => ("vmdk", &[]),
+            Format::Vdi => ("vdi", &[]),
+            // Else its size would be what cylinders, heads and sectors can tell.
+            Format::Vhd { fixed: false } => ("vpc", &["-o", "force_size=on"]),
+            Format::Vhd { fixed: true } => ("vpc", &["-o", "subformat=fixed,force_size=on"]),
+            Format::Vhdx => ("vhdx", &[]),
+        };
+        // In order, and by one thread, for the same bytes.
+        let mut words: Vec<&str> = vec!["convert", "-f", "raw", "-O", name];
+        words.extend(options);
+        let (disk, threads) = (format!("/{DISK}"), world.threads.clamp(1, 16).to_string());
+        if matches!(self, Format::Qcow2(Clusters::Zlib | Clusters::Zstd) | Format::Vmdk { stream: true }) {
+            words.extend(["-m", &threads]);
+        }
+        words.extend([disk.as_str(), OUT]);
+        let mut tool = Tool::new("qemu-img", words.into_iter().map(String::from).collect());
+        tool.shown.push(Shown { host: raw.to_path_buf(), at: inside(DISK) });
+        tool.write((aids.tool(TOOLS[0])?, place), path, world, job)?;
+        let seed = Seed::of(&crate::work::Stack::default(), &content.to_string());
+        self.settle(path, seed).map_err(failed)
+    }
+
+    /// Puts what is random in the file in its place.
+    fn settle(self, path: &Path, seed: Seed) -> io::Result<()> {
+        let file = File::options().read(true).write(true).open(path)?;
+        match self {
+            Format::Raw | Format::Qcow2(_) => Ok(()),
+            Format::Vmdk { .. } => settle_vmdk(&file, seed),
+            Format::Vdi => settle_vdi(&file, seed),
+            Format::Vhd { fixed } => settle_vhd(&file, fixed, seed),
+            Format::Vhdx => settle_vhdx(&file, seed),
+        }
+    }
+}
+
+/// The bytes of a UUID, in the order of its digits.
+fn uuid(seed: Seed, name: &str) -> [u8; 16] {
+    let digits: String = seed.uuid(name).chars().filter(char::is_ascii_hexdigit).collect();
+    u128::from_str_radix(&digits, 16).unwrap_or_default().to_be_bytes()
+}
+
+/// The descriptor in the file has a content ID (VMware Virtual Disk Format 5.0).
+fn settle_vmdk(file: &File, seed: Seed) -> io::Result<()> {
+    const DESCRIPTOR: u64 = 512;
+    let mut text = vec![0; 20 * 512];
+    file.read_exact_at(&mut text, DESCRIPTOR)?;
+    let at = memchr::memmem::find(&text, b"\nCID=").ok_or_else(|| odd("VMDK"))? + 5;
+    file.write_all_at(format!("{:08x}", seed.number("vmdk")).as_bytes(), DESCRIPTOR + at as u64)
+}
+
+/// The UUIDs of the image and of its last snapshot (VirtualBox's `VDIHEADER1`).
+fn settle_vdi(file: &File, seed: Seed) -> io::Result<()> {
+    file.write_all_at(&uuid(seed, "vdi"), 0x188)?;
+    file.write_all_at(&uuid(seed, "vdi snapshot"), 0x198)
+}
+
+/// The footer, and its copy in front of a disk that grows: a time, a UUID, and the sum (Microsoft's Virtual Hard Disk
+/// Image Format Specification).
+fn settle_vhd(file: &File, fixed: bool, seed: Seed) -> io::Result<()> {
+    let end = file.metadata()?.len() - 512;
+    let mut footer = [0; 512];
+    file.read_exact_at(&mut footer, end)?;
+    if !footer.starts_with(b"conectix") {
+        return Err(odd("VHD"));
+    }
+    footer[24..28].fill(0);
+    footer[68..84].copy_from_slice(&uuid(seed, "vhd"));
+    footer[64..68].fill(0);
+    let sum: u32 = footer.iter().map(|byte| u32::from(*byte)).sum();
+    footer[64..68].copy_from_slice(&(!sum).to_be_bytes());
+    file.write_all_at(&footer, end)?;
+    if fixed { Ok(()) } else { file.write_all_at(&footer, 0) }
+}
+
+/// Two headers with GUIDs and a sum, and the disk's ID among the metadata (MS-VHDX).
+fn settle_vhdx(file: &File, seed: Seed) -> io::Result<()> {
+    const HEADERS: [u64; 2] = [64 << 10, 128 << 10];
+    for at in HEADERS {
+        let mut header = vec![0; 4096];
+        file.read_exact_at(&mut header, at)?;
+        if !header.starts_with(b"head") {
+            return Err(odd("VHDX"));
+        }
+        for (place, name) in [(16, "vhdx file"), (32, "vhdx data")] {
+            header[place..place + 16].copy_from_slice(&uuid(seed, name));
+        }
+        header[4..8].fill(0);
+        let sum = crc32c(&header);
+        header[4..8].copy_from_slice(&sum.to_le_bytes());
+        file.write_all_at(&header, at)?;
+    }
+    let id = vhdx_disk_id(file)?;
+    file.write_all_at(&uuid(seed, "vhdx disk"), id)
+}
+
+/// Where the disk's ID stands: the item of that name, in the region of the metadata.
+fn vhdx_disk_id(file: &File) -> io::Result<u64> {
+    const REGIONS: u64 = 192 << 10;
+    const METADATA: [u8; 16] =
+        [0x06, 0xa2, 0x7c, 0x8b, 0x90, 0x47, 0x9a, 0x4b, 0xb8, 0xfe, 0x57, 0x5f, 0x05, 0x0f, 0x88, 0x6e];
+    const DISK_ID: [u8; 16] =
+        [0xab, 0x12, 0xca, 0xbe, 0xe6, 0xb2, 0x23, 0x45, 0x93, 0xef, 0xc3, 0x09, 0xe0, 0x00, 0xc7, 0x46];
+    let mut table = vec![0; 4096];
+    let number = |bytes: &[u8], at: usize, length: usize| -> u64 {
+        bytes[at..at + length].iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte))
+    };
+    file.read_exact_at(&mut table, REGIONS)?;
+    let region =
+        table[16..].chunks_exact(32).find(|entry| entry[..16] == METADATA).ok_or_else(|| odd("VHDX"))?;
+    let region = number(region, 16, 8);
+    file.read_exact_at(&mut table, region)?;
+    let item =
+        table[32..].chunks_exact(32).find(|entry| entry[..16] == DISK_ID).ok_or_else(|| odd("VHDX"))?;
+    Ok(region + number(item, 16, 4))
+}
+
+/// CRC-32C (Castagnoli), bit by bit: it is of two sectors.
+fn crc32c(bytes: &[u8]) -> u32 {
+    !bytes.iter().fold(!0u32, |sum, byte| {
+        (0..8).fold(sum ^ u32::from(*byte), |sum, _| sum >> 1 ^ (0x82f6_3b78 & (sum & 1).wrapping_neg()))
+    })
+}
+
+fn odd(what: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, format!("qemu-img wrote no {what} that is known"))
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_sum_of_vhdx_is_castagnolis() {
+        assert_eq!(super::crc32c(b"123456789"), 0xe306_9283);
+    }
+}

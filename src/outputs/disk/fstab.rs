@@ -1,0 +1,42 @@
+//! fstab(5): what the partitions of a disk add to the image's own.
+
+use super::kernel::Ids;
+use super::spec::{Content, Disk, Partition};
+
+/// The image's fstab with a line for each partition that is mounted, in front of what is there for others.
+pub fn fstab(disk: &Disk, ids: &Ids, image: &[u8]) -> Vec<u8> {
+    let mut parts: Vec<(usize, &Partition)> =
+        disk.partitions.iter().enumerate().filter(|(_, part)| part.has_fstab_line()).collect();
+    // What is mounted in something comes behind it.
+    parts.sort_by_key(|(number, part)| (part.mount.as_ref().map(|mount| mount.value.clone()), *number));
+    parts.sort_by_key(|(_, part)| part.mount.is_none());
+    let mut text: String = parts.iter().map(|(number, part)| line(part, ids.filesystem(*number))).collect();
+    text.insert_str(0, "# <file system> <mount point> <type> <options> <dump> <pass>\n");
+    let mounted = |line: &&[u8]| {
+        let words: Vec<&[u8]> = line.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty()).collect();
+        let told = words.first().is_some_and(|word| !word.starts_with(b"#"));
+        let known = words.get(1).is_some_and(|at| parts.iter().any(|(_, part)| is_at(part, at)));
+        told && !known
+    };
+    let mut bytes = text.into_bytes();
+    for line in image.split(|byte| *byte == b'\n').filter(mounted) {
+        bytes.extend_from_slice(line);
+        bytes.push(b'\n');
+    }
+    bytes
+}
+
+fn is_at(part: &Partition, at: &[u8]) -> bool {
+    part.mount.as_ref().is_some_and(|mount| mount.value.as_bytes() == at)
+}
+
+fn line(part: &Partition, uuid: &str) -> String {
+    let Partition { options, mount, content, .. } = part;
+    match (content, mount.as_ref().map(|mount| mount.value.as_str())) {
+        (Content::Vfat, Some(mount)) => format!("UUID={uuid} {mount} vfat {options} 0 0\n"),
+        (Content::Swap, _) => format!("UUID={uuid} none swap {} 0 0\n", options.replace("defaults", "sw")),
+        (_, Some("/")) => format!("UUID={uuid} / ext4 {options} 0 1\n"),
+        (_, Some(mount)) => format!("UUID={uuid} {mount} ext4 {options} 0 2\n"),
+        (_, None) => String::new(),
+    }
+}

@@ -1,0 +1,504 @@
+//! What a manifest says of a disk and of how it boots, and what it must not say.
+
+use std::path::PathBuf;
+
+use super::words::{FLAGS, LOADERS};
+use crate::fault::{Fault, Faults, Place};
+use crate::key::Key;
+use crate::lang::{Node, Share, Spanned};
+use crate::outputs::filesystem::whole_size;
+use crate::outputs::label;
+use crate::wording;
+use crate::work::Folders;
+
+/// A disk.
+#[derive(Debug)]
+pub struct Disk {
+    /// Where it is asked for: the disk's own place, or that of the output which needs one.
+    pub place: Place,
+    /// Bytes.
+    pub size: Option<Spanned<u64>>,
+    /// Bytes that are free on `/` where there is no size.
+    pub room: u64,
+    pub table: Table,
+    /// Bytes.
+    pub align: u64,
+    pub partitions: Vec<Partition>,
+    /// Whether the image gets a line for each mount point.
+    pub fstab: bool,
+}
+
+/// How partitions are told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Table {
+    /// UEFI specification 2.10, chapter 5.
+    Gpt,
+    /// The table in the first sector: four partitions.
+    Mbr,
+    /// One file system and nothing around it.
+    None,
+}
+
+/// A part of a disk.
+#[derive(Debug)]
+pub struct Partition {
+    pub name: String,
+    pub place: Place,
+    pub size: Option<Spanned<Share>>,
+    pub content: Content,
+    pub label: Option<String>,
+    /// An absolute path without a slash at its end, but for `/`.
+    pub mount: Option<Spanned<String>>,
+    pub options: String,
+    pub kind: &'static str,
+    pub flags: Vec<&'static str>,
+}
+
+/// What is in a partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Content {
+    Ext4,
+    Vfat,
+    Swap,
+    /// Nothing, or what a boot loader puts there.
+    Empty,
+    /// A file of the project.
+    File(PathBuf),
+}
+
+/// How a disk boots.
+#[derive(Clone, Debug)]
+pub struct Boot {
+    /// Where that is said; none where it is not.
+    pub place: Option<Place>,
+    pub loader: Loader,
+    pub console: Option<String>,
+    pub cmdline: Option<String>,
+    /// Seconds.
+    pub timeout: i64,
+    /// The architecture, as Debian names it.
+    pub arch: String,
+}
+
+/// What starts the kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Loader {
+    Grub,
+    SystemdBoot,
+    /// Kernel, initramfs and command line in one program of EFI (UAPI.5 UKI).
+    Uki,
+    /// The hypervisor itself.
+    None,
+}
+
+impl Boot {
+    /// What a `boot` node says, if there is one, for an image of `arch`.
+    pub fn of(node: Option<&Node>, arch: &str, faults: &mut Faults) -> Boot {
+        let mut boot = Boot {
+            place: node.map(|node| node.place.clone()),
+            loader: Loader::Grub,
+            console: None,
+            cmdline: None,
+            timeout: 0,
+            arch: arch.to_string(),
+        };
+        let Some(node) = node else { return boot };
+        let loader = node.text("loader").map(|loader| loader.value);
+        boot.loader = match LOADERS.iter().position(|known| loader.as_deref() == Some(known)) {
+            Some(1) => Loader::SystemdBoot,
+            Some(2) => Loader::Uki,
+            Some(3) => Loader::None,
+            _ => Loader::Grub,
+        };
+        boot.console = node.text("console").map(|console| console.value);
+        boot.timeout = node.integer("timeout").map_or(0, |timeout| timeout.value);
+        if let Some(cmdline) = node.text("cmdline") {
+            if cmdline.value.chars().any(char::is_control) {
+                faults.push(
+                    Fault::error("boot/cmdline", "a command line of the kernel is one line")
+                        .at(&cmdline.place, "this one has control characters"),
+                );
+            }
+            boot.cmdline = Some(cmdline.value);
+        }
+        boot
+    }
+
+    pub fn facts(&self, key: &mut Key) {
+        key.fact("loader", LOADERS[self.loader as usize]);
+        key.fact_if("console", self.console.as_ref());
+        key.fact_if("cmdline", self.cmdline.as_ref());
+        key.fact("timeout", self.timeout);
+        key.fact("arch", &self.arch);
+    }
+
+    /// What the kernel is told beside where `/` is.
+    pub fn words(&self) -> String {
+        let console = self.console.iter().map(|console| format!("console={console}"));
+        console.chain(self.cmdline.clone()).collect::<Vec<_>>().join(" ")
+    }
+}
+
+impl Disk {
+    /// What a `disk` node says.
+    pub fn of(node: &Node, folders: &Folders, faults: &mut Faults) -> Disk {
+        let table = match node.text("table").map(|table| table.value).as_deref() {
+            Some("mbr") => Table::Mbr,
+            Some("none") => Table::None,
+            _ => Table::Gpt,
+        };
+        let size = whole_size(node, "size", faults);
+        let align = node.size("align");
+        if let Some(align) = align.iter().find(|align| !is_alignment(align.value)) {
+            faults.push(
+                Fault::error("disk/align", "an alignment is a power of two from 4KiB to 1GiB")
+                    .at(&align.place, "this one is not"),
+            );
+        }
+        let room = node.size("room");
+        if let (Some(room), Some(size)) = (&room, &size) {
+            faults.push(
+                Fault::error("disk/room", "a disk with a size has no room beyond what is on it")
+                    .at(&room.place, "this room")
+                    .at(&size.place, "it has this size")
+                    .help("leave one of them out"),
+            );
+        }
+        let disk = Disk {
+            place: node.place.clone(),
+            size,
+            room: room.map_or(0, |room| room.value),
+            table,
+            align: align.map_or(1 << 20, |align| align.value),
+            partitions: node
+                .children("partition")
+                .filter_map(|node| Partition::of(node, table, folders, faults))
+                .collect(),
+            fstab: node.maybe_flag("fstab").unwrap_or(true),
+        };
+        disk.check(faults);
+        disk
+    }
+
+    /// The disk of who does not say what is on it: what its boot loader needs, and one file system for all the rest.
+    pub fn usual(place: &Place, loader: Loader, arch: &str) -> Disk {
+        let part = |name: &str, content, mount: Option<&str>, kind| Partition {
+            name: name.into(),
+            place: place.clone(),
+            size: None,
+            content,
+            label: None,
+            mount: mount.map(|mount| Spanned::new(mount.to_string(), place)),
+            options: if kind == "esp" { "umask=0077".into() } else { "defaults".into() },
+            kind,
+            flags: Vec::new(),
+        };
+        let mut partitions = Vec::new();
+        if loader == Loader::Grub && arch == "amd64" {
+            partitions.push(part("bios", Content::Empty, None, "bios-boot"));
+        }
+        match loader {
+            Loader::Grub => partitions.push(part("esp", Content::Vfat, Some("/boot/efi"), "esp")),
+            Loader::SystemdBoot | Loader::Uki => {
+                partitions.push(part("esp", Content::Vfat, Some("/efi"), "esp"));
+            }
+            Loader::None => {}
+        }
+        partitions.push(part("root", Content::Ext4, Some("/"), "root"));
+        let table = if loader == Loader::None { Table::None } else { Table::Gpt };
+        let place = place.clone();
+        Disk { place, size: None, room: 0, table, align: 1 << 20, partitions, fstab: true }
+    }
+
+    /// All that is said of it; what is in files is stated by [`Disk::files`].
+    pub fn facts(&self, key: &mut Key) {
+        key.fact_if("size", self.size.as_ref().map(|size| size.value));
+        key.fact("disk", format_args!("{:?} {} {} {}", self.table, self.align, self.room, self.fstab));
+        for part in &self.partitions {
+            let size = match part.size.as_ref().map(|size| size.value) {
+                Some(Share::Bytes(bytes)) => bytes.to_string(),
+                Some(Share::Percent(percent)) => format!("{percent}%"),
+                None => "-".into(),
+            };
+            let content = match &part.content {
+                Content::File(_) => "File".into(),
+                content => format!("{content:?}"),
+            };
+            let mount = part.mount.as_ref().map_or("-", |mount| mount.value.as_str());
+            let label = part.label.as_deref().unwrap_or("-");
+            key.fact(
+                "partition",
+                format_args!(
+                    "{} {size} {content} {mount:?} {:?} {label:?} {} {}",
+                    part.name,
+                    part.options,
+                    part.kind,
+                    part.flags.join(",")
+                ),
+            );
+        }
+    }
+
+    /// The partition that is mounted at `path`.
+    pub fn mounted(&self, path: &str) -> Option<usize> {
+        let at = |part: &Partition| part.mount.as_ref().is_some_and(|mount| mount.value == path);
+        self.partitions.iter().position(at)
+    }
+
+    /// The first partition of that type.
+    pub fn of_kind(&self, kind: &str) -> Option<usize> {
+        self.partitions.iter().position(|part| part.kind == kind)
+    }
+
+    fn check(&self, faults: &mut Faults) {
+        self.check_twice(faults);
+        self.check_table(faults);
+        self.check_sizes(faults);
+        if self.mounted("/").is_none() && !self.partitions.is_empty() {
+            faults.push(
+                Fault::error("disk/root", "no partition of this disk is mounted at `/`")
+                    .at(&self.place, "this disk")
+                    .help("give the one with the system `mount=\"/\"`"),
+            );
+        }
+    }
+
+    /// Names, mount points and labels tell partitions apart.
+    fn check_twice(&self, faults: &mut Faults) {
+        let key = |part: &Partition| {
+            let mount = part.mount.as_ref().map(|mount| mount.value.clone());
+            [("name", Some(part.name.clone())), ("mount point", mount), ("label", part.label.clone())]
+        };
+        for (number, part) in self.partitions.iter().enumerate() {
+            for (first, (what, value)) in self
+                .partitions
+                .iter()
+                .take(number)
+                .flat_map(|first| key(first).into_iter().map(move |said| (first, said)))
+            {
+                if value.is_some() && key(part).contains(&(what, value.clone())) {
+                    let value = value.unwrap_or_default();
+                    let message = format!("two partitions have the {what} `{}`", wording::printable(&value));
+                    faults.push(
+                        Fault::error("partition/twice", message)
+                            .at(&part.place, "this one")
+                            .at(&first.place, "and this one"),
+                    );
+                }
+            }
+        }
+    }
+
+    fn check_table(&self, faults: &mut Faults) {
+        let (most, what) = match self.table {
+            Table::Gpt => (128, "a GPT"),
+            Table::Mbr => (4, "an MBR"),
+            Table::None => (1, "a disk without a table"),
+        };
+        if let Some(part) = self.partitions.get(most) {
+            let message = format!("{what} has up to {} ", wording::count(most, "partition"));
+            faults.push(Fault::error("disk/partitions", message.trim_end()).at(&part.place, "one too many"));
+        }
+        let bios = self.partitions.iter().find(|part| part.kind == "bios-boot");
+        if let Some(part) = bios.filter(|_| self.table != Table::Gpt) {
+            faults.push(
+                Fault::error("partition/type", "only a disk with a GPT has a `bios-boot` partition")
+                    .at(&part.place, "this partition")
+                    .help("remove it: on other disks grub lies in front of the first partition"),
+            );
+        }
+    }
+
+    fn check_sizes(&self, faults: &mut Faults) {
+        let open: Vec<&Partition> = self.partitions.iter().filter(|part| part.size.is_none()).collect();
+        if let ([first, second, ..], Some(size)) = (open.as_slice(), &self.size) {
+            faults.push(
+                Fault::error("partition/size", "two partitions of a disk with a size have none")
+                    .at(&second.place, "this one")
+                    .at(&first.place, "and this one")
+                    .at(&size.place, "the disk has this size")
+                    .help("give one of them a size, or a part of what is left: `size=\"50%\"`"),
+            );
+        }
+        for part in &self.partitions {
+            let Some(size) = &part.size else { continue };
+            match size.value {
+                Share::Percent(_) if self.size.is_none() => faults.push(
+                    Fault::error("partition/size", "a part of a disk that has no size is no size")
+                        .at(&size.place, "this part")
+                        .at(&self.place, "of this disk")
+                        .help("give the disk a size, or the partition one in bytes"),
+                ),
+                Share::Bytes(bytes) if bytes == 0 || bytes % (1 << 20) != 0 => faults.push(
+                    Fault::error("size/odd", "the size of a partition is a multiple of 1 MiB")
+                        .at(&size.place, "this size"),
+                ),
+                _ => {}
+            }
+        }
+        let mut swaps = self.partitions.iter().filter(|part| part.content == Content::Swap);
+        if let Some(part) = swaps.find(|part| part.size.is_none() && self.size.is_none()) {
+            faults.push(
+                Fault::error("partition/size", "swap has nothing in it that would give it a size")
+                    .at(&part.place, "this partition")
+                    .help("give it one: `size=\"512MiB\"`"),
+            );
+        }
+    }
+}
+
+fn is_alignment(bytes: u64) -> bool {
+    bytes.is_power_of_two() && (4096..=1 << 30).contains(&bytes)
+}
+
+impl Partition {
+    fn of(node: &Node, table: Table, folders: &Folders, faults: &mut Faults) -> Option<Partition> {
+        let name = node.text("name")?.value;
+        let filesystem = node.text("filesystem");
+        let named = filesystem.as_ref().map_or("none", |filesystem| filesystem.value.as_str());
+        let from = node.text("from");
+        let content = match (named, &from) {
+            ("ext4", _) => Content::Ext4,
+            ("vfat", _) => Content::Vfat,
+            ("swap", _) => Content::Swap,
+            (_, Some(from)) => Content::File(folders.path(from)),
+            (_, None) => Content::Empty,
+        };
+        if let (Some(from), true) = (&from, named != "none") {
+            faults.push(
+                Fault::error("partition/content", "a partition has a file system, or the content of a file")
+                    .at(&from.place, "this file")
+                    .at(
+                        filesystem.as_ref().map_or(&node.place, |filesystem| &filesystem.place),
+                        "it has this",
+                    )
+                    .help("leave one of them out"),
+            );
+        }
+        let mount = mount(node, &content, faults);
+        let label = label(node, named, faults);
+        // FAT's labels are capitals (dosfslabel(8)).
+        let label = label.map(|label| if content == Content::Vfat { label.to_uppercase() } else { label });
+        Some(Partition {
+            kind: kind(node, &name, &content, mount.as_ref()),
+            flags: flags(node, table, faults),
+            options: options(node, &content, faults),
+            size: node.share("size"),
+            place: node.place.clone(),
+            name,
+            content,
+            label,
+            mount,
+        })
+    }
+
+    /// The line of fstab(5) that its file system stands for.
+    pub fn has_fstab_line(&self) -> bool {
+        self.content == Content::Swap || self.mount.is_some()
+    }
+}
+
+fn mount(node: &Node, content: &Content, faults: &mut Faults) -> Option<Spanned<String>> {
+    let mount = node.text("mount")?.map(|path| match path.trim_end_matches('/') {
+        "" => "/".to_string(),
+        path => path.to_string(),
+    });
+    if !matches!(content, Content::Ext4 | Content::Vfat) {
+        faults.push(
+            Fault::error(
+                "partition/mount",
+                "there is no file system in this partition that could be mounted",
+            )
+            .at(&mount.place, "mounted here")
+            .help("give it one: `filesystem=\"ext4\"`"),
+        );
+        return None;
+    }
+    if *content == Content::Vfat && mount.value == "/" {
+        faults.push(
+            Fault::error("partition/mount", "vfat cannot hold a system: it has no owners and no links")
+                .at(&mount.place, "mounted here")
+                .help("`filesystem=\"ext4\"` can"),
+        );
+    }
+    let odd = |letter: char| letter.is_whitespace() || letter.is_control() || letter == '\\';
+    if mount.value.contains(odd) || mount.value.contains("//") {
+        faults.push(
+            Fault::error("partition/mount", "a mount point has no spaces, backslashes and doubled slashes")
+                .at(&mount.place, "this one has"),
+        );
+    }
+    Some(mount)
+}
+
+fn options(node: &Node, content: &Content, faults: &mut Faults) -> String {
+    let usual = if *content == Content::Vfat { "umask=0077" } else { "defaults" };
+    let Some(options) = node.text("options") else { return usual.into() };
+    if options.value.is_empty() || options.value.contains(char::is_whitespace) {
+        faults.push(
+            Fault::error("partition/options", "mount options are words separated by commas")
+                .at(&options.place, "these are not")
+                .help("as in `options=\"noatime,nodev\"`"),
+        );
+    }
+    options.value
+}
+
+fn kind(node: &Node, name: &str, content: &Content, mount: Option<&Spanned<String>>) -> &'static str {
+    let stated = node.text("type").map(|kind| kind.value);
+    if let Some(known) = super::words::TYPES.iter().find(|known| stated.as_deref() == Some(**known)) {
+        return known;
+    }
+    match (content, mount.map(|mount| mount.value.as_str())) {
+        (Content::Vfat, _) => "esp",
+        (Content::Swap, _) => "swap",
+        (_, Some("/")) => "root",
+        (_, Some("/home")) => "home",
+        (_, Some("/srv")) => "srv",
+        (Content::Empty, None) if name.starts_with("bios") => "bios-boot",
+        _ => "linux",
+    }
+}
+
+fn flags(node: &Node, table: Table, faults: &mut Faults) -> Vec<&'static str> {
+    let Some(stated) = node.text("flags") else { return Vec::new() };
+    let mut flags = Vec::new();
+    for word in stated.value.split(',').map(str::trim).filter(|word| !word.is_empty()) {
+        let fault = match FLAGS.iter().find(|known| **known == word) {
+            Some(flag) if *flag == "boot" || table == Table::Gpt => {
+                flags.push(*flag);
+                continue;
+            }
+            Some(flag) => Fault::error("partition/flag", format!("only a GPT has the flag `{flag}`"))
+                .help("remove it, or give the disk `table=\"gpt\"`"),
+            None if word == "primary" => {
+                Fault::error("partition/flag", "there is no flag `primary`: every partition is primary")
+                    .help("remove it")
+            }
+            None => {
+                let message = format!("there is no flag `{}`", wording::printable(word));
+                let near = wording::suggest(word, FLAGS.iter().copied());
+                Fault::error("partition/flag", message).maybe_help(near)
+            }
+        };
+        faults.push(fault.at(&stated.place, "these flags"));
+    }
+    flags
+}
+
+/// The node of that word, `disk` or `boot`, among `children`; a second one is a fault.
+pub fn stated<'n>(
+    children: &[&'n Node],
+    word: &'static crate::lang::Word,
+    faults: &mut Faults,
+) -> Option<&'n Node> {
+    let mut nodes = children.iter().filter(|node| std::ptr::eq(node.word, word));
+    let first = nodes.next()?;
+    if let Some(second) = nodes.next() {
+        let message = format!("`{}` stands twice", word.name);
+        faults.push(
+            Fault::error("disk/twice", message).at(&second.place, "again").at(&first.place, "first here"),
+        );
+    }
+    Some(first)
+}
