@@ -94,6 +94,8 @@ pub enum Command {
     Flavours(Flavours),
     /// Open a shell in the state that an image, or a step, leaves
     Shell(Shell),
+    /// Boot an image in QEMU, its serial line in this terminal
+    Boot(Boot),
     /// List what is in an image, a layer, a tar file or a folder
     Ls(Ls),
     /// Write out a file of an image, a layer, a tar file or a folder
@@ -275,6 +277,49 @@ pub struct Shell {
     /// A command to run in place of the shell
     #[arg(last = true, value_name = "COMMAND")]
     pub command: Vec<String>,
+}
+
+/// What to boot, and how.
+#[derive(Clone, Debug, Args)]
+#[command(
+    after_help = "The target's disk is built first: its output `raw`, or else `qcow2` or one of the others. Memory, processors\n\
+                  and firmware are those of the manifest's `machine`. Ctrl-A X ends the machine. What it writes to its disk\n\
+                  is thrown away unless --keep says otherwise.\n\n\
+                  With --wait-for it ends with 0 as soon as TEXT stands on the serial line, and with 1 if it does not come."
+)]
+pub struct Boot {
+    /// A target, or the file of a disk: raw, qcow2, vmdk, vdi, vhd or vhdx
+    pub what: String,
+    /// Let the disk keep what is written to it
+    #[arg(long)]
+    pub keep: bool,
+    /// Let connections to this port of localhost reach the machine's port 22
+    #[arg(long, value_name = "PORT")]
+    pub ssh: Option<u16>,
+    /// End as soon as this text stands on the serial line
+    #[arg(long, value_name = "TEXT")]
+    pub wait_for: Option<String>,
+    /// How many seconds to wait for the text, or for the machine's end
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..))]
+    pub timeout: Option<u32>,
+    /// Its memory, in MiB [default: the manifest's]
+    #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u32).range(16..))]
+    pub memory: Option<u32>,
+    /// What starts it [default: the manifest's]
+    #[arg(long, value_enum, value_name = "FIRMWARE")]
+    pub firmware: Option<Firmware>,
+    /// Emulate the processor even where KVM works
+    #[arg(long)]
+    pub no_kvm: bool,
+}
+
+/// What starts a machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Firmware {
+    /// A BIOS
+    Bios,
+    /// EFI
+    Efi,
 }
 
 /// What to list.

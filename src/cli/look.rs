@@ -24,7 +24,7 @@ use crate::layer::read::At;
 use crate::wording;
 
 pub(super) use demand::build_layers;
-pub(super) use meaning::{Meaning, of as meaning, with_overlays};
+pub(super) use meaning::{Meaning, of as meaning, target, with_overlays};
 pub use subject::Item;
 use subject::{Contents, Subject};
 

@@ -1,6 +1,7 @@
 //! The edge: the only room that prints, exits, or reads the environment.
 
 mod arguments;
+mod boot;
 mod build;
 mod cache;
 mod check;
@@ -72,6 +73,7 @@ fn run(session: &mut Session, arguments: Arguments) -> Result<Exit, Faults> {
         Command::Packages(asked) => packages::list(session, &asked),
         Command::Flavours(asked) => flavours::run(session, &asked),
         Command::Shell(shell) => shell::run(session, &shell),
+        Command::Boot(asked) => boot::run(session, &asked),
         Command::Ls(ls) => look::list(session, &ls),
         Command::Cat(cat) => look::write_out(session, &cat),
         Command::Diff(diff) => look::compare(session, &diff),

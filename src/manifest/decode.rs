@@ -291,10 +291,17 @@ impl Decoder<'_> {
         let version = node.text("version").map(|version| version.value);
         let arch = debian.as_ref().map_or(crate::deb::own_arch(), |spec| spec.arch.as_str());
         let folders = &self.said.folders;
-        let machine = &Machine::of(&children, arch, &name.place, folders, self.faults);
-        let target =
-            outputs::Target { image: &name.value, version: version.as_deref(), hypervisor: None, machine };
+        let machine = Machine::of(&children, arch, &name.place, folders, self.faults);
+        let kinds = kinds(&children);
+        let target = outputs::Target {
+            image: &name.value,
+            version: version.as_deref(),
+            hypervisor: None,
+            machine: &machine,
+            kinds: &kinds,
+        };
         let outputs = self.outputs(&children, &target);
+        self.boots(&machine, &kinds);
         let mut hypervisors: Vec<Hypervisor> = Vec::new();
         for child in children.iter().filter(|child| child.word.name == words::HYPERVISOR.name) {
             let under = Under { steps: &steps, ..under.clone() };
@@ -324,6 +331,7 @@ impl Decoder<'_> {
             early,
             steps,
             hooks,
+            machine,
             outputs,
             hypervisors,
         })
@@ -349,14 +357,17 @@ impl Decoder<'_> {
         let early = early(elements.trees, &name.place);
         let mut steps = self.steps(&children, &format!("{}:{}", image.image, name.value));
         steps.retain(|step| self.is_new(step, under.steps));
-        let machine = &image.machine.with(&children, &name.place, &self.said.folders, self.faults);
-        let target = outputs::Target { hypervisor: Some(&name.value), machine, ..*image };
+        let machine = image.machine.with(&children, &name.place, &self.said.folders, self.faults);
+        let kinds = kinds(&children);
+        let hypervisor = Some(name.value.as_str());
+        let target = outputs::Target { hypervisor, machine: &machine, kinds: &kinds, ..*image };
         let outputs = self.outputs(&children, &target);
+        self.boots(&machine, &kinds);
         let any_output = children.iter().any(|child| child.word.name == outputs::WORD.name);
         if !any_output && node.understood {
             self.no_output(&format!("the hypervisor `{}`", name.value), &node.place);
         }
-        Some(Hypervisor { name, packages, recommends, early, steps, hooks, outputs })
+        Some(Hypervisor { name, packages, recommends, early, steps, hooks, machine, outputs })
     }
 
     /// Whether packages can be added to the image of these children; also where a misspelt base may be meant to be one.
@@ -531,6 +542,17 @@ impl Decoder<'_> {
         tools
     }
 
+    /// Whether the disk of a target with outputs of these kinds can boot.
+    fn boots(&mut self, machine: &Machine, kinds: &[&str]) {
+        let is_disk = |kind: &&str| outputs::disk::FORMATS.contains(kind);
+        let fault = machine.check().filter(|_| kinds.iter().any(is_disk));
+        // A hypervisor may have the disk of its image.
+        let known = |fault: &Fault| self.faults.list.iter().any(|other| other == fault);
+        if let Some(fault) = fault.filter(|fault| !known(fault)) {
+            self.faults.push(fault);
+        }
+    }
+
     fn outputs(&mut self, children: &[&Node], target: &outputs::Target<'_>) -> Vec<Arc<dyn Output>> {
         let nodes = children.iter().filter(|child| child.word.name == outputs::WORD.name);
         nodes.filter_map(|node| outputs::decode(node, target, &self.said.folders, self.faults)).collect()
@@ -550,6 +572,12 @@ struct Under<'a> {
     /// The names of the flavours below.
     flavours: &'a [String],
     debian: Option<&'a debian::Spec>,
+}
+
+/// The kinds of the outputs among these nodes.
+fn kinds(children: &[&Node]) -> Vec<&'static str> {
+    let outputs = children.iter().filter(|child| child.word.name == outputs::WORD.name);
+    outputs.filter_map(|node| Some(node.kind?.name)).collect()
 }
 
 /// The nodes of flavours, then an image's own.

@@ -21,6 +21,7 @@ use crate::bases::debian;
 use crate::deb::Wish;
 use crate::fault::{Fault, Faults, Place};
 use crate::lang::{Scope, Spanned};
+use crate::outputs::disk::Machine;
 use crate::steps::hook::Hook;
 use crate::work::{Folders, Output, Step};
 
@@ -84,6 +85,8 @@ pub struct Image {
     pub steps: Vec<Use>,
     /// Its hooks, those of one phase in the order in which they run.
     pub hooks: Vec<Hook>,
+    /// Its disk, how that boots, and the machine that it is for.
+    pub machine: Machine,
     /// Outputs of its own.
     pub outputs: Vec<Arc<dyn Output>>,
     /// What differs for hypervisors.
@@ -105,6 +108,8 @@ pub struct Hypervisor {
     pub steps: Vec<Use>,
     /// Its own hooks, those of one phase in the order in which they run.
     pub hooks: Vec<Hook>,
+    /// Its disk, how that boots, and the machine that it is for.
+    pub machine: Machine,
     /// Outputs.
     pub outputs: Vec<Arc<dyn Output>>,
 }

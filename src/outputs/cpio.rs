@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use super::tarball::copy;
 use super::{COMPRESSIONS, Compress, Kind, LEVEL, Stated, Target};
-use crate::codec::{Encoder, Format, Layout, Settings};
+use crate::codec::{Earlier, Encoder, Format, Layout, Settings};
 use crate::fault::{Fault, Faults, Place};
 use crate::key::Key;
 use crate::lang::value::Id;
@@ -78,26 +78,38 @@ impl Output for CpioOutput {
         path: &Path,
         aids: Aids,
     ) -> Result<Written, Fault> {
-        let failed = |error: io::Error| Fault::io("write", path, &error);
-        let merged = world.image(stack)?;
-        let out = BufWriter::with_capacity(1 << 20, File::create_new(path).map_err(failed)?);
-        let settings = Settings {
-            format: self.compress.format,
-            level: self.compress.level,
-            layout: Layout::OneFrame,
-            threads: world.threads,
-        };
-        let mut encoder = Encoder::new(settings, aids.earlier, out).map_err(failed)?;
-        let mut archive = Archive { out: &mut encoder, at: 0, buffer: vec![0; 256 * 1024] };
-        let links = Links::of(&merged);
-        for (number, node) in merged.nodes().enumerate() {
-            job.go_on()?;
-            let inode = number as u32 + 1;
-            archive.node(node, inode, &links, &merged, stack)?.map_err(failed)?;
-        }
-        archive.end().map_err(failed)?;
-        Ok(Written { blocks: encoder.finish().map_err(failed)?.blocks })
+        write(self.compress, stack, path, aids.earlier, world, job)
     }
+}
+
+/// Writes the image to `path` as an archive.
+pub(super) fn write(
+    compress: Compress,
+    stack: &Stack,
+    path: &Path,
+    earlier: Option<Earlier>,
+    world: &World,
+    job: &Job<'_>,
+) -> Result<Written, Fault> {
+    let failed = |error: io::Error| Fault::io("write", path, &error);
+    let merged = world.image(stack)?;
+    let out = BufWriter::with_capacity(1 << 20, File::create_new(path).map_err(failed)?);
+    let settings = Settings {
+        format: compress.format,
+        level: compress.level,
+        layout: Layout::OneFrame,
+        threads: world.threads,
+    };
+    let mut encoder = Encoder::new(settings, earlier, out).map_err(failed)?;
+    let mut archive = Archive { out: &mut encoder, at: 0, buffer: vec![0; 256 * 1024] };
+    let links = Links::of(&merged);
+    for (number, node) in merged.nodes().enumerate() {
+        job.go_on()?;
+        let inode = number as u32 + 1;
+        archive.node(node, inode, &links, &merged, stack)?.map_err(failed)?;
+    }
+    archive.end().map_err(failed)?;
+    Ok(Written { blocks: encoder.finish().map_err(failed)?.blocks })
 }
 
 /// Files with several names: all names share an inode number, and the content comes with the last.

@@ -5,9 +5,11 @@
 //! outputs of one disk put it together once.
 //!
 //! What is said of a disk is in [`spec`], its words in [`words`]; [`layout`] says where things lie, [`table`] tells it to
-//! others, [`fat`] writes what firmware reads, [`loader`] what starts the [`kernel`].
+//! others, [`fat`] writes what firmware reads, [`loader`] what starts the [`kernel`]. Outputs that are kernels are in
+//! [`beside`].
 
 mod assemble;
+mod beside;
 mod convert;
 mod fat;
 mod fstab;
@@ -18,7 +20,7 @@ pub(super) mod spec;
 mod table;
 pub mod words;
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -27,8 +29,9 @@ use crate::fault::{Fault, Faults, Place};
 use crate::key::Key;
 use crate::lang::{Field, Form, Node, Spanned, Word};
 use crate::work::{Aids, Facts, Folders, Job, Output, Stack, World, Written, layer_facts};
+use assemble::Assembly;
 use convert::Format;
-use spec::{Boot, Content, Disk};
+use spec::{Boot, Content, Disk, Hardware, Loader};
 
 pub(super) const RAW: Kind = Kind { word: &RAW_WORD, decode };
 pub(super) const QCOW2: Kind = Kind { word: &QCOW2_WORD, decode };
@@ -36,6 +39,10 @@ pub(super) const VMDK: Kind = Kind { word: &VMDK_WORD, decode };
 pub(super) const VDI: Kind = Kind { word: &VDI_WORD, decode };
 pub(super) const VHD: Kind = Kind { word: &VHD_WORD, decode };
 pub(super) const VHDX: Kind = Kind { word: &VHDX_WORD, decode };
+pub(super) use beside::{KERNEL, RAMDISK, UKI};
+
+/// The names of all outputs that are disks.
+pub const FORMATS: [&str; 6] = ["raw", "qcow2", "vmdk", "vdi", "vhdx", "vhd"];
 
 static RAW_WORD: Word = Word {
     name: "raw",
@@ -109,20 +116,34 @@ struct DiskImage {
     /// What the image is called.
     title: String,
     machine: Machine,
+    /// Whether no other output of the same target is of the same disk.
+    is_alone: bool,
 }
 
-/// A disk, and how it boots.
+/// What starts a machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Firmware {
+    /// A BIOS.
+    Bios,
+    /// EFI.
+    Efi,
+    /// The hypervisor, which has the kernel.
+    Kernel,
+}
+
+/// A disk, how it boots, and the machine around it.
 #[derive(Clone, Debug)]
 pub struct Machine {
     /// The disk that is spoken of, if one is.
     stated: Option<Arc<Disk>>,
     pub(super) disk: Arc<Disk>,
     pub(super) boot: Arc<Boot>,
+    hardware: Hardware,
 }
 
 impl Machine {
-    /// What `disk` and `boot` say among the words of an image, of `arch`; `place` stands for a disk that nothing is said
-    /// of.
+    /// What `disk`, `boot` and `machine` say among the words of an image, of `arch`; `place` stands for a disk that nothing
+    /// is said of.
     pub fn of(
         children: &[&Node],
         arch: &str,
@@ -130,26 +151,59 @@ impl Machine {
         folders: &Folders,
         faults: &mut Faults,
     ) -> Machine {
-        let boot = spec::stated(children, &words::BOOT, faults);
-        let boot = Boot::of(boot, arch, faults);
-        let disk = spec::stated(children, &words::DISK, faults);
-        let stated = disk.map(|node| Arc::new(Disk::of(node, folders, faults)));
-        Machine::new(stated, Arc::new(boot), place)
+        Machine::unsaid(arch, place).with(children, place, folders, faults)
+    }
+
+    /// The one that nothing is said of.
+    pub fn unsaid(arch: &str, place: &Place) -> Machine {
+        let boot = Boot::unsaid(arch);
+        let disk = Arc::new(Disk::usual(place, boot.loader, arch));
+        Machine { stated: None, disk, boot: Arc::new(boot), hardware: Hardware::USUAL }
     }
 
     /// The same with what is said among the words of one of its hypervisors.
     pub fn with(&self, children: &[&Node], place: &Place, folders: &Folders, faults: &mut Faults) -> Machine {
         let boot = spec::stated(children, &words::BOOT, faults)
-            .map(|node| Arc::new(Boot::of(Some(node), &self.boot.arch, faults)));
+            .map(|node| Arc::new(Boot::of(node, &self.boot.arch, faults)));
+        let boot = boot.unwrap_or_else(|| Arc::clone(&self.boot));
         let disk = spec::stated(children, &words::DISK, faults)
             .map(|node| Arc::new(Disk::of(node, folders, faults)));
         let stated = disk.or_else(|| self.stated.clone());
-        Machine::new(stated, boot.unwrap_or_else(|| Arc::clone(&self.boot)), place)
+        let usual = || Arc::new(Disk::usual(place, boot.loader, &boot.arch));
+        let disk = stated.clone().unwrap_or_else(usual);
+        let hardware = spec::stated(children, &words::MACHINE, faults).map(|node| Hardware::of(node, faults));
+        Machine { disk, stated, boot, hardware: hardware.unwrap_or_else(|| self.hardware.clone()) }
     }
 
-    fn new(stated: Option<Arc<Disk>>, boot: Arc<Boot>, place: &Place) -> Machine {
-        let usual = || Arc::new(Disk::usual(place, boot.loader, &boot.arch));
-        Machine { disk: stated.clone().unwrap_or_else(usual), stated, boot }
+    /// Bytes of memory.
+    pub fn memory(&self) -> u64 {
+        self.hardware.memory
+    }
+
+    /// How many processors it has.
+    pub fn cpus(&self) -> i64 {
+        self.hardware.cpus
+    }
+
+    /// The architecture, as Debian names it.
+    pub fn arch(&self) -> &str {
+        &self.boot.arch
+    }
+
+    /// What starts it: as is said, else a BIOS where its disk boots with one.
+    pub fn firmware(&self) -> Firmware {
+        match (self.hardware.efi, self.boot.loader) {
+            (_, Loader::None) => Firmware::Kernel,
+            (Some(efi), _) => {
+                if efi {
+                    Firmware::Efi
+                } else {
+                    Firmware::Bios
+                }
+            }
+            (None, _) if loader::boots_with_bios(&self.boot, &self.disk) => Firmware::Bios,
+            (None, _) => Firmware::Efi,
+        }
     }
 
     /// What is wrong with both together, before anything is built.
@@ -190,7 +244,8 @@ fn decode(
 ) -> Option<Arc<dyn Output>> {
     let format = Format::of(node)?;
     let (title, machine) = (target.image.to_string(), target.machine.clone());
-    Some(Arc::new(DiskImage { stated: Stated::of(node), format, title, machine }))
+    let is_alone = target.kinds.iter().filter(|kind| FORMATS.contains(*kind)).count() == 1;
+    Some(Arc::new(DiskImage { stated: Stated::of(node), format, title, machine, is_alone }))
 }
 
 impl Output for DiskImage {
@@ -218,10 +273,6 @@ impl Output for DiskImage {
         Ok(facts)
     }
 
-    fn check(&self, _names: &[String]) -> Option<Fault> {
-        self.machine.check().map(|fault| fault.at(&self.stated.place, "for this output"))
-    }
-
     fn write(
         &self,
         world: &World,
@@ -230,34 +281,31 @@ impl Output for DiskImage {
         path: &Path,
         aids: Aids,
     ) -> Result<Written, Fault> {
+        let assembly = Assembly {
+            machine: &self.machine,
+            title: &self.title,
+            place: &self.stated.place,
+            stack,
+            aids: &aids,
+            world,
+            job,
+        };
+        if self.format == Format::Raw && self.is_alone {
+            return assembly.write(path).map(|()| Written::default());
+        }
         let mut key = self.machine.facts(&self.title, world)?.key;
         layer_facts(&mut key, &stack.below(), false);
-        let raw = world.shared.file(key.digest(), world, |raw| {
-            let assembly = assemble::Assembly {
-                machine: &self.machine,
-                title: &self.title,
-                place: &self.stated.place,
-                stack,
-                aids: &aids,
-                world,
-                job,
-            };
-            assembly.write(raw)
-        })?;
+        let raw = world.shared.file(key.digest(), world, |raw| assembly.write(raw))?;
         if self.format == Format::Raw {
-            return share(raw.path(), path).map(|()| Written::default());
+            return copy(raw.path(), path).map(|()| Written::default());
         }
         self.format.convert(raw.path(), path, key.digest(), (&aids, &self.stated.place), world, job)?;
         Ok(Written::default())
     }
 }
 
-/// Puts a file that nobody changes any more at a second place: by another name, or by its bytes where that is on another
-/// file system.
-fn share(from: &Path, to: &Path) -> Result<(), Fault> {
-    if fs::hard_link(from, to).is_ok() {
-        return Ok(());
-    }
+/// Copies a disk, with its holes.
+fn copy(from: &Path, to: &Path) -> Result<(), Fault> {
     let failed = |error: std::io::Error| Fault::io("write", to, &error);
     let input = File::open(from).map_err(failed)?;
     let mut output = File::create_new(to).map_err(failed)?;

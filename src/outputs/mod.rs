@@ -36,6 +36,8 @@ pub struct Target<'a> {
     pub hypervisor: Option<&'a str>,
     /// The disk that it has, and how that boots.
     pub machine: &'a disk::Machine,
+    /// The kinds of all its outputs.
+    pub kinds: &'a [&'static str],
 }
 
 /// A kind of output.
@@ -63,6 +65,9 @@ pub static KINDS: &[Kind] = &[
     disk::VDI,
     disk::VHD,
     disk::VHDX,
+    disk::KERNEL,
+    disk::UKI,
+    disk::RAMDISK,
 ];
 
 /// `output KIND …`

@@ -72,6 +72,13 @@ pub(super) fn own_terminal(command: &mut Command) {
     unsafe { command.pre_exec(take) };
 }
 
+/// Has a program end with the thread that starts it, however that ends.
+pub(super) fn end_with_parent(command: &mut Command) {
+    let ask = || Ok(rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?);
+    // SAFETY: what runs between fork and exec is one call to the kernel, which takes no lock and no memory.
+    unsafe { command.pre_exec(ask) };
+}
+
 /// Keeps this process and all that it starts from sockets with abstract names (unix(7)) that others have made: these
 /// belong to the network namespace and not to any root. See landlock(7), `LANDLOCK_SCOPE_ABSTRACT_UNIX_SOCKET`.
 pub(super) fn forbid_abstract_sockets() -> io::Result<()> {

@@ -19,6 +19,7 @@
 //! file system and all its users; or they are the host's, and get its system folders with the image as one more folder.
 
 mod clear;
+pub mod emulator;
 mod host_programs;
 mod ids;
 pub mod image;

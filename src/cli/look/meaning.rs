@@ -12,6 +12,7 @@ use crate::cli::session::{Project, Session};
 use crate::fault::{Fault, Faults, Place, Source};
 use crate::lang::Spanned;
 use crate::manifest::{Image, Manifest, Use};
+use crate::outputs::disk::Machine;
 use crate::plan::graph::Target;
 use crate::plan::{Graph, StepId, Work};
 use crate::steps::overlay::Overlay;
@@ -157,13 +158,14 @@ fn add(manifest: &mut Manifest, steps: Vec<Arc<dyn Step>>) {
         early: Vec::new(),
         steps,
         hooks: Vec::new(),
+        machine: Machine::unsaid(crate::deb::own_arch(), first.place()),
         outputs: Vec::new(),
         hypervisors: Vec::new(),
     });
 }
 
 /// The target that is called so, by its whole name or by a half that is no other's.
-fn target<'a>(graph: &'a Graph, name: &str) -> Result<Option<&'a Target>, Fault> {
+pub fn target<'a>(graph: &'a Graph, name: &str) -> Result<Option<&'a Target>, Fault> {
     if name.is_empty() {
         return Ok(None);
     }

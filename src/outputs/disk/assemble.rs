@@ -116,7 +116,7 @@ impl Assembly<'_> {
     }
 
     /// What tells the parts of this disk from all others.
-    fn ids(&self) -> Result<Ids, Fault> {
+    pub fn ids(&self) -> Result<Ids, Fault> {
         let disk = &self.machine.disk;
         let stated = self.machine.facts(self.title, self.world)?;
         let seed = Seed::of(self.stack, stated.key.text());

@@ -103,13 +103,14 @@ impl Format {
             Format::Vhd { fixed: true } => ("vpc", &["-o", "subformat=fixed,force_size=on"]),
             Format::Vhdx => ("vhdx", &[]),
         };
-        // In order, and by one thread, for the same bytes.
-        let mut words: Vec<&str> = vec!["convert", "-f", "raw", "-O", name];
+        // The parallel ways lay out some formats now one way, now another.
+        let ways = match self {
+            Format::Qcow2(_) => world.threads.clamp(1, 16).to_string(),
+            _ => "1".into(),
+        };
+        let disk = format!("/{DISK}");
+        let mut words: Vec<&str> = vec!["convert", "-m", &ways, "-f", "raw", "-O", name];
         words.extend(options);
-        let (disk, threads) = (format!("/{DISK}"), world.threads.clamp(1, 16).to_string());
-        if matches!(self, Format::Qcow2(Clusters::Zlib | Clusters::Zstd) | Format::Vmdk { stream: true }) {
-            words.extend(["-m", &threads]);
-        }
         words.extend([disk.as_str(), OUT]);
         let mut tool = Tool::new("qemu-img", words.into_iter().map(String::from).collect());
         tool.shown.push(Shown { host: raw.to_path_buf(), at: inside(DISK) });
@@ -137,13 +138,25 @@ fn uuid(seed: Seed, name: &str) -> [u8; 16] {
     u128::from_str_radix(&digits, 16).unwrap_or_default().to_be_bytes()
 }
 
-/// The descriptor in the file has a content ID (VMware Virtual Disk Format 5.0).
+/// The descriptor in the file has a content ID (VMware Virtual Disk Format 5.0): a number, written without zeros in front.
 fn settle_vmdk(file: &File, seed: Seed) -> io::Result<()> {
     const DESCRIPTOR: u64 = 512;
     let mut text = vec![0; 20 * 512];
     file.read_exact_at(&mut text, DESCRIPTOR)?;
-    let at = memchr::memmem::find(&text, b"\nCID=").ok_or_else(|| odd("VMDK"))? + 5;
-    file.write_all_at(format!("{:08x}", seed.number("vmdk")).as_bytes(), DESCRIPTOR + at as u64)
+    let settled = with_content_id(&text, seed.number("vmdk")).ok_or_else(|| odd("VMDK"))?;
+    file.write_all_at(&settled, DESCRIPTOR)
+}
+
+/// A descriptor with another content ID, as long as it was: zeros are behind it.
+fn with_content_id(text: &[u8], id: u32) -> Option<Vec<u8>> {
+    let at = memchr::memmem::find(text, b"\nCID=")? + 5;
+    let digits = text.get(at..)?.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
+    let mut settled = text.get(..at)?.to_vec();
+    settled.extend(format!("{id:x}").into_bytes());
+    settled.extend(text.get(at + digits..)?);
+    let is_free = settled.get(text.len()..).is_none_or(|over| over.iter().all(|byte| *byte == 0));
+    settled.resize(text.len(), 0);
+    is_free.then_some(settled)
 }
 
 /// The UUIDs of the image and of its last snapshot (VirtualBox's `VDIHEADER1`).
@@ -225,6 +238,19 @@ fn odd(what: &str) -> io::Error {
 
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn a_content_id_is_replaced_however_long_it_was() {
+        let descriptor = |id: &str| {
+            let mut text = format!("version=1\nCID={id}\nparentCID=ffffffff\n").into_bytes();
+            text.resize(64, 0);
+            text
+        };
+        for id in ["9e324dc3", "e324dc3", "0"] {
+            assert_eq!(super::with_content_id(&descriptor(id), 0xabcdef), Some(descriptor("abcdef")));
+        }
+        assert_eq!(super::with_content_id(b"\nCID=1", 0xabcdef), None, "no room");
+    }
+
     #[test]
     fn the_sum_of_vhdx_is_castagnolis() {
         assert_eq!(super::crc32c(b"123456789"), 0xe306_9283);

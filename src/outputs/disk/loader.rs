@@ -48,7 +48,8 @@ fn names(arch: &str) -> Option<Names> {
 
 const GRUB_BIOS: &[&str] = &["grub-pc-bin", "grub-common"];
 const SYSTEMD_BOOT: &[&str] = &["systemd-boot-efi"];
-const UKIFY: &[&str] = &["systemd-ukify", "systemd-boot-efi"];
+/// What a unified kernel is made with.
+pub const UKIFY: &[&str] = &["systemd-ukify", "systemd-boot-efi"];
 
 /// Where a disk has room for a loader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,6 +66,11 @@ fn room(disk: &Disk, arch: &str) -> Room {
         Table::None => false,
     };
     Room { bios: bios && arch == "amd64", esp: disk.of_kind("esp") }
+}
+
+/// Whether a disk boots with a BIOS.
+pub fn boots_with_bios(boot: &Boot, disk: &Disk) -> bool {
+    boot.loader == Loader::Grub && room(disk, &boot.arch).bios
 }
 
 /// What is wrong with a loader on a disk, before anything is built.

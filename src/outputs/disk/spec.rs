@@ -91,18 +91,39 @@ pub enum Loader {
     None,
 }
 
+/// The machine that a disk is for.
+#[derive(Clone, Debug)]
+pub struct Hardware {
+    /// Bytes.
+    pub memory: u64,
+    pub cpus: i64,
+    /// Whether it has EFI; none where nothing is said.
+    pub efi: Option<bool>,
+}
+
+impl Hardware {
+    /// What nobody says anything of.
+    pub const USUAL: Hardware = Hardware { memory: 1 << 30, cpus: 2, efi: None };
+
+    /// What a `machine` node says.
+    pub fn of(node: &Node, faults: &mut Faults) -> Hardware {
+        let memory = whole_size(node, "memory", faults).map_or(Hardware::USUAL.memory, |size| size.value);
+        let cpus = node.integer("cpus").map_or(Hardware::USUAL.cpus, |cpus| cpus.value);
+        let efi = node.text("firmware").map(|firmware| firmware.value == "efi");
+        Hardware { memory, cpus, efi }
+    }
+}
+
 impl Boot {
-    /// What a `boot` node says, if there is one, for an image of `arch`.
-    pub fn of(node: Option<&Node>, arch: &str, faults: &mut Faults) -> Boot {
-        let mut boot = Boot {
-            place: node.map(|node| node.place.clone()),
-            loader: Loader::Grub,
-            console: None,
-            cmdline: None,
-            timeout: 0,
-            arch: arch.to_string(),
-        };
-        let Some(node) = node else { return boot };
+    /// How an image of `arch` boots where nothing is said.
+    pub fn unsaid(arch: &str) -> Boot {
+        let (console, cmdline) = (None, None);
+        Boot { place: None, loader: Loader::Grub, console, cmdline, timeout: 0, arch: arch.to_string() }
+    }
+
+    /// What a `boot` node says, for an image of `arch`.
+    pub fn of(node: &Node, arch: &str, faults: &mut Faults) -> Boot {
+        let mut boot = Boot { place: Some(node.place.clone()), ..Boot::unsaid(arch) };
         let loader = node.text("loader").map(|loader| loader.value);
         boot.loader = match LOADERS.iter().position(|known| loader.as_deref() == Some(known)) {
             Some(1) => Loader::SystemdBoot,
@@ -176,6 +197,10 @@ impl Disk {
                 .collect(),
             fstab: node.maybe_flag("fstab").unwrap_or(true),
         };
+        // What was said wrongly would be told once more, as if it had not been said.
+        if !node.children("partition").any(|part| is_unfit(part, faults)) {
+            disk.check_sizes(faults);
+        }
         disk.check(faults);
         disk
     }
@@ -253,7 +278,6 @@ impl Disk {
     fn check(&self, faults: &mut Faults) {
         self.check_twice(faults);
         self.check_table(faults);
-        self.check_sizes(faults);
         if self.mounted("/").is_none() && !self.partitions.is_empty() {
             faults.push(
                 Fault::error("disk/root", "no partition of this disk is mounted at `/`")
@@ -345,6 +369,15 @@ impl Disk {
             );
         }
     }
+}
+
+/// Whether a value of this node was left out, as it did not fit.
+fn is_unfit(node: &Node, faults: &Faults) -> bool {
+    let within = |place: &Place| {
+        place.source == node.place.source && (node.place.start..node.place.end).contains(&place.start)
+    };
+    let of_node = |fault: &Fault| fault.labels.iter().any(|label| within(&label.place));
+    faults.list.iter().any(|fault| fault.code == "value/unfit" && of_node(fault))
 }
 
 fn is_alignment(bytes: u64) -> bool {
@@ -486,7 +519,7 @@ fn flags(node: &Node, table: Table, faults: &mut Faults) -> Vec<&'static str> {
     flags
 }
 
-/// The node of that word, `disk` or `boot`, among `children`; a second one is a fault.
+/// The node of that word, `disk`, `boot` or `machine`, among `children`; a second one is a fault.
 pub fn stated<'n>(
     children: &[&'n Node],
     word: &'static crate::lang::Word,

@@ -102,3 +102,19 @@ pub static BOOT: Word = Word {
 
 /// Every boot loader.
 pub const LOADERS: &[&str] = &["grub", "systemd-boot", "uki", "none"];
+
+/// `machine …`
+pub static MACHINE: Word = Word {
+    name: "machine",
+    summary: "the machine that the image is for",
+    docs: "`imgbuild boot` makes such a one, and outputs that describe a machine tell it. It changes nothing in an image.",
+    example: "image \"server\" {\n    base \"debian\" suite=\"trixie\"\n    packages { linux-image-cloud-amd64; systemd-sysv \
+              }\n    machine memory=\"2GiB\" cpus=4\n    output \"qcow2\"\n}\n",
+    properties: &[
+        Field::new("memory", Form::Size, "Its memory: a multiple of 1 MiB.").default("1GiB"),
+        Field::new("cpus", Form::Integer { min: 1, max: 512 }, "How many processors it has.").default("2"),
+        Field::new("firmware", Form::OneOf(&["bios", "efi"]), "What starts the boot loader.")
+            .default("bios, where the disk boots with one"),
+    ],
+    ..Word::BARE
+};

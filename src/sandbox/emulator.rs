@@ -1,0 +1,323 @@
+//! QEMU, which boots what was built.
+//!
+//! It is the one program of the host that starts as it is: it needs the caller's terminal, `/dev/kvm` and the network, and
+//! what it runs is in a machine of its own. It ends with this process, however that ends.
+
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use super::kernel::end_with_parent;
+use super::{Exit, PATH, resolve_program};
+use crate::fault::Fault;
+
+/// A machine to emulate.
+#[derive(Clone, Debug)]
+pub struct Emulated {
+    /// Its architecture, as Debian names it.
+    pub arch: String,
+    /// Bytes.
+    pub memory: u64,
+    /// How many processors.
+    pub cpus: i64,
+    /// Its disk and the format of that, as QEMU names it.
+    pub disk: (PathBuf, &'static str),
+    /// Whether the disk keeps what is written to it.
+    pub keep: bool,
+    /// What starts it.
+    pub start: Start,
+    /// The port of this machine from which connections go to port 22 of that one.
+    pub ssh: Option<u16>,
+    /// A folder for what only lives as long as the machine.
+    pub folder: PathBuf,
+}
+
+/// What starts a machine.
+#[derive(Clone, Debug)]
+pub enum Start {
+    /// A BIOS.
+    Bios,
+    /// EFI.
+    Efi,
+    /// Kernel, initramfs and command line.
+    Kernel(PathBuf, Option<PathBuf>, String),
+}
+
+/// What to wait for on the serial line.
+#[derive(Clone, Copy, Debug)]
+pub struct Wait<'a> {
+    /// The text; without one, for the end.
+    pub text: Option<&'a str>,
+    /// How long.
+    pub timeout: Option<Duration>,
+}
+
+/// How waiting ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Waited {
+    /// The text came.
+    Found,
+    /// The time was over.
+    TimedOut,
+    /// The machine ended before.
+    Ended(Exit),
+}
+
+/// An emulator that was found.
+#[derive(Debug)]
+pub struct Emulator {
+    program: PathBuf,
+    /// Whether guests run on the processor itself.
+    kvm: bool,
+}
+
+impl Emulator {
+    /// The one of this machine for `arch`; `native` says that it may use KVM, which may be there and not work: `folder` is
+    /// for a short trial.
+    ///
+    /// # Errors
+    ///
+    /// There is none.
+    pub fn find(arch: &str, native: bool, folder: &Path) -> Result<Emulator, Fault> {
+        let name = format!("qemu-system-{}", if arch == "arm64" { "aarch64" } else { "x86_64" });
+        let Some(program) = resolve_program(&name, PATH) else {
+            let package = if arch == "arm64" { "qemu-system-arm" } else { "qemu-system-x86" };
+            let fault = Fault::machine("boot/emulator", format!("there is no `{name}` on this machine"));
+            return Err(fault.help(format!("it is in Debian's package `{package}`")));
+        };
+        let kvm = native && kvm_works(&program, folder);
+        Ok(Emulator { program, kvm })
+    }
+
+    /// Whether the processor is emulated, which takes its time.
+    pub fn is_slow(&self) -> bool {
+        !self.kvm
+    }
+
+    /// Runs the machine with its serial line on the caller's terminal, until it ends.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be started.
+    pub fn run(&self, machine: &Emulated) -> Result<Exit, Fault> {
+        let mut command = self.command(machine)?;
+        command.args(["-serial", "mon:stdio"]);
+        let mut child = Running(command.spawn().map_err(|error| Fault::io("start", &self.program, &error))?);
+        let status = child.0.wait().map_err(|error| Fault::io("wait for", &self.program, &error))?;
+        Ok(exit_of(status))
+    }
+
+    /// Runs the machine and copies its serial line to `out`, until what is waited for happens.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be started, or `stop` was set.
+    pub fn watch(
+        &self,
+        machine: &Emulated,
+        wait: Wait<'_>,
+        stop: &AtomicBool,
+        out: &mut dyn Write,
+    ) -> Result<Waited, Fault> {
+        let mut command = self.command(machine)?;
+        command.args(["-serial", "stdio", "-monitor", "none"]).stdin(Stdio::null()).stdout(Stdio::piped());
+        let failed = |error: io::Error| Fault::io("start", &self.program, &error);
+        let mut child = Running(command.spawn().map_err(failed)?);
+        let lost = || Fault::machine("boot/lost", "the emulator has no serial line");
+        let mut line = child.0.stdout.take().ok_or_else(lost)?;
+        let begun = Instant::now();
+        let mut seen = Seen::new(wait.text);
+        let mut piece = [0; 4096];
+        loop {
+            if stop.load(Ordering::Relaxed) {
+                return Err(Fault::build("build/interrupted", "interrupted"));
+            }
+            if wait.timeout.is_some_and(|limit| begun.elapsed() >= limit) {
+                return Ok(Waited::TimedOut);
+            }
+            let mut ready = [PollFd::new(&line, PollFlags::IN)];
+            let short = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
+            match poll(&mut ready, Some(&short)) {
+                Ok(0) | Err(rustix::io::Errno::INTR) => continue,
+                Ok(_) => {}
+                Err(error) => return Err(failed(error.into())),
+            }
+            let length = line.read(&mut piece).map_err(failed)?;
+            let told = &piece[..length];
+            // Whoever listens may have gone; the machine has not.
+            let _ = out.write_all(told).and_then(|()| out.flush());
+            if seen.take(told) {
+                return Ok(Waited::Found);
+            }
+            if length == 0 {
+                let status = child.0.wait().map_err(failed)?;
+                return Ok(Waited::Ended(exit_of(status)));
+            }
+        }
+    }
+
+    fn command(&self, machine: &Emulated) -> Result<Command, Fault> {
+        let mut command = Command::new(&self.program);
+        end_with_parent(&mut command);
+        let arm = machine.arch == "arm64";
+        let kind = if arm { "virt" } else { "q35" };
+        command.args(["-machine", kind, "-display", "none", "-nodefaults"]);
+        match self.kvm {
+            true => command.args(["-accel", "kvm", "-cpu", "host"]),
+            false => command.args(["-accel", "tcg,thread=multi", "-cpu", "max"]),
+        };
+        command.arg("-m").arg(format!("{}M", machine.memory >> 20));
+        command.arg("-smp").arg(machine.cpus.to_string());
+        let (disk, format) = &machine.disk;
+        let mut drive = OsString::from(format!("if=virtio,format={format},file="));
+        drive.push(escaped(disk));
+        command.arg("-drive").arg(drive);
+        if !machine.keep {
+            command.arg("-snapshot");
+            // What is written goes there, and with it.
+            command.env("TMPDIR", &machine.folder);
+        }
+        command.args(["-device", "virtio-rng-pci", "-device", "virtio-net-pci,netdev=net"]);
+        let forward = machine.ssh.map(|port| format!(",hostfwd=tcp:127.0.0.1:{port}-:22"));
+        command.args(["-netdev", &format!("user,id=net{}", forward.unwrap_or_default())]);
+        match &machine.start {
+            Start::Bios => {}
+            Start::Efi => {
+                let (code, variables) = firmware(&machine.arch, &machine.folder)?;
+                for (file, access) in [(code, ",readonly=on"), (variables, "")] {
+                    let mut drive = OsString::from(format!("if=pflash,format=raw{access},file="));
+                    drive.push(escaped(&file));
+                    command.arg("-drive").arg(drive);
+                }
+            }
+            Start::Kernel(kernel, initramfs, told) => {
+                command.arg("-kernel").arg(kernel).args(["-append", told]);
+                if let Some(initramfs) = initramfs {
+                    command.arg("-initrd").arg(initramfs);
+                }
+            }
+        }
+        Ok(command)
+    }
+}
+
+/// A path in a list of options, in which commas are doubled.
+fn escaped(path: &Path) -> OsString {
+    use std::os::unix::ffi::{OsStrExt, OsStringExt};
+    let bytes = path.as_os_str().as_bytes().iter();
+    OsString::from_vec(
+        bytes.flat_map(|byte| std::iter::repeat_n(*byte, 1 + usize::from(*byte == b','))).collect(),
+    )
+}
+
+/// Where distributions have EFI for emulated machines, and its variables.
+const FIRMWARES: [(&str, &str, &str); 6] = [
+    ("amd64", "/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/share/OVMF/OVMF_VARS_4M.fd"),
+    ("amd64", "/usr/share/OVMF/OVMF_CODE.fd", "/usr/share/OVMF/OVMF_VARS.fd"),
+    ("amd64", "/usr/share/edk2/x64/OVMF_CODE.4m.fd", "/usr/share/edk2/x64/OVMF_VARS.4m.fd"),
+    ("amd64", "/usr/share/edk2/ovmf/OVMF_CODE.fd", "/usr/share/edk2/ovmf/OVMF_VARS.fd"),
+    ("arm64", "/usr/share/AAVMF/AAVMF_CODE.fd", "/usr/share/AAVMF/AAVMF_VARS.fd"),
+    ("arm64", "/usr/share/edk2/aarch64/QEMU_EFI.fd", "/usr/share/edk2/aarch64/QEMU_VARS.fd"),
+];
+
+/// EFI, and a copy of its variables, which it writes to.
+fn firmware(arch: &str, folder: &Path) -> Result<(PathBuf, PathBuf), Fault> {
+    let there = |(of, code, _): &&(&str, &str, &str)| *of == arch && Path::new(code).is_file();
+    let Some((_, code, variables)) = FIRMWARES.iter().find(there) else {
+        let package = if arch == "arm64" { "qemu-efi-aarch64" } else { "ovmf" };
+        let fault = Fault::machine("boot/firmware", "there is no EFI for emulated machines here");
+        return Err(fault.help(format!("it is in Debian's package `{package}`")));
+    };
+    let copy = folder.join("efi-variables");
+    fs::copy(variables, &copy).map_err(|error| Fault::io("copy", Path::new(variables), &error))?;
+    Ok((PathBuf::from(code), copy))
+}
+
+/// Whether a guest runs: a boot sector that says so through a device made for that.
+fn kvm_works(program: &Path, folder: &Path) -> bool {
+    // finit; mov dx, 0xf4; mov al, 0x10; out dx, al; hlt. Where KVM itself is nested in something that only imitates it,
+    // the first of these already ends the guest.
+    const GUEST: [u8; 10] = [0x9b, 0xdb, 0xe3, 0xba, 0xf4, 0x00, 0xb0, 0x10, 0xee, 0xf4];
+    // What QEMU ends with then: twice that, and one.
+    const SAID: i32 = 0x21;
+    const LIMIT: Duration = Duration::from_secs(3);
+    if !cfg!(target_arch = "x86_64") {
+        return File::options().read(true).write(true).open("/dev/kvm").is_ok();
+    }
+    if File::options().read(true).write(true).open("/dev/kvm").is_err() {
+        return false;
+    }
+    let mut sector = vec![0; 512];
+    sector[..GUEST.len()].copy_from_slice(&GUEST);
+    sector[510..].copy_from_slice(&[0x55, 0xaa]);
+    let disk = folder.join("trial");
+    if fs::write(&disk, sector).is_err() {
+        return false;
+    }
+    let mut drive = OsString::from("if=ide,format=raw,file=");
+    drive.push(escaped(&disk));
+    let mut command = Command::new(program);
+    command.args(["-accel", "kvm", "-cpu", "host", "-m", "64", "-display", "none", "-nodefaults"]);
+    command.args(["-device", "isa-debug-exit,iobase=0xf4,iosize=0x04"]).arg("-drive").arg(drive);
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    end_with_parent(&mut command);
+    let Ok(child) = command.spawn() else { return false };
+    let mut child = Running(child);
+    let begun = Instant::now();
+    while begun.elapsed() < LIMIT {
+        match child.0.try_wait() {
+            Ok(Some(status)) => return status.code() == Some(SAID),
+            Ok(None) => std::thread::sleep(Duration::from_millis(20)),
+            Err(_) => return false,
+        }
+    }
+    false
+}
+
+fn exit_of(status: std::process::ExitStatus) -> Exit {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => Exit::Code(code),
+        (None, signal) => Exit::Signal(signal.unwrap_or_default()),
+    }
+}
+
+/// A text that is looked for in pieces.
+struct Seen<'a> {
+    text: Option<&'a str>,
+    tail: Vec<u8>,
+}
+
+impl<'a> Seen<'a> {
+    fn new(text: Option<&'a str>) -> Seen<'a> {
+        Seen { text, tail: Vec::new() }
+    }
+
+    /// Whether it has come with this piece.
+    fn take(&mut self, piece: &[u8]) -> bool {
+        let Some(text) = self.text.map(str::as_bytes) else { return false };
+        self.tail.extend_from_slice(piece);
+        if memchr::memmem::find(&self.tail, text).is_some() {
+            return true;
+        }
+        let kept = self.tail.len().saturating_sub(text.len());
+        self.tail.drain(..kept);
+        false
+    }
+}
+
+/// An emulator that ends with whoever started it.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}

@@ -1,0 +1,483 @@
+//! Disks: what their partitions hold, that they are what other tools take them for, and that they boot.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr, reason = "tests")]
+
+mod based;
+mod mounted;
+mod project;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use based::{debian, says};
+use imgbuild::sandbox::{PATH, resolve_program};
+use insta::assert_snapshot;
+use mounted::{checked, differences, entries, mounted_parts, odd_project};
+use project::{Project, is_root, skipped, switch};
+
+/// Whether all of these programs are here.
+fn has(programs: &[&str]) -> bool {
+    let lacks = programs.iter().find(|name| resolve_program(name, PATH).is_none());
+    lacks.inspect(|name| skipped(name)).is_none()
+}
+
+/// What a program prints; it has to end well.
+fn told(program: &str, arguments: &[&str]) -> String {
+    let done = Command::new(program).env("PATH", PATH).args(arguments).output().unwrap();
+    assert!(done.status.success(), "{program} {arguments:?}: {done:?}");
+    String::from_utf8_lossy(&done.stdout).into_owned()
+}
+
+/// Where partitions begin and how long they are, in bytes, by sfdisk.
+fn parts(disk: &Path) -> Vec<(u64, u64)> {
+    let table = told("sfdisk", &["--json", disk.to_str().unwrap()]);
+    let table: serde_json::Value = serde_json::from_str(&table).unwrap();
+    let parts = table["partitiontable"]["partitions"].as_array().unwrap().iter();
+    let sectors = |part: &serde_json::Value, field: &str| part[field].as_u64().unwrap() * 512;
+    parts.map(|part| (sectors(part, "start"), sectors(part, "size"))).collect()
+}
+
+const PARTED: &str = r##"
+epoch "2024-05-06"
+image "box" {
+    base "tar" from="odd.tar"
+    files {
+        file "/efi/EFI/Some Folder/loader.conf" content="timeout 0\n"
+        file "/efi/EFI/Some Folder/Loader.conf.old" content=""
+        file "/efi/README.TXT" content="read me\n"
+        file "/efi/ümlaut" content="u\n"
+        file "/etc/fstab" content="# comment\nproc /proc proc defaults 0 0\n/dev/sda1 /home ext4 ro 0 0\n"
+    }
+    boot loader="none"
+    output "tar"
+    disk {
+        partition "esp" filesystem="vfat" mount="/efi" label="efi"
+        partition "swap" size="8MiB" filesystem="swap" label="swap"
+        partition "root" filesystem="ext4" mount="/" label="root" flags="grow,no-auto"
+        partition "home" size="64MiB" filesystem="ext4" mount="/home" options="nodev"
+        partition "blob" from="blob" type="data"
+    }
+    output "raw"
+    hypervisor "mbr" {
+        disk size="256MiB" table="mbr" align="4MiB" {
+            partition "small" size="16MiB" filesystem="vfat" type="data"
+            partition "half" size="50%" filesystem="ext4" mount="/many" flags="boot"
+            partition "root" filesystem="ext4" mount="/"
+        }
+        output "raw"
+    }
+    hypervisor "bare" {
+        disk table="none" room="32MiB" fstab=#false {
+            partition "root" filesystem="ext4" mount="/"
+        }
+        output "raw"
+    }
+}
+"##;
+
+#[test]
+fn partitions_hold_what_the_image_has() {
+    let Some(project) = odd_project(PARTED) else { return };
+    if !is_root() {
+        return skipped("root, to mount file systems");
+    }
+    if !has(&["sfdisk", "fsck.vfat", "mcopy", "blkid"]) {
+        return;
+    }
+    project.write("blob", vec![b'b'; 3_000_000]);
+    project.build();
+
+    let disk = project.path("build/box.raw");
+    assert!(told("sfdisk", &["--verify", disk.to_str().unwrap()]).contains("No errors detected"));
+    let all = parts(&disk);
+    assert_eq!(all.len(), 5);
+    assert!(all.iter().all(|(at, size)| at % (1 << 20) == 0 && size % (1 << 20) == 0), "{all:?}");
+    let mut expected = entries(&project.path("build/box.tar"));
+    let (root, home) = (all[2], all[3]);
+    let found = mounted_parts(&project, "build/box.raw", &[(root.0, root.1, ""), (home.0, home.1, "home")]);
+    // On a partition of its own a further name of a file is a file.
+    let linked = expected[b"etc/first".as_slice()].clone();
+    assert!(expected.insert(b"home/linked".to_vec(), linked).unwrap().starts_with("Link"));
+    // What is on the partition for EFI is told by FAT's own tools.
+    expected.retain(|path, _| !path.starts_with(b"efi/"));
+    for (path, entry) in
+        [(b"etc/fstab".as_slice(), "Regular 644 0:0 1714953600 "), (b"efi", "Directory 755 0:0 ")]
+    {
+        assert!(found[path].starts_with(entry), "{}", found[path]);
+        expected.insert(path.to_vec(), found[path].clone());
+    }
+    let told_by = differences(&found, &expected);
+    assert!(told_by.is_empty(), "{told_by:#?}");
+
+    let fstab = of_ext4(&disk, root.0, "/etc/fstab");
+    let lines: Vec<Vec<&str>> = fstab.lines().map(|line| line.split(' ').collect()).collect();
+    let rest: Vec<String> = lines.iter().map(|line| line[1..].join(" ")).collect();
+    assert_eq!(
+        rest,
+        [
+            "<file system> <mount point> <type> <options> <dump> <pass>",
+            "/ ext4 defaults 0 1",
+            "/efi vfat umask=0077 0 0",
+            "/home ext4 nodev 0 2",
+            "none swap sw 0 0",
+            "/proc proc defaults 0 0",
+        ]
+    );
+    let known: Vec<String> = (0..4).map(|part| identity(&disk, all[part])).collect();
+    for (line, part) in [(1, 2), (2, 0), (3, 3), (4, 1)] {
+        assert!(known[part].contains(&format!("UUID={}\n", &lines[line][0][5..])), "{} {fstab}", known[part]);
+    }
+    for (part, label) in [(0, "EFI"), (1, "swap"), (2, "root")] {
+        assert!(known[part].contains(&format!("LABEL={label}\n")), "{}", known[part]);
+    }
+    for (at, size) in [root, home] {
+        let part = cut(&project, &disk, (at, size));
+        assert_eq!(checked(&part), "");
+    }
+    let esp = cut(&project, &disk, all[0]);
+    assert_eq!(
+        fat(&esp),
+        BTreeMap::from([
+            ("EFI/Some Folder/Loader.conf.old".to_string(), String::new()),
+            ("EFI/Some Folder/loader.conf".to_string(), "timeout 0\n".to_string()),
+            ("README.TXT".to_string(), "read me\n".to_string()),
+            ("ümlaut".to_string(), "u\n".to_string()),
+        ])
+    );
+    let blob = fs::read(cut(&project, &disk, all[4])).unwrap();
+    assert!(blob.len() == 3 << 20 && blob[..3_000_000].iter().all(|byte| *byte == b'b'));
+
+    let disk = project.path("build/box-mbr.raw");
+    let all = parts(&disk);
+    let mib: Vec<(u64, u64)> = all.iter().map(|(at, size)| (at >> 20, size >> 20)).collect();
+    assert_eq!(mib, [(4, 16), (20, 116), (136, 120)]);
+    assert_eq!(fs::metadata(&disk).unwrap().len(), 256 << 20);
+    assert_eq!(fat(&cut(&project, &disk, all[0])), BTreeMap::new());
+    let found = mounted_parts(
+        &project,
+        "build/box-mbr.raw",
+        &[(all[2].0, all[2].1, ""), (all[1].0, all[1].1, "many")],
+    );
+    assert!(found.len() > 3015 && found.contains_key(b"efi/README.TXT".as_slice()), "{}", found.len());
+
+    let found = mounted::mounted(&project, "build/box-bare.raw");
+    let told_by = differences(&found, &entries(&project.path("build/box.tar")));
+    assert!(told_by.is_empty(), "{told_by:#?}");
+
+    // The second time there is nothing to do; from nothing there are the same bytes, whoever builds.
+    assert!(project.build().ran.is_empty());
+    let outputs = || {
+        ["box", "box-mbr", "box-bare"]
+            .map(|name| project::digest(&project.path(&format!("build/{name}.raw"))))
+    };
+    let before = outputs();
+    fs::remove_dir_all(project.path("build")).unwrap();
+    project.build();
+    assert_eq!(outputs(), before);
+    // What a partition is filled from counts.
+    project.write("blob", vec![b'c'; 3_000_000]);
+    assert_eq!(project.build().ran.into_iter().collect::<Vec<_>>(), ["output:raw@box"]);
+}
+
+/// A file of an ext4 that begins at a byte of a disk.
+fn of_ext4(disk: &Path, at: u64, path: &str) -> String {
+    told("debugfs", &["-R", &format!("cat {path}"), &format!("{}?offset={at}", disk.display())])
+}
+
+/// What blkid says of a part of a disk.
+fn identity(disk: &Path, (at, size): (u64, u64)) -> String {
+    let (at, size) = (at.to_string(), size.to_string());
+    told("blkid", &["--probe", "-o", "export", "-O", &at, "-S", &size, disk.to_str().unwrap()])
+}
+
+/// A part of a disk as a file.
+fn cut(project: &Project, disk: &Path, (at, size): (u64, u64)) -> std::path::PathBuf {
+    use std::io::{Read, Seek, SeekFrom};
+    let path = project.outer().join("part");
+    let mut from = fs::File::open(disk).unwrap();
+    from.seek(SeekFrom::Start(at)).unwrap();
+    std::io::copy(&mut from.take(size), &mut fs::File::create(&path).unwrap()).unwrap();
+    path
+}
+
+/// The files of a FAT file system, which has to be clean.
+fn fat(part: &Path) -> BTreeMap<String, String> {
+    let part = part.to_str().unwrap();
+    let check = told("fsck.vfat", &["-n", "-v", part]);
+    assert!(check.contains("Checking for unused clusters"), "{check}");
+    let list =
+        Command::new("mdir").args(["-/", "-b", "-i", part, "::"]).env("LC_ALL", "C.UTF-8").output().unwrap();
+    let list = String::from_utf8(list.stdout).unwrap();
+    let files = list.lines().filter_map(|line| line.strip_prefix("::/")).filter(|line| !line.ends_with('/'));
+    files
+        .map(|path| (path.to_string(), told("mcopy", &["-n", "-i", part, &format!("::/{path}"), "-"])))
+        .collect()
+}
+
+#[test]
+fn what_cannot_be_is_told_before_any_work() {
+    let project = Project::new();
+    project.write("overlays/site/etc/motd", "x\n");
+    project.write(
+        "image.kdl",
+        r#"image "box" {
+    overlays "site"
+    output "raw"
+    disk size="1GiB" {
+        partition "esp" size="64MiB" filesystem="vfat" label="much too long" mount="/efi"
+        partition "root" size="100" filesystem="ext4" mount="/efi/" flags="boot,primary,grwo"
+        partition "root" filesystem="swap" mount="/" label="l"
+        partition "more" filesystem="ext4" label="l" options="a b" size="120%"
+        partition "raw" from="x" filesystem="ext4"
+    }
+    hypervisor "mbr" {
+        disk table="mbr" room="1MiB" {
+            partition "bios" type="bios-boot" flags="grow"
+            partition "root" size="50%" mount="/" filesystem="vfat"
+            partition "c" filesystem="swap"
+            partition "d"
+            partition "e" mount="relative"
+        }
+        boot loader="systemd-boot" cmdline="a\nb" timeout=-1
+        output "qcow2" compression="xz"
+    }
+    hypervisor "none" {
+        disk table="none" align="5" { partition "root" filesystem="ext4" mount="/"; }
+        boot loader="lilo"
+        output "raw"
+    }
+}
+"#,
+    );
+    let told = project.run(&["check", "--message-format", "short"]);
+    assert_eq!(told.code, Some(2), "{told:?}");
+    assert_snapshot!(told.err, @r#"
+    image.kdl:4:5: error: no partition of this disk is mounted at `/` [disk/root]
+      help: give the one with the system `mount="/"`
+    image.kdl:5:62: error: a label of vfat has up to 11 bytes; this one has 13 [label/long]
+    image.kdl:6:9: error: two partitions have the mount point `/efi` [partition/twice]
+    image.kdl:6:75: error: there is no flag `primary`: every partition is primary [partition/flag]
+      help: remove it
+    image.kdl:6:75: error: there is no flag `grwo` [partition/flag]
+      help: did you mean `grow`?
+    image.kdl:7:9: error: two partitions have the name `root` [partition/twice]
+    image.kdl:7:50: error: there is no file system in this partition that could be mounted [partition/mount]
+      help: give it one: `filesystem="ext4"`
+    image.kdl:8:9: error: two partitions have the label `l` [partition/twice]
+    image.kdl:8:62: error: mount options are words separated by commas [partition/options]
+      help: as in `options="noatime,nodev"`
+    image.kdl:8:73: error: `120%` is not a size such as `"512MiB"`, or a part of what is left such as `"50%"` [value/unfit]
+    image.kdl:9:30: error: a partition has a file system, or the content of a file [partition/content]
+      help: leave one of them out
+    image.kdl:13:13: error: only a disk with a GPT has a `bios-boot` partition [partition/type]
+      help: remove it: on other disks grub lies in front of the first partition
+    image.kdl:13:53: error: only a GPT has the flag `grow` [partition/flag]
+      help: remove it, or give the disk `table="gpt"`
+    image.kdl:14:47: error: vfat cannot hold a system: it has no owners and no links [partition/mount]
+      help: `filesystem="ext4"` can
+    image.kdl:17:13: error: an MBR has up to 4 partitions [disk/partitions]
+    image.kdl:17:33: error: `relative` is not an absolute path inside the image [value/unfit]
+    image.kdl:19:44: error: a command line of the kernel is one line [boot/cmdline]
+    image.kdl:19:59: error: `-1` is not a whole number from 0 to 3600 [value/unfit]
+    image.kdl:20:36: error: `xz` is not `none`, `zlib` or `zstd` [value/unfit]
+    image.kdl:23:9: error: there is no place for grub on this disk [boot/place]
+      help: add `partition "bios" size="1MiB"` in front, for a BIOS, or `partition "esp" filesystem="vfat" mount="/boot/efi"`, for EFI; or say `boot loader="none"`
+    image.kdl:23:33: error: an alignment is a power of two from 4KiB to 1GiB [disk/align]
+    image.kdl:24:21: error: `lilo` is not `grub`, `systemd-boot`, `uki` or `none` [value/unfit]
+    "#);
+
+    project.write(
+        "image.kdl",
+        r#"image "box" {
+    overlays "site"
+    disk { partition "root" filesystem="ext4" mount="/"; }
+    output "raw"
+    hypervisor "sd" {
+        boot loader="systemd-boot"
+        output "qcow2"
+    }
+}
+"#,
+    );
+    let told = project.run(&["check", "--message-format", "short"]);
+    assert_eq!(told.code, Some(2), "{told:?}");
+    assert_snapshot!(told.err, @r#"
+    image.kdl:3:5: error: there is no place for grub on this disk [boot/place]
+      help: add `partition "bios" size="1MiB"` in front, for a BIOS, or `partition "esp" filesystem="vfat" mount="/boot/efi"`, for EFI; or say `boot loader="none"`
+    image.kdl:3:5: error: there is no place for systemd-boot on this disk [boot/place]
+      help: add `partition "esp" filesystem="vfat" mount="/efi"`
+    "#);
+}
+
+#[test]
+fn what_does_not_fit_says_so() {
+    let manifest = |disk: &str| {
+        format!(
+            "image \"box\" {{\n    base \"tar\" from=\"odd.tar\"\n    boot loader=\"none\"\n    output \"raw\"\n{disk}}}\n"
+        )
+    };
+    let small = "    disk size=\"64MiB\" {\n        partition \"root\" size=\"20MiB\" filesystem=\"ext4\" mount=\"/\"\n        \
+                 partition \"esp\" filesystem=\"vfat\" mount=\"/home\"\n    }\n";
+    let Some(project) = odd_project(&manifest(small)) else { return };
+    let short = |project: &Project| {
+        let ended = project.run(&["build", "--message-format", "short"]);
+        assert_eq!(ended.code, Some(1), "{ended:?}");
+        assert!(!project.path("build/box.raw").exists());
+        let told = says(project, &ended);
+        told.lines()
+            .filter(|line| line.contains("error:") || line.contains("help:"))
+            .collect::<Vec<_>>()
+            .join("\n")
+    };
+    assert_snapshot!(short(&project), @r#"
+    image.kdl:6:31: error: the image does not fit into 20 MiB: it needs 26 MiB [output/too-small]
+      help: make it larger; the largest folders are `/many` (4.3 MiB), `/etc` (175 B)
+    "#);
+    let crowded = "    disk size=\"32MiB\" {\n        partition \"swap\" size=\"40MiB\" filesystem=\"swap\"\n        partition \
+                   \"root\" filesystem=\"ext4\" mount=\"/\"\n    }\n";
+    project.write("image.kdl", manifest(crowded));
+    assert_snapshot!(short(&project), @r#"
+    image.kdl:5:15: error: what is to be on this disk does not fit into 32 MiB: it needs 137 MiB [output/too-small]
+      help: make the disk larger, or its partitions smaller
+    "#);
+    let little = "    disk size=\"64MiB\" {\n        partition \"root\" filesystem=\"ext4\" mount=\"/\"\n        partition \"home\" \
+                  size=\"4MiB\" filesystem=\"vfat\" mount=\"/many\"\n    }\n";
+    project.write("image.kdl", manifest(little));
+    assert_snapshot!(short(&project), @r#"
+    image.kdl:7:31: error: what is to be in this partition does not fit into 4.0 MiB: its files have 4.3 MiB [output/too-small]
+      help: 64 MiB would do
+    "#);
+}
+
+const FORMATS: &str = r#"
+image "box" {
+    base "tar" from="odd.tar"
+    boot loader="none"
+    disk size="64MiB" { partition "root" filesystem="ext4" mount="/"; }
+    output "raw"
+    output "qcow2"
+    output "qcow2" path="build/zlib.qcow2" compression="zlib"
+    output "qcow2" path="build/zstd.qcow2" compression="zstd"
+    output "vmdk"
+    output "vmdk" path="build/sparse.vmdk" format="sparse"
+    output "vdi"
+    output "vhd"
+    output "vhd" path="build/fixed.vhd" fixed=#true
+    output "vhdx"
+}
+"#;
+
+#[test]
+fn every_format_holds_the_same_disk() {
+    let Some(project) = odd_project(FORMATS) else { return };
+    if !has(&["qemu-img"]) {
+        return;
+    }
+    project.build();
+    let formats = [
+        ("box.qcow2", "qcow2"),
+        ("zlib.qcow2", "qcow2"),
+        ("zstd.qcow2", "qcow2"),
+        ("box.vmdk", "vmdk"),
+        ("sparse.vmdk", "vmdk"),
+        ("box.vdi", "vdi"),
+        ("box.vhd", "vpc"),
+        ("fixed.vhd", "vpc"),
+        ("box.vhdx", "vhdx"),
+    ];
+    let path = |name: &str| project.path(&format!("build/{name}")).to_str().unwrap().to_string();
+    for (name, format) in formats {
+        let told_by =
+            told("qemu-img", &["compare", "-f", "raw", "-F", format, &path("box.raw"), &path(name)]);
+        assert_eq!(told_by, "Images are identical.\n", "{name}");
+        if format != "vpc" {
+            told("qemu-img", &["check", "-f", format, &path(name)]);
+        }
+    }
+    assert!(project.build().ran.is_empty());
+    let digests = || formats.map(|(name, _)| project::digest(Path::new(&path(name))));
+    let before = digests();
+    formats.iter().for_each(|(name, _)| fs::remove_file(path(name)).unwrap());
+    // What is the time, and which random numbers there are, does not matter.
+    project.build();
+    assert_eq!(digests(), before);
+}
+
+const BOOTING: &str = r#"
+image "SUITE" {
+    base "debian" suite="SUITE"
+    packages { linux-image-cloud-amd64; systemd-sysv }
+    boot console="ttyS0"
+    hypervisor "grub" {
+        output "qcow2"
+    }
+    hypervisor "systemd-boot" {
+        boot loader="systemd-boot" console="ttyS0"
+        output "vhdx"
+    }
+    hypervisor "uki" {
+        boot loader="uki" console="ttyS0" cmdline="quiet"
+        output "raw"
+    }
+    hypervisor "mbr" {
+        disk table="mbr" {
+            partition "boot" filesystem="ext4" mount="/boot" flags="boot"
+            partition "root" filesystem="ext4" mount="/"
+        }
+        output "vdi"
+    }
+    hypervisor "beside" {
+        boot loader="none" console="ttyS0"
+        output "raw"
+        output "kernel"
+    }
+}
+"#;
+
+/// What boots in each suite: the target, and options.
+const BOOTS: [(&str, &[&str]); 6] = [
+    ("grub", &["--firmware", "bios"]),
+    ("grub", &["--firmware", "efi"]),
+    ("systemd-boot", &[]),
+    ("uki", &[]),
+    ("mbr", &[]),
+    ("beside", &[]),
+];
+
+#[test]
+fn disks_boot_to_a_login_prompt() {
+    let all = switch("IMGBUILD_TEST_BOOTS").is_some();
+    // Each takes half a minute here: the rest is for who asks.
+    let chosen: [(&str, &[usize]); 2] = if all {
+        [("trixie", &[0, 1, 2, 3, 4, 5]), ("bookworm", &[0, 1, 2, 3, 4, 5])]
+    } else {
+        [("trixie", &[1, 3]), ("bookworm", &[0, 2])]
+    };
+    if !cfg!(target_arch = "x86_64") || !has(&["qemu-system-x86_64"]) {
+        return;
+    }
+    if !Path::new("/usr/share/OVMF/OVMF_CODE_4M.fd").is_file() {
+        return skipped("ovmf");
+    }
+    let projects: Vec<_> = chosen
+        .iter()
+        .map_while(|(suite, boots)| Some((*suite, debian(&BOOTING.replace("SUITE", suite))?, *boots)))
+        .collect();
+    // Beside each other: most of a boot is waiting.
+    std::thread::scope(|scope| {
+        for (suite, project, boots) in &projects {
+            scope.spawn(move || {
+                for (target, options) in boots.iter().map(|boot| BOOTS[*boot]) {
+                    let name = format!("{suite}:{target}");
+                    let mut words = vec!["boot", &name, "--wait-for", "login:", "--timeout", "200"];
+                    words.extend(options);
+                    let ended = project.run(&words);
+                    assert_eq!(ended.code, Some(0), "{name} {options:?}: {ended:?}");
+                    assert!(!ended.out.contains("[FAILED]"), "{name}: {}", ended.out);
+                }
+            });
+        }
+    });
+}
