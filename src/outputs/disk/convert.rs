@@ -183,18 +183,28 @@ fn settle_vhd(file: &File, fixed: bool, seed: Seed) -> io::Result<()> {
     if fixed { Ok(()) } else { file.write_all_at(&footer, 0) }
 }
 
-/// Two headers with GUIDs and a sum, and the disk's ID among the metadata (MS-VHDX).
+/// Two headers with GUIDs, numbers and a sum, of which the higher number counts; a log, which is empty; and the disk's ID
+/// among the metadata (MS-VHDX).
 fn settle_vhdx(file: &File, seed: Seed) -> io::Result<()> {
     const HEADERS: [u64; 2] = [64 << 10, 128 << 10];
-    for at in HEADERS {
-        let mut header = vec![0; 4096];
-        file.read_exact_at(&mut header, at)?;
-        if !header.starts_with(b"head") {
-            return Err(odd("VHDX"));
-        }
-        for (place, name) in [(16, "vhdx file"), (32, "vhdx data")] {
-            header[place..place + 16].copy_from_slice(&uuid(seed, name));
-        }
+    const NUMBER: std::ops::Range<usize> = 8..16;
+    let mut headers = [vec![0; 4096], vec![0; 4096]];
+    for (header, at) in headers.iter_mut().zip(HEADERS) {
+        file.read_exact_at(header, at)?;
+    }
+    let [first, second] = &headers;
+    let counts = if number(&first[NUMBER]) > number(&second[NUMBER]) { first } else { second };
+    let (log_id, log_size, log) = (&counts[48..64], number(&counts[68..72]), number(&counts[72..80]));
+    if !counts.starts_with(b"head") || log_id.iter().any(|byte| *byte != 0) || log_size > 64 << 20 {
+        return Err(odd("VHDX"));
+    }
+    file.write_all_at(&vec![0; usize::try_from(log_size).unwrap_or_default()], log)?;
+    let mut header = counts.clone();
+    for (place, name) in [(16, "vhdx file"), (32, "vhdx data")] {
+        header[place..place + 16].copy_from_slice(&uuid(seed, name));
+    }
+    for (order, at) in (1u64..).zip(HEADERS) {
+        header[NUMBER].copy_from_slice(&order.to_le_bytes());
         header[4..8].fill(0);
         let sum = crc32c(&header);
         header[4..8].copy_from_slice(&sum.to_le_bytes());
@@ -202,6 +212,11 @@ fn settle_vhdx(file: &File, seed: Seed) -> io::Result<()> {
     }
     let id = vhdx_disk_id(file)?;
     file.write_all_at(&uuid(seed, "vhdx disk"), id)
+}
+
+/// Bytes as a number, the lowest first.
+fn number(bytes: &[u8]) -> u64 {
+    bytes.iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte))
 }
 
 /// Where the disk's ID stands: the item of that name, in the region of the metadata.
@@ -212,17 +227,14 @@ fn vhdx_disk_id(file: &File) -> io::Result<u64> {
     const DISK_ID: [u8; 16] =
         [0xab, 0x12, 0xca, 0xbe, 0xe6, 0xb2, 0x23, 0x45, 0x93, 0xef, 0xc3, 0x09, 0xe0, 0x00, 0xc7, 0x46];
     let mut table = vec![0; 4096];
-    let number = |bytes: &[u8], at: usize, length: usize| -> u64 {
-        bytes[at..at + length].iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte))
-    };
     file.read_exact_at(&mut table, REGIONS)?;
     let region =
         table[16..].chunks_exact(32).find(|entry| entry[..16] == METADATA).ok_or_else(|| odd("VHDX"))?;
-    let region = number(region, 16, 8);
+    let region = number(&region[16..24]);
     file.read_exact_at(&mut table, region)?;
     let item =
         table[32..].chunks_exact(32).find(|entry| entry[..16] == DISK_ID).ok_or_else(|| odd("VHDX"))?;
-    Ok(region + number(item, 16, 4))
+    Ok(region + number(&item[16..20]))
 }
 
 /// CRC-32C (Castagnoli), bit by bit: it is of two sectors.

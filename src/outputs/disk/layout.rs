@@ -96,14 +96,10 @@ fn too_small(
         .map(|(size, wanted)| size.filter(|size| *size > 0).unwrap_or(*wanted))
         .sum::<u64>()
         .max(used);
-    let message = format!(
-        "what is to be on this disk does not fit into {}: it needs {}",
-        wording::size(size),
-        wording::size(needed.next_multiple_of(1 << 20))
-    );
+    let message = format!("what is to be on this disk does not fit into {}", wording::size(size));
     let place = disk.size.as_ref().map_or(&disk.place, |size| &size.place);
     Fault::build("output/too-small", message)
         .at(place, "this size")
         .at(output, "for this output")
-        .help("make the disk larger, or its partitions smaller")
+        .help(format!("{} would do", wording::size(needed.next_multiple_of(1 << 20))))
 }
