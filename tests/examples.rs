@@ -95,8 +95,21 @@ impl Example {
     }
 
     fn written(&self) -> BTreeMap<String, Vec<u8>> {
-        let files = fs::read_dir(self.path("build")).unwrap().map(|entry| entry.unwrap().path());
-        files.map(|path| (text(path.file_name().unwrap()), fs::read(path).unwrap())).collect()
+        // What imgbuild notes of a folder that it wrote stands beside it.
+        let build = self.path("build");
+        let (mut folders, mut written) = (vec![build.clone()], BTreeMap::new());
+        while let Some(folder) = folders.pop() {
+            for path in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+                let is_note = text(path.file_name().unwrap()).starts_with('.');
+                if path.is_dir() {
+                    folders.push(path);
+                } else if !is_note {
+                    let name = text(path.strip_prefix(&build).unwrap().as_os_str());
+                    written.insert(name, fs::read(path).unwrap());
+                }
+            }
+        }
+        written
     }
 }
 
@@ -142,6 +155,7 @@ fn every_example_is_tried_here() {
             "hypervisors",
             "include",
             "initramfs",
+            "machines",
             "many",
             "oci",
             "quickstart",
@@ -237,10 +251,10 @@ fn debian_server() {
     let example = Example::copy("debian-server");
     // The mirror may have newer packages by now than the lock, and the old ones no more.
     example.run(&["update"]);
-    let written = example.build(&["server-vm.tar.zst", "server.oci.tar", "server.tar.zst"]);
+    let written = example.build(&["server-qemu.qcow2", "server.oci.tar", "server.tar.zst"]);
     assert!(written["server.tar.zst"].len() > 1 << 20);
-    assert!(example.run(&["cat", "server:vm", "/srv/www/index.html"]).contains("It works."));
-    let listed = example.run(&["ls", "server:vm", "/boot"]);
+    assert!(example.run(&["cat", "server:qemu", "/srv/www/index.html"]).contains("It works."));
+    let listed = example.run(&["ls", "server:qemu", "/boot"]);
     assert!(listed.contains("boot/vmlinuz-") && listed.contains("boot/initrd.img-"), "{listed}");
     assert!(example.run(&["packages", "server"]).contains("openssh-server"));
     let shell = example.run(&["shell", "server", "--", "dpkg", "--audit"]);
@@ -259,6 +273,34 @@ fn filesystems() {
     assert!(written["appliance.squashfs"].len() < written["appliance.erofs"].len());
     assert_eq!(written["appliance.ext4"].len(), 512 << 20);
     assert!(example.run(&["plan"]).contains("nothing to do"));
+    example.same_as_plain_user();
+}
+
+#[test]
+fn machines() {
+    if !can_debian() {
+        return;
+    }
+    let example = Example::copy("machines");
+    // The mirror may have newer packages by now than the lock, and the old ones no more.
+    example.run(&["update"]);
+    let written = example.build(&[
+        "web-lxc.tar.zst",
+        "web-oci.oci.tar",
+        "web-qemu.qcow2",
+        "web-vmware.vmdk",
+        "web-xen.kernel/cmdline",
+        "web-xen.kernel/initrd.img",
+        "web-xen.kernel/vmlinuz",
+        "web-xen.raw",
+    ]);
+    let cmdline = String::from_utf8_lossy(&written["web-xen.kernel/cmdline"]).into_owned();
+    assert!(cmdline.starts_with("root=UUID=") && cmdline.ends_with(" ro console=hvc0\n"), "{cmdline}");
+    // What all have in common stands in the plan once.
+    let plan = example.run(&["plan", "--all"]);
+    for shared in ["overlay:web", "packages:web ", "base:debian trixie amd64 minbase"] {
+        assert_eq!(plan.matches(shared).count(), 1, "{shared}: {plan}");
+    }
     example.same_as_plain_user();
 }
 

@@ -12,6 +12,7 @@ use super::schemas;
 use super::session::Session;
 use crate::editor::manual;
 use crate::fault::{Fault, Faults};
+use crate::manifest::hypervisors;
 use crate::wording;
 
 /// `imgbuild completions`.
@@ -66,6 +67,13 @@ fn sections(command: &clap::Command, page: &mut Vec<u8>) -> io::Result<()> {
 /// `imgbuild help`: of a command, of a word of the manifest, or of both if they are called the same.
 pub fn help(session: &Session, asked: &Help) -> Result<Exit, Faults> {
     let words = asked.words.join(" ");
+    if let [word, name] = asked.words.as_slice()
+        && word == "hypervisor"
+        && let Some(kind) = hypervisors::find(name)
+    {
+        session.terminal.answer(&kind.page());
+        return Ok(Exit::Done);
+    }
     let text = match (command_help(&asked.words), manual::word(&words)) {
         (Some(command), Ok(page)) if !words.is_empty() => format!("{command}\n{page}"),
         (Some(command), _) => command,

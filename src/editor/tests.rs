@@ -121,7 +121,7 @@ image "first" version="1" {
         directory "/d" mode="0700" owner="root"
         remove "/e"
     }
-    hypervisor "qemu" {
+    hypervisor "qemu" kind="qemu" {
         overlays "b"
         files "more" { remove "/f" }
         output "tar" path="first.tar" compression="zstd" level=3
@@ -149,7 +149,7 @@ image "first" version="1" {
     when SETUP="ipv4" {
         overlays "a"
         files "some" { remove "/h" }
-        hypervisor "lxc" { output "dir" }
+        hypervisor "lxc" kind="lxc" { output "dir" }
         output "iso" path="first.iso" label="L" cidata="overlays/a" script="script"
         when SETUP="ipv6" { overlays "never" }
     }

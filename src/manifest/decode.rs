@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::flavours::{self, Brought, Described, Elements, Flavours};
 use super::hooks::{self, Looking};
+use super::hypervisors;
 use super::packages::{self, Lists};
 use super::variables::Variables;
 use super::{DEFAULT_EPOCH, Hypervisor, Image, Manifest, Said, SearchPath, Texts, ToolSet, Use, words};
@@ -346,7 +347,10 @@ impl Decoder<'_> {
         let name = node.text("name")?;
         let own = self.flat(node);
         let (brought, elements) = self.brought(&own, under.debian, under.flavours);
-        let children = with(&brought, &own);
+        let mut children = with(&brought, &own);
+        let kind = self.kind(node, &name.value);
+        let usual = kind.map(|kind| kind.brought(&children, image.machine, &name.place)).unwrap_or_default();
+        children.extend(&usual);
         let asked = self.lists.asked(&children, self.faults).and(elements.wishes);
         if !under.based {
             self.no_packages(&children, asked.place.as_ref());
@@ -368,6 +372,14 @@ impl Decoder<'_> {
             self.no_output(&format!("the hypervisor `{}`", name.value), &node.place);
         }
         Some(Hypervisor { name, packages, recommends, early, steps, hooks, machine, outputs })
+    }
+
+    /// The kind of a hypervisor: the one that it states, or that of its name.
+    fn kind(&mut self, node: &Node, name: &str) -> Option<&'static hypervisors::Kind> {
+        match node.text("kind") {
+            Some(kind) => hypervisors::find(&kind.value),
+            None => hypervisors::find(name),
+        }
     }
 
     /// Whether packages can be added to the image of these children; also where a misspelt base may be meant to be one.

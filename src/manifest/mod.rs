@@ -9,6 +9,7 @@
 mod decode;
 pub mod flavours;
 pub mod hooks;
+pub mod hypervisors;
 mod load;
 pub mod packages;
 mod variables;

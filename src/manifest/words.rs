@@ -149,14 +149,37 @@ pub static IMAGE: Word = Word {
     ..Word::BARE
 };
 
+/// The names of [`super::hypervisors::KINDS`].
+const HYPERVISOR_KINDS: &[&str] = &[
+    "qemu",
+    "xen",
+    "vmware",
+    "virtualbox",
+    "hyperv",
+    "azure",
+    "cloud",
+    "nspawn",
+    "ganeti",
+    "openvz",
+    "lxc",
+    "incus",
+    "oci",
+    "pxe",
+];
+
 /// `hypervisor NAME …`
 pub static HYPERVISOR: Word = Word {
     name: "hypervisor",
     summary: "what differs for one hypervisor",
-    docs: "What its block names goes on top of what the image names. The name is free.",
+    docs: "What its block names goes on top of what the image names. The name is free. One that is called as a kind that \
+           imgbuild knows (qemu, xen, vmware, virtualbox, hyperv, azure, cloud, nspawn, ganeti, openvz, lxc, incus, oci, \
+           pxe), or that says which it is, has what such a hypervisor needs where nothing else is said: its outputs, how it \
+           boots, its machine. `imgbuild help hypervisor NAME` tells of a kind.",
     example: "image \"server\" {\n    overlays \"site\"\n    hypervisor \"qemu\" {\n        overlays \"serial-console\"\n  \
               \x20     output \"cpio\" compression=\"zstd\"\n    }\n}\n",
     arguments: &[Field::new("name", Form::Name, "Its name.").required()],
+    properties: &[Field::new("kind", Form::OneOf(HYPERVISOR_KINDS), "Which kind of hypervisor it is.")
+        .default("its name")],
     children: &[
         Child::many(&FLAVOURS),
         Child::many(&PACKAGES),

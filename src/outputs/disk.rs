@@ -175,6 +175,16 @@ impl Machine {
         Machine { disk, stated, boot, hardware: hardware.unwrap_or_else(|| self.hardware.clone()) }
     }
 
+    /// Whether it says something by that word: `disk`, `boot` or `machine`.
+    pub fn says(&self, word: &str) -> bool {
+        [
+            (words::DISK.name, self.stated.is_some()),
+            (words::BOOT.name, self.boot.place.is_some()),
+            (words::MACHINE.name, self.hardware.is_stated),
+        ]
+        .contains(&(word, true))
+    }
+
     /// Bytes of memory.
     pub fn memory(&self) -> u64 {
         self.hardware.memory

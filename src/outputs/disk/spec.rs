@@ -99,18 +99,20 @@ pub struct Hardware {
     pub cpus: i64,
     /// Whether it has EFI; none where nothing is said.
     pub efi: Option<bool>,
+    /// Whether anything is said.
+    pub is_stated: bool,
 }
 
 impl Hardware {
     /// What nobody says anything of.
-    pub const USUAL: Hardware = Hardware { memory: 1 << 30, cpus: 2, efi: None };
+    pub const USUAL: Hardware = Hardware { memory: 1 << 30, cpus: 2, efi: None, is_stated: false };
 
     /// What a `machine` node says.
     pub fn of(node: &Node, faults: &mut Faults) -> Hardware {
         let memory = whole_size(node, "memory", faults).map_or(Hardware::USUAL.memory, |size| size.value);
         let cpus = node.integer("cpus").map_or(Hardware::USUAL.cpus, |cpus| cpus.value);
         let efi = node.text("firmware").map(|firmware| firmware.value == "efi");
-        Hardware { memory, cpus, efi }
+        Hardware { memory, cpus, efi, is_stated: true }
     }
 }
 
