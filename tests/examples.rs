@@ -298,7 +298,7 @@ fn machines() {
     assert!(cmdline.starts_with("root=UUID=") && cmdline.ends_with(" ro console=hvc0\n"), "{cmdline}");
     // What all have in common stands in the plan once.
     let plan = example.run(&["plan", "--all"]);
-    for shared in ["overlay:web", "packages:web ", "base:debian trixie amd64 minbase"] {
+    for shared in ["overlay:web ", "packages:web ", "base:debian trixie amd64 minbase "] {
         assert_eq!(plan.matches(shared).count(), 1, "{shared}: {plan}");
     }
     example.same_as_plain_user();
