@@ -248,6 +248,13 @@ fn what_cannot_be_is_told_before_any_work() {
         boot loader="lilo"
         output "raw"
     }
+    hypervisor "large" {
+        disk size="3TiB" table="mbr" {
+            partition "root" filesystem="ext4" mount="/" size="9000000TiB"
+            partition "esp" filesystem="ext4" type="esp" size="1KiB"
+        }
+        output "raw"
+    }
 }
 "#,
     );
@@ -286,6 +293,12 @@ fn what_cannot_be_is_told_before_any_work() {
       help: add `partition "bios" size="1MiB"` in front, for a BIOS, or `partition "esp" filesystem="vfat" mount="/boot/efi"`, for EFI; or say `boot loader="none"`
     image.kdl:23:33: error: an alignment is a power of two from 4KiB to 1GiB [disk/align]
     image.kdl:24:21: error: `lilo` is not `grub`, `systemd-boot`, `uki` or `none` [value/unfit]
+    image.kdl:28:19: error: an MBR tells up to 2 TiB [disk/size]
+      help: `table="gpt"` tells more
+    image.kdl:29:63: error: no file system and no disk can have 1.0 PiB or more [size/odd]
+    image.kdl:30:13: error: a partition of the type `esp` has a vfat file system [partition/type]
+      help: `filesystem="vfat"`
+    image.kdl:30:63: error: the size of a file system or a disk is a multiple of 1 MiB [size/odd]
     "#);
 
     project.write(

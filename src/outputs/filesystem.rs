@@ -122,17 +122,28 @@ fn decode(
     Some(Arc::new(FileSystem { stated: Stated::of(node), how }))
 }
 
-/// The size of a file system or a disk: a multiple of 1 MiB.
+/// The size of a file system or a disk: a multiple of 1 MiB, up to [`LARGEST`].
 pub(super) fn whole_size(node: &Node, field: &str, faults: &mut Faults) -> Option<Spanned<u64>> {
     let size = node.size(field)?;
-    if size.value % ext4::STEP != 0 {
-        faults.push(
-            Fault::error("size/odd", "the size of a file system or a disk is a multiple of 1 MiB")
-                .at(&size.place, "this size"),
-        );
-    }
-    Some(size)
+    check_size(size.value, &size.place, faults).then_some(size)
 }
+
+/// Whether a file system or a disk, or a part of one, can be that large; a fault where it cannot.
+pub(super) fn check_size(size: u64, place: &Place, faults: &mut Faults) -> bool {
+    let message = match size {
+        0 => "nothing has no size at all".into(),
+        size if size % ext4::STEP != 0 => {
+            "the size of a file system or a disk is a multiple of 1 MiB".to_string()
+        }
+        LARGEST.. => format!("no file system and no disk can have {} or more", crate::wording::size(LARGEST)),
+        _ => return true,
+    };
+    faults.push(Fault::error("size/odd", message).at(place, "this size"));
+    false
+}
+
+/// What is larger than any: bytes. Sums of as many as a disk has still fit a number.
+const LARGEST: u64 = 1 << 50;
 
 /// A compression, and the ranges of its levels.
 type Levels = (&'static str, &'static [(i64, i64)]);

@@ -45,7 +45,7 @@ pub struct Assembly<'a> {
 
 /// What is in a partition, ready to be written.
 enum Filling<'a> {
-    Ext4(Merged),
+    Ext4(&'a Merged),
     Fat(Files<'a>),
     Swap,
     Empty,
@@ -79,10 +79,12 @@ impl Assembly<'_> {
             place: self.place,
         };
         let Put { mut esp, bios } = making.put()?;
+        let trees = disk.partitions.iter().map(|part| self.below(&merged, part));
+        let trees: Vec<Merged> = trees.collect::<Result<_, _>>()?;
         let mut fillings = Vec::new();
-        for (number, part) in disk.partitions.iter().enumerate() {
+        for (number, (part, tree)) in disk.partitions.iter().zip(&trees).enumerate() {
             let of_loader = esp.take_if(|(of, _)| *of == number).map(|(_, files)| files);
-            fillings.push(self.filling(part, &merged, of_loader.unwrap_or_default())?);
+            fillings.push(filling(part, tree, of_loader.unwrap_or_default())?);
         }
         let wanted: Vec<u64> = fillings.iter().map(|filling| wanted(filling, bios.as_ref())).collect();
         let wanted = self.with_room(wanted);
@@ -203,57 +205,16 @@ impl Assembly<'_> {
         self.world.store.keep_layer(&path, index)
     }
 
-    fn filling<'m>(
-        &self,
-        part: &Partition,
-        merged: &'m Merged,
-        of_loader: Files<'m>,
-    ) -> Result<Filling<'m>, Fault> {
-        let mount = part.mount.as_ref();
-        let root =
-            mount.map(|mount| EntryPath::parse(mount.value.trim_start_matches('/')).unwrap_or_default());
-        Ok(match &part.content {
-            Content::Ext4 => Filling::Ext4(match root {
-                Some(root) => self.below(merged, &root)?,
-                None => Merged::default(),
-            }),
-            Content::Vfat => {
-                let mut files = match root {
-                    Some(root) => fat::files_below(merged, &root, part)?,
-                    None => Files::new(),
-                };
-                for (path, source) in of_loader {
-                    // What the image has there, it has for a reason.
-                    if !files.contains_key(&path) || matches!(source, Source::Node(_)) {
-                        files.insert(path, source);
-                    }
-                }
-                Filling::Fat(files)
-            }
-            Content::Swap => Filling::Swap,
-            Content::Empty if part.kind == "bios-boot" => Filling::Bios,
-            Content::Empty => Filling::Empty,
-            Content::File(path) => {
-                let failed =
-                    |error: io::Error| Fault::io("read", path, &error).at(&part.place, "this partition");
-                let file = File::open(path).map_err(failed)?;
-                let size = file.metadata().map_err(failed)?.len();
-                Filling::File(file, size)
-            }
-        })
-    }
-
-    /// What is below `root` and on no other partition, as a tree of its own.
-    fn below(&self, merged: &Merged, root: &EntryPath) -> Result<Merged, Fault> {
-        let others: Vec<EntryPath> = self
-            .machine
-            .disk
-            .partitions
-            .iter()
-            .filter_map(|part| part.mount.as_ref())
-            .filter_map(|mount| EntryPath::parse(mount.value.trim_start_matches('/')).ok())
-            .filter(|mount| mount != root && mount.below(root).is_some_and(|below| !below.is_empty()))
-            .collect();
+    /// What the image has where the partition is mounted, but for what is on others, as a tree of its own.
+    fn below(&self, merged: &Merged, part: &Partition) -> Result<Merged, Fault> {
+        let at = |mount: &Spanned<String>| {
+            EntryPath::parse(mount.value.trim_start_matches('/')).unwrap_or_default()
+        };
+        let Some(root) = &part.mount.as_ref().map(at) else { return Ok(Merged::default()) };
+        let mounts = self.machine.disk.partitions.iter().filter_map(|part| part.mount.as_ref()).map(at);
+        let is_inside =
+            |mount: &EntryPath| mount != root && mount.below(root).is_some_and(|below| !below.is_empty());
+        let others: Vec<EntryPath> = mounts.filter(is_inside).collect();
         let is_here = |path: &EntryPath| {
             let elsewhere = |mount: &EntryPath| path.below(mount).is_some_and(|below| !below.is_empty());
             path.below(root).is_some() && !others.iter().any(elsewhere)
@@ -330,11 +291,11 @@ impl Assembly<'_> {
             Filling::Empty | Filling::Bios => Ok(()),
             Filling::Ext4(merged) => {
                 let stated = Spanned::new(size, told);
-                if let Some(fault) = ext4::too_small(&stated, &merged, self.place) {
+                if let Some(fault) = ext4::too_small(&stated, merged, self.place) {
                     return Err(fault);
                 }
                 let (label, epoch) = (part.label.as_deref(), self.world.epoch);
-                let made = Ext4 { merged: &merged, uuid, label, epoch, place: self.place };
+                let made = Ext4 { merged, uuid, label, epoch, place: self.place };
                 let tree = (self.aids.tool(ext4::TOOLS[0])?, self.place);
                 let tarball = Tarball::of(merged.nodes(), stack);
                 made.tool(at, size)?.write_from(&tarball, tree, path, self.world, self.job)
@@ -342,7 +303,7 @@ impl Assembly<'_> {
             Filling::Fat(files) => {
                 let id = u32::from_str_radix(&uuid.replace('-', ""), 16).unwrap_or(1);
                 let fat = Fat { files, label: part.label.as_deref(), id, epoch: self.world.epoch };
-                fat.write(out, (at, size), stack, told)
+                fat.write((out, path), (at, size), stack, told)
             }
             Filling::Swap => swap(uuid, part.label.as_deref(), size)
                 .iter()
@@ -355,6 +316,32 @@ impl Assembly<'_> {
             Filling::File(file, _) => copy_sparse(&file, out, at).map_err(failed),
         }
     }
+}
+
+/// What is to be in a partition: of `tree`, or as it says.
+fn filling<'m>(part: &Partition, tree: &'m Merged, of_loader: Files<'m>) -> Result<Filling<'m>, Fault> {
+    Ok(match &part.content {
+        Content::Ext4 => Filling::Ext4(tree),
+        Content::Vfat => {
+            let mut files = fat::files_of(tree, part)?;
+            for (path, source) in of_loader {
+                // What the image has there, it has for a reason.
+                if !files.contains_key(&path) || matches!(source, Source::Node(_)) {
+                    files.insert(path, source);
+                }
+            }
+            Filling::Fat(files)
+        }
+        Content::Swap => Filling::Swap,
+        Content::Empty if part.kind == "bios-boot" => Filling::Bios,
+        Content::Empty => Filling::Empty,
+        Content::File(path) => {
+            let failed = |error: io::Error| Fault::io("read", path, &error).at(&part.place, "this partition");
+            let file = File::open(path).map_err(failed)?;
+            let size = file.metadata().map_err(failed)?.len();
+            Filling::File(file, size)
+        }
+    })
 }
 
 /// The path in a file system that is mounted at `root`.

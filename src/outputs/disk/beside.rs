@@ -119,6 +119,11 @@ impl Output for Beside {
         Ok(facts)
     }
 
+    fn check(&self, _names: &[String]) -> Option<Fault> {
+        let fault = loader::check_arch(&self.machine.boot, "a unified kernel")?;
+        (self.what == What::Uki).then(|| fault.at(&self.stated.place, "this output"))
+    }
+
     fn write(
         &self,
         world: &World,

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom};
 use std::os::unix::fs::FileExt;
+use std::path::Path;
 
 use super::spec::Partition;
 use super::table::SECTOR;
@@ -12,7 +13,7 @@ use crate::fault::{Fault, Place};
 use crate::lang::value::civil_from_days;
 use crate::layer::copy::copy_by_kernel;
 use crate::layer::merge::Node;
-use crate::layer::{EntryPath, Kind, Merged};
+use crate::layer::{Kind, Merged};
 use crate::wording;
 use crate::work::Stack;
 
@@ -38,27 +39,27 @@ impl Source<'_> {
     }
 }
 
-/// What the image has below `mount`, in a file system that has neither owners nor links.
+/// What is in `tree`, in a file system that has neither owners nor links.
 ///
 /// # Errors
 ///
 /// Anything else than files and folders, and names that FAT cannot have.
-pub fn files_below<'a>(merged: &'a Merged, mount: &EntryPath, part: &Partition) -> Result<Files<'a>, Fault> {
+pub fn files_of<'a>(tree: &'a Merged, part: &Partition) -> Result<Files<'a>, Fault> {
     let mut files = Files::new();
-    for node in merged.nodes() {
-        let Some(below) = node.entry.path.below(mount).filter(|below| !below.is_empty()) else { continue };
+    for node in tree.nodes().filter(|node| !node.entry.path.is_root()) {
         let refuse = |why: &str| {
             let message = format!("`/{}` cannot be in a FAT file system: {why}", node.entry.path);
             Fault::build("disk/fat", message).at(&part.place, "this partition")
         };
-        let name = std::str::from_utf8(below).map_err(|_| refuse("its name is no UTF-8"))?;
+        let name =
+            std::str::from_utf8(node.entry.path.as_bytes()).map_err(|_| refuse("its name is no UTF-8"))?;
         let odd = |letter: char| letter.is_control() || "\"*:<>?\\|".contains(letter);
         if name.contains(odd) || name.split('/').any(|name| name.ends_with(['.', ' '])) {
             return Err(refuse("its name has characters that FAT has not"));
         }
         let mut entry = node;
         if let Kind::Hardlink(target) = &node.entry.kind {
-            entry = merged.get(target).ok_or_else(|| refuse("it is a link to nothing"))?;
+            entry = tree.get(target).ok_or_else(|| refuse("it is a link to nothing"))?;
         }
         if entry.entry.kind.size() > u64::from(u32::MAX) {
             return Err(refuse("it has 4 GiB or more"));
@@ -111,7 +112,7 @@ impl Fat<'_> {
     /// It does not fit, or two names are one to FAT; reading layers, writing.
     pub fn write(
         &self,
-        out: &mut File,
+        (out, path): (&mut File, &Path),
         (at, size): (u64, u64),
         stack: &Stack,
         place: &Place,
@@ -131,7 +132,7 @@ impl Fat<'_> {
             }
             root.write(out, at, &shape, stack)
         };
-        write(out).map_err(|error| Fault::build("io/write", format!("cannot write a disk: {error}")))
+        write(out).map_err(|error| Fault::io("write", path, &error))
     }
 
     fn too_small(&self, size: u64, place: &Place) -> Fault {

@@ -82,12 +82,8 @@ pub fn check(boot: &Boot, disk: &Disk) -> Option<Fault> {
         Loader::SystemdBoot => "systemd-boot",
         Loader::Uki => "a unified kernel",
     };
-    if names(&boot.arch).is_none() || boot.arch != crate::deb::own_arch() {
-        let message = format!("imgbuild has no {name} for {} here", boot.arch);
-        return Some(Fault::error("boot/arch", message).at(place, "this is to boot").help(
-            "boot loaders are put onto disks for amd64 and arm64, on a machine of the same kind; \
-             `boot loader=\"none\"` needs none",
-        ));
+    if let Some(fault) = check_arch(boot, name) {
+        return Some(fault.at(place, "this is to boot"));
     }
     let Room { bios, esp } = room(disk, &boot.arch);
     let has_place = esp.is_some() || (bios && boot.loader == Loader::Grub);
@@ -103,6 +99,17 @@ pub fn check(boot: &Boot, disk: &Disk) -> Option<Fault> {
     };
     let fault = Fault::error("boot/place", format!("there is no place for {name} on this disk"));
     Some(fault.at(&disk.place, "this disk").help(way))
+}
+
+/// What is wrong with making `name` here for the architecture.
+pub fn check_arch(boot: &Boot, name: &str) -> Option<Fault> {
+    if names(&boot.arch).is_some() && boot.arch == crate::deb::own_arch() {
+        return None;
+    }
+    let fault = Fault::error("boot/arch", format!("imgbuild has no {name} for {} here", boot.arch));
+    Some(fault.help(
+        "what boots is made for amd64 and arm64, on a machine of the same kind; `boot loader=\"none\"` needs none",
+    ))
 }
 
 /// The trees with what a loader is made from.
@@ -233,7 +240,9 @@ impl<'a> Making<'a> {
             format!("--stub=/usr/lib/systemd/boot/efi/linux{systemd}.efi.stub"),
             format!("--output={}", crate::outputs::tool::OUT),
         ];
-        if let Some(text) = release.and_then(|bytes| String::from_utf8(bytes).ok()) {
+        if let Some(text) =
+            release.and_then(|bytes| String::from_utf8(bytes).ok()).filter(|text| !text.contains('\0'))
+        {
             words.push(format!("--os-release={text}"));
         }
         let mut finds = vec![self.found("run/imgbuild/linux", kernel.kernel)?];

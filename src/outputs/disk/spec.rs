@@ -6,7 +6,7 @@ use super::words::{FLAGS, LOADERS};
 use crate::fault::{Fault, Faults, Place};
 use crate::key::Key;
 use crate::lang::{Node, Share, Spanned};
-use crate::outputs::filesystem::whole_size;
+use crate::outputs::filesystem::{check_size, whole_size};
 use crate::outputs::label;
 use crate::wording;
 use crate::work::Folders;
@@ -178,7 +178,7 @@ impl Disk {
                     .at(&align.place, "this one is not"),
             );
         }
-        let room = node.size("room");
+        let room = whole_size(node, "room", faults);
         if let (Some(room), Some(size)) = (&room, &size) {
             faults.push(
                 Fault::error("disk/room", "a disk with a size has no room beyond what is on it")
@@ -325,6 +325,25 @@ impl Disk {
             let message = format!("{what} has up to {} ", wording::count(most, "partition"));
             faults.push(Fault::error("disk/partitions", message.trim_end()).at(&part.place, "one too many"));
         }
+        // What the table of an MBR counts sectors with.
+        const LARGEST_MBR: u64 = 2 << 40;
+        if let Some(size) = self.size.iter().find(|size| size.value > LARGEST_MBR && self.table == Table::Mbr)
+        {
+            faults.push(
+                Fault::error("disk/size", "an MBR tells up to 2 TiB")
+                    .at(&size.place, "this size")
+                    .help("`table=\"gpt\"` tells more"),
+            );
+        }
+        for part in &self.partitions {
+            let (needed, way) = match (part.kind, &part.content) {
+                ("esp", content) if *content != Content::Vfat => ("a vfat", "`filesystem=\"vfat\"`"),
+                ("bios-boot", content) if *content != Content::Empty => ("no", "leave `filesystem` out"),
+                _ => continue,
+            };
+            let message = format!("a partition of the type `{}` has {needed} file system", part.kind);
+            faults.push(Fault::error("partition/type", message).at(&part.place, "this partition").help(way));
+        }
         let bios = self.partitions.iter().find(|part| part.kind == "bios-boot");
         if let Some(part) = bios.filter(|_| self.table != Table::Gpt) {
             faults.push(
@@ -355,11 +374,10 @@ impl Disk {
                         .at(&self.place, "of this disk")
                         .help("give the disk a size, or the partition one in bytes"),
                 ),
-                Share::Bytes(bytes) if bytes == 0 || bytes % (1 << 20) != 0 => faults.push(
-                    Fault::error("size/odd", "the size of a partition is a multiple of 1 MiB")
-                        .at(&size.place, "this size"),
-                ),
-                _ => {}
+                Share::Bytes(bytes) => {
+                    check_size(bytes, &size.place, faults);
+                }
+                Share::Percent(_) => {}
             }
         }
         let mut swaps = self.partitions.iter().filter(|part| part.content == Content::Swap);
