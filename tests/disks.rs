@@ -47,6 +47,9 @@ image "box" {
         file "/efi/EFI/Some Folder/loader.conf" content="timeout 0\n"
         file "/efi/EFI/Some Folder/Loader.conf.old" content=""
         file "/efi/README.TXT" content="read me\n"
+        file "/boot/vmlinuz-1.9" content="old"
+        file "/boot/vmlinuz-1.10" content="kernel"
+        file "/boot/initrd.img-1.10" content="initramfs"
         file "/efi/ümlaut" content="u\n"
         file "/etc/fstab" content="# comment\nproc /proc proc defaults 0 0\n/dev/sda1 /home ext4 ro 0 0\n"
     }
@@ -166,6 +169,8 @@ fn partitions_hold_what_the_image_has() {
     let told_by = differences(&found, &entries(&project.path("build/box.tar")));
     assert!(told_by.is_empty(), "{told_by:#?}");
 
+    look_into_disks(&project);
+
     // The second time there is nothing to do; from nothing there are the same bytes, whoever builds.
     assert!(project.build().ran.is_empty());
     let outputs = || {
@@ -179,6 +184,71 @@ fn partitions_hold_what_the_image_has() {
     // What a partition is filled from counts.
     project.write("blob", vec![b'c'; 3_000_000]);
     assert_eq!(project.build().ran.into_iter().collect::<Vec<_>>(), ["output:raw@box"]);
+}
+
+/// Disks as files that no manifest knows: what is not the same as in a tar of the same image is what ext4's reader does
+/// not tell, and what a disk has of its own.
+fn look_into_disks(project: &Project) {
+    let folder = project.outer().join("elsewhere");
+    fs::create_dir(&folder).unwrap();
+    for (from, to) in [
+        ("box.tar", "box.tar"),
+        ("box.raw", "gpt.raw"),
+        ("box-mbr.raw", "mbr.raw"),
+        ("box-bare.raw", "bare.raw"),
+    ] {
+        fs::copy(project.path(&format!("build/{from}")), folder.join(to)).unwrap();
+    }
+    let elsewhere = Project::at(folder, project.outer().join("elsewhere-cache"));
+    let differs = |disk: &str| elsewhere.run(&["diff", "box.tar", disk]).out;
+    assert_snapshot!(differs("gpt.raw"), @r#"
+    ~ dev/block (kind b → b)
+    ~ dev/char (kind c → c)
+    - efi/EFI
+    - efi/EFI/Some Folder
+    - efi/EFI/Some Folder/Loader.conf.old
+    - efi/EFI/Some Folder/loader.conf
+    - efi/README.TXT
+    - efi/ümlaut
+    ~ etc/a "quoted" name (extended attributes)
+    ~ etc/fstab (size 67 → 314)
+    ~ etc/ping (extended attributes)
+    ~ etc/second (kind h → f)
+    ~ etc/xattrs (extended attributes)
+    ~ home/linked (kind h → f)
+    + home/lost+found
+    + lost+found
+    "#);
+    assert_snapshot!(differs("bare.raw"), @r#"
+    ~ dev/block (kind b → b)
+    ~ dev/char (kind c → c)
+    ~ etc/a "quoted" name (extended attributes)
+    ~ etc/ping (extended attributes)
+    ~ etc/second (kind h → f)
+    ~ etc/xattrs (extended attributes)
+    ~ home/linked (kind h → f)
+    + lost+found
+    "#);
+    let many = elsewhere.run(&["ls", "mbr.raw", "/many"]).out;
+    // With itself, and `lost+found`.
+    assert_eq!(many.lines().count(), 3002, "{many}");
+    assert_eq!(elsewhere.run(&["cat", "gpt.raw", "/etc/link"]).out, "content\n");
+    let extracted = elsewhere.run(&["extract", "kernel", "gpt.raw", "-o", "kernels"]);
+    assert_eq!(extracted.out, "kernels/gpt-vmlinuz\nkernels/gpt-initrd\n", "{extracted:?}");
+    for (name, content) in [("gpt-vmlinuz", "kernel"), ("gpt-initrd", "initramfs")] {
+        assert_eq!(fs::read_to_string(elsewhere.path(&format!("kernels/{name}"))).unwrap(), content);
+    }
+    let cut = fs::read(elsewhere.path("gpt.raw")).unwrap();
+    elsewhere.write("cut.raw", &cut[..cut.len() / 2]);
+    elsewhere.write("odd.qcow2", b"QFI\xfb and more");
+    let faults =
+        ["cut.raw", "odd.qcow2"].map(|name| elsewhere.run(&["ls", name, "--message-format", "short"]).err);
+    let faults = faults.concat().replace(elsewhere.path("x").parent().unwrap().to_str().unwrap(), "HERE");
+    assert_snapshot!(faults, @r#"
+    imgbuild: error: cannot read `HERE/cut.raw`: a partition ends behind the end of the file [io/failed]
+    imgbuild: error: `HERE/odd.qcow2` is a disk as qcow2, which cannot be looked into [look/format]
+      help: look at its target; or make it one that can: `qemu-img convert -f qcow2 -O raw HERE/odd.qcow2 disk.raw`
+    "#);
 }
 
 /// A file of an ext4 that begins at a byte of a disk.

@@ -81,7 +81,7 @@ fn a_name_is_a_target_an_overlay_a_step_an_output_or_a_path() {
     assert_snapshot!(space.run("ls image.kdl --message-format short"), @"
     --- standard error
     imgbuild: error: cannot read `[project]/image.kdl`: it is not a tar [tar/refused]
-      help: this command reads tar files and folders; an output of another kind is looked at by its target's name
+      help: this command reads tar files, raw disks and folders; an output of another kind is looked at by its target's name
     --- exit code 1
     ");
     std::fs::remove_file(space.path("image.kdl")).expect("removed");

@@ -96,6 +96,8 @@ pub enum Command {
     Shell(Shell),
     /// Boot an image in QEMU, its serial line in this terminal
     Boot(Boot),
+    /// Write the kernel of an image, and its initramfs, to files
+    Extract(Extract),
     /// List what is in an image, a layer, a tar file or a folder
     Ls(Ls),
     /// Write out a file of an image, a layer, a tar file or a folder
@@ -322,6 +324,27 @@ pub enum Firmware {
     Efi,
 }
 
+/// What to take out of what.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = WHAT)]
+pub struct Extract {
+    /// What is taken out: the newest kernel, and the initramfs of the same version
+    #[arg(value_enum)]
+    pub part: ExtractPart,
+    /// A target, a step, an output, a tar file, a disk or a folder
+    pub what: String,
+    /// The folder that they are written to
+    #[arg(short, long, value_name = "DIR", default_value = ".")]
+    pub output: PathBuf,
+}
+
+/// What can be taken out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ExtractPart {
+    /// NAME-vmlinuz and NAME-initrd
+    Kernel,
+}
+
 /// What to list.
 #[derive(Clone, Debug, Args)]
 #[command(after_help = WHAT)]
@@ -367,6 +390,7 @@ const WHAT: &str = "WHAT is one of these, the first that fits:\n  \
                     a step        as `imgbuild plan` names it\n  \
                     an output     its path: what its target holds\n  \
                     a tar file    plain, or compressed with gzip, bzip2, xz or zstd\n  \
+                    a disk        byte by byte: its ext4 file systems, where its fstab mounts them\n  \
                     a folder\n\nLayers that are out of date are built first. A name with a slash in it is a path.";
 
 /// Which overlay.
@@ -481,6 +505,8 @@ pub const COMMANDS: &[&str] = &[
     "packages",
     "flavours",
     "shell",
+    "boot",
+    "extract",
     "ls",
     "cat",
     "diff",

@@ -2,6 +2,7 @@
 
 mod archive;
 mod demand;
+mod disk;
 mod lines;
 mod meaning;
 mod subject;
@@ -13,10 +14,11 @@ use std::io::{self, IsTerminal};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use super::arguments::{Cat, Diff, Ls, Overlay};
+use super::arguments::{Cat, Diff, Extract, ExtractPart, Ls, Overlay};
 use super::contract::{DifferenceAnswer, EntryAnswer};
 use super::exit::Exit;
 use super::session::Session;
+use crate::deb::version;
 use crate::fault::{Fault, Faults};
 use crate::layer::EntryPath;
 use crate::layer::diff::{Difference, diff};
@@ -42,6 +44,36 @@ pub fn write_out(session: &Session, asked: &Cat) -> Result<Exit, Faults> {
     let path = image_path(&asked.path)?;
     let mut content = subject.content(&path)?;
     session.terminal.pour(&mut content).map_err(|error| write_failed("the content", &error))?;
+    Ok(Exit::Done)
+}
+
+/// `imgbuild extract kernel`.
+pub fn extract(session: &Session, asked: &Extract) -> Result<Exit, Faults> {
+    let ExtractPart::Kernel = asked.part;
+    let subject = Subject::find(session, &asked.what, Contents::Kept)?;
+    let versions = subject.items.iter().filter_map(|item| {
+        std::str::from_utf8(item.entry.path.as_bytes().strip_prefix(b"boot/vmlinuz-")?).ok()
+    });
+    let Some(version) = versions.max_by(|one, other| version::compare(one, other)) else {
+        let message = format!("there is no kernel in `{}`", wording::printable(&asked.what));
+        return Err(Fault::error("extract/kernel", message).help("nothing is at `/boot/vmlinuz-*`").into());
+    };
+    let name = Path::new(&asked.what).file_stem().map_or("image".into(), |name| name.to_string_lossy());
+    let name = name.replace(':', "-");
+    for (from, to) in [("vmlinuz", "vmlinuz"), ("initrd.img", "initrd")] {
+        let inside = EntryPath::parse(format!("boot/{from}-{version}"))
+            .map_err(|bad| Fault::error("look/path", format!("no path inside an image: {bad}")))?;
+        // Not every kernel has an initramfs.
+        if from != "vmlinuz" && !subject.items.iter().any(|item| item.entry.path == inside) {
+            continue;
+        }
+        let path = session.folder().join(&asked.output).join(format!("{name}-{to}"));
+        let mut content = Vec::new();
+        let failed = |error: io::Error| Fault::io("write", &path, &error);
+        io::copy(&mut subject.content(&inside)?, &mut content).map_err(failed)?;
+        crate::store::write_whole(&path, &content)?;
+        session.terminal.answer(&format!("{}\n", wording::printable(&session.shown(&path))));
+    }
     Ok(Exit::Done)
 }
 

@@ -74,6 +74,7 @@ fn run(session: &mut Session, arguments: Arguments) -> Result<Exit, Faults> {
         Command::Flavours(asked) => flavours::run(session, &asked),
         Command::Shell(shell) => shell::run(session, &shell),
         Command::Boot(asked) => boot::run(session, &asked),
+        Command::Extract(asked) => look::extract(session, &asked),
         Command::Ls(ls) => look::list(session, &ls),
         Command::Cat(cat) => look::write_out(session, &cat),
         Command::Diff(diff) => look::compare(session, &diff),

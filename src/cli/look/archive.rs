@@ -5,6 +5,7 @@ use std::io::{self, BufReader, BufWriter, Read, Seek, Write};
 use std::path::Path;
 use std::sync::Arc;
 
+use super::disk::disk;
 use super::subject::Contents;
 use rustix::fs::{MemfdFlags, Mode, OFlags};
 
@@ -17,10 +18,13 @@ use crate::store::Layer;
 use crate::tree::{Detail, Filter, Memory};
 use crate::work::{Stack, StackLayer};
 
-/// The tar file at `path` as a stack of one layer.
+/// The tar file, or the disk, at `path` as a stack of one layer.
 pub fn tar(path: &Path, contents: Contents) -> Result<Stack, Fault> {
     let failed = |error: io::Error| Fault::io("read", path, &error);
     let mut file = File::open(path).map_err(failed)?;
+    if let Some(stack) = disk(path, &file, contents)? {
+        return Ok(stack);
+    }
     let mut start = Vec::new();
     (&file).take(512).read_to_end(&mut start).map_err(failed)?;
     file.rewind().map_err(failed)?;
@@ -35,19 +39,15 @@ pub fn tar(path: &Path, contents: Contents) -> Result<Stack, Fault> {
     let index = Index { entries, tar_size: 0 };
     let layer =
         Layer { id: index.id(), index: Arc::new(index), tar: Arc::new(contents), path: path.to_path_buf() };
+    Ok(stack_of(path, layer))
+}
+
+/// A layer that is the file at `path`, as a stack.
+pub fn stack_of(path: &Path, layer: Layer) -> Stack {
     let name = path.display().to_string();
     let place = Place::new(&Source::new(name.clone(), ""), 0..0);
-    Ok(Stack {
-        layers: vec![StackLayer {
-            step: name.clone(),
-            kind: "file",
-            name,
-            place,
-            layer,
-            found: vec![],
-            joins: false,
-        }],
-    })
+    let (step, found) = (name.clone(), Vec::new());
+    Stack { layers: vec![StackLayer { step, kind: "file", name, place, layer, found, joins: false }] }
 }
 
 /// What is in the folder at `path`, as the system has it.
@@ -89,7 +89,7 @@ fn gathered<W: Write>(source: &mut dyn Read, spool: Option<&mut W>) -> Result<Ve
 }
 
 /// A file without a name, gone when it is closed: on the disk, or in memory where the disk has none such.
-fn nameless() -> io::Result<File> {
+pub fn nameless() -> io::Result<File> {
     let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
     let on_disk = rustix::fs::open(std::env::temp_dir(), flags, Mode::from_raw_mode(0o600));
     let file = on_disk.or_else(|_| rustix::fs::memfd_create("imgbuild", MemfdFlags::CLOEXEC))?;
@@ -100,6 +100,6 @@ fn refused(path: &Path, bad: &BadTar) -> Fault {
     match bad {
         BadTar::Io(error) => Fault::io("read", path, error),
         _ => Fault::build("tar/refused", format!("cannot read `{}`: {bad}", path.display()))
-            .help("this command reads tar files and folders; an output of another kind is looked at by its target's name"),
+            .help("this command reads tar files, raw disks and folders; an output of another kind is looked at by its target's name"),
     }
 }
