@@ -37,12 +37,13 @@ fn main() {
     println!("| job | imgbuild | against | ratio | goal |\n|---|---|---|---|---|");
     let wanted = |name: &str| arguments.is_empty() || arguments.iter().any(|argument| argument == name);
     type Job = fn(&Bench);
-    let jobs: [(&str, Job); 8] = [
+    let jobs: [(&str, Job); 9] = [
         ("noop", noop),
         ("iso", iso),
         ("rootfs", rootfs),
         ("compress", compress),
         ("filesystems", filesystems),
+        ("disks", disks),
         ("plan", plan),
         ("debian", debian::debian),
         ("hooks", hooks::hooks),
@@ -222,6 +223,51 @@ fn filesystems(bench: &Bench) {
                 project.run("mke2fs", &["-q", "-t", "ext4", "-d", "tree", "copy", &size]);
             });
         }
+    }
+}
+
+/// The same on a disk with a GPT: against copying the disk, and for compressed formats against qemu-img alone.
+fn disks(bench: &Bench) {
+    if debian::mirror().is_none() {
+        return println!("| disks | skipped: this machine's apt has no mirror | | | |");
+    }
+    let project = rootfs_project(bench, "disks", "none");
+    let manifest = fs::read_to_string(project.folder.join("image.kdl")).expect("the manifest");
+    let disk = "boot loader=\"none\"\n    disk { partition \"root\" filesystem=\"ext4\" mount=\"/\"; }\n    ";
+    let copy = project.folder.join("copy");
+    for (output, against, goal) in [
+        ("\"raw\"", &["cp", "--sparse=always"][..], "< 1.5"),
+        ("\"qcow2\"", &["qemu-img", "convert", "-f", "raw", "-O", "qcow2"], ""),
+        (
+            "\"qcow2\" compression=\"zlib\"",
+            &["qemu-img", "convert", "-c", "-f", "raw", "-O", "qcow2"],
+            "< 1.1",
+        ),
+    ] {
+        let with = |output: &str| {
+            manifest.replace("output \"tar\" compression=\"none\"", &format!("{disk}output {output}"))
+        };
+        project.write("image.kdl", with("\"raw\"").as_bytes());
+        project.imgbuild(&[]);
+        let raw = project.folder.join("raw");
+        fs::rename(project.folder.join("build/server.raw"), &raw).expect("a disk");
+        project.write("image.kdl", with(output).as_bytes());
+        project.imgbuild(&[]);
+        let ours = || {
+            project.write("overlays/site/etc/motd", format!("{:?}", Instant::now()).as_bytes());
+            project.imgbuild(&[]);
+        };
+        let title = format!(
+            "the same on a disk, to {}, against `{}` of it",
+            output.replace('"', ""),
+            against.join(" ")
+        );
+        bench.pair(&title, 5, goal, ours, || {
+            let _ = fs::remove_file(&copy);
+            let (program, options) = against.split_first().expect("a program");
+            let files = [raw.as_os_str(), copy.as_os_str()];
+            project.run(program, &options.iter().map(OsStr::new).chain(files).collect::<Vec<_>>());
+        });
     }
 }
 

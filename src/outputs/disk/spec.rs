@@ -6,7 +6,7 @@ use super::words::{FLAGS, LOADERS};
 use crate::fault::{Fault, Faults, Place};
 use crate::key::Key;
 use crate::lang::{Node, Share, Spanned};
-use crate::outputs::filesystem::{check_size, whole_size};
+use crate::outputs::filesystem::whole_size;
 use crate::outputs::label;
 use crate::wording;
 use crate::work::Folders;
@@ -275,119 +275,6 @@ impl Disk {
     /// The first partition of that type.
     pub fn of_kind(&self, kind: &str) -> Option<usize> {
         self.partitions.iter().position(|part| part.kind == kind)
-    }
-
-    fn check(&self, faults: &mut Faults) {
-        self.check_twice(faults);
-        self.check_table(faults);
-        if self.mounted("/").is_none() && !self.partitions.is_empty() {
-            faults.push(
-                Fault::error("disk/root", "no partition of this disk is mounted at `/`")
-                    .at(&self.place, "this disk")
-                    .help("give the one with the system `mount=\"/\"`"),
-            );
-        }
-    }
-
-    /// Names, mount points and labels tell partitions apart.
-    fn check_twice(&self, faults: &mut Faults) {
-        let key = |part: &Partition| {
-            let mount = part.mount.as_ref().map(|mount| mount.value.clone());
-            [("name", Some(part.name.clone())), ("mount point", mount), ("label", part.label.clone())]
-        };
-        for (number, part) in self.partitions.iter().enumerate() {
-            for (first, (what, value)) in self
-                .partitions
-                .iter()
-                .take(number)
-                .flat_map(|first| key(first).into_iter().map(move |said| (first, said)))
-            {
-                if value.is_some() && key(part).contains(&(what, value.clone())) {
-                    let value = value.unwrap_or_default();
-                    let message = format!("two partitions have the {what} `{}`", wording::printable(&value));
-                    faults.push(
-                        Fault::error("partition/twice", message)
-                            .at(&part.place, "this one")
-                            .at(&first.place, "and this one"),
-                    );
-                }
-            }
-        }
-    }
-
-    fn check_table(&self, faults: &mut Faults) {
-        let (most, what) = match self.table {
-            Table::Gpt => (128, "a GPT"),
-            Table::Mbr => (4, "an MBR"),
-            Table::None => (1, "a disk without a table"),
-        };
-        if let Some(part) = self.partitions.get(most) {
-            let message = format!("{what} has up to {} ", wording::count(most, "partition"));
-            faults.push(Fault::error("disk/partitions", message.trim_end()).at(&part.place, "one too many"));
-        }
-        // What the table of an MBR counts sectors with.
-        const LARGEST_MBR: u64 = 2 << 40;
-        if let Some(size) = self.size.iter().find(|size| size.value > LARGEST_MBR && self.table == Table::Mbr)
-        {
-            faults.push(
-                Fault::error("disk/size", "an MBR tells up to 2 TiB")
-                    .at(&size.place, "this size")
-                    .help("`table=\"gpt\"` tells more"),
-            );
-        }
-        for part in &self.partitions {
-            let (needed, way) = match (part.kind, &part.content) {
-                ("esp", content) if *content != Content::Vfat => ("a vfat", "`filesystem=\"vfat\"`"),
-                ("bios-boot", content) if *content != Content::Empty => ("no", "leave `filesystem` out"),
-                _ => continue,
-            };
-            let message = format!("a partition of the type `{}` has {needed} file system", part.kind);
-            faults.push(Fault::error("partition/type", message).at(&part.place, "this partition").help(way));
-        }
-        let bios = self.partitions.iter().find(|part| part.kind == "bios-boot");
-        if let Some(part) = bios.filter(|_| self.table != Table::Gpt) {
-            faults.push(
-                Fault::error("partition/type", "only a disk with a GPT has a `bios-boot` partition")
-                    .at(&part.place, "this partition")
-                    .help("remove it: on other disks grub lies in front of the first partition"),
-            );
-        }
-    }
-
-    fn check_sizes(&self, faults: &mut Faults) {
-        let open: Vec<&Partition> = self.partitions.iter().filter(|part| part.size.is_none()).collect();
-        if let ([first, second, ..], Some(size)) = (open.as_slice(), &self.size) {
-            faults.push(
-                Fault::error("partition/size", "two partitions of a disk with a size have none")
-                    .at(&second.place, "this one")
-                    .at(&first.place, "and this one")
-                    .at(&size.place, "the disk has this size")
-                    .help("give one of them a size, or a part of what is left: `size=\"50%\"`"),
-            );
-        }
-        for part in &self.partitions {
-            let Some(size) = &part.size else { continue };
-            match size.value {
-                Share::Percent(_) if self.size.is_none() => faults.push(
-                    Fault::error("partition/size", "a part of a disk that has no size is no size")
-                        .at(&size.place, "this part")
-                        .at(&self.place, "of this disk")
-                        .help("give the disk a size, or the partition one in bytes"),
-                ),
-                Share::Bytes(bytes) => {
-                    check_size(bytes, &size.place, faults);
-                }
-                Share::Percent(_) => {}
-            }
-        }
-        let mut swaps = self.partitions.iter().filter(|part| part.content == Content::Swap);
-        if let Some(part) = swaps.find(|part| part.size.is_none() && self.size.is_none()) {
-            faults.push(
-                Fault::error("partition/size", "swap has nothing in it that would give it a size")
-                    .at(&part.place, "this partition")
-                    .help("give it one: `size=\"512MiB\"`"),
-            );
-        }
     }
 }
 

@@ -1,0 +1,121 @@
+//! What must not be said of a disk, its partitions taken together.
+
+use super::spec::{Content, Disk, Partition, Table};
+use crate::fault::{Fault, Faults};
+use crate::lang::Share;
+use crate::outputs::filesystem::check_size;
+use crate::wording;
+
+impl Disk {
+    /// Tells what is wrong, but for sizes.
+    pub fn check(&self, faults: &mut Faults) {
+        self.check_twice(faults);
+        self.check_table(faults);
+        self.partitions.iter().for_each(|part| check_type(part, self.table, faults));
+        if self.mounted("/").is_none() && !self.partitions.is_empty() {
+            faults.push(
+                Fault::error("disk/root", "no partition of this disk is mounted at `/`")
+                    .at(&self.place, "this disk")
+                    .help("give the one with the system `mount=\"/\"`"),
+            );
+        }
+    }
+
+    /// Names, mount points and labels tell partitions apart.
+    fn check_twice(&self, faults: &mut Faults) {
+        let told = |part: &Partition| {
+            let mount = part.mount.as_ref().map(|mount| mount.value.clone());
+            let told =
+                [("name", Some(part.name.clone())), ("mount point", mount), ("label", part.label.clone())];
+            told.into_iter().filter_map(|(what, value)| Some((what, value?)))
+        };
+        for (number, part) in self.partitions.iter().enumerate() {
+            for (what, value) in told(part) {
+                let same = |other: &&Partition| told(other).any(|(of, known)| of == what && known == value);
+                let Some(first) = self.partitions.iter().take(number).find(same) else { continue };
+                let message = format!("two partitions have the {what} `{}`", wording::printable(&value));
+                let fault = Fault::error("partition/twice", message);
+                faults.push(fault.at(&part.place, "this one").at(&first.place, "and this one"));
+            }
+        }
+    }
+
+    fn check_table(&self, faults: &mut Faults) {
+        // What the table of an MBR counts sectors with.
+        const LARGEST_MBR: u64 = 2 << 40;
+        let (most, what) = match self.table {
+            Table::Gpt => (128, "a GPT"),
+            Table::Mbr => (4, "an MBR"),
+            Table::None => (1, "a disk without a table"),
+        };
+        if let Some(part) = self.partitions.get(most) {
+            let message = format!("{what} has up to {}", wording::count(most, "partition"));
+            faults.push(Fault::error("disk/partitions", message).at(&part.place, "one too many"));
+        }
+        let large = self.size.iter().find(|size| size.value > LARGEST_MBR);
+        if let Some(size) = large.filter(|_| self.table == Table::Mbr) {
+            faults.push(
+                Fault::error("disk/size", "an MBR tells up to 2 TiB")
+                    .at(&size.place, "this size")
+                    .help("`table=\"gpt\"` tells more"),
+            );
+        }
+    }
+
+    /// Tells what is wrong with sizes, if each by itself was understood.
+    pub fn check_sizes(&self, faults: &mut Faults) {
+        let open: Vec<&Partition> = self.partitions.iter().filter(|part| part.size.is_none()).collect();
+        if let ([first, second, ..], Some(size)) = (open.as_slice(), &self.size) {
+            faults.push(
+                Fault::error("partition/size", "two partitions of a disk with a size have none")
+                    .at(&second.place, "this one")
+                    .at(&first.place, "and this one")
+                    .at(&size.place, "the disk has this size")
+                    .help("give one of them a size, or a part of what is left: `size=\"50%\"`"),
+            );
+        }
+        for part in &self.partitions {
+            let Some(size) = &part.size else { continue };
+            match size.value {
+                Share::Percent(_) if self.size.is_none() => faults.push(
+                    Fault::error("partition/size", "a part of a disk that has no size is no size")
+                        .at(&size.place, "this part")
+                        .at(&self.place, "of this disk")
+                        .help("give the disk a size, or the partition one in bytes"),
+                ),
+                Share::Bytes(bytes) => {
+                    check_size(bytes, &size.place, faults);
+                }
+                Share::Percent(_) => {}
+            }
+        }
+        let mut swaps = self.partitions.iter().filter(|part| part.content == Content::Swap);
+        if let Some(part) = swaps.find(|part| part.size.is_none() && self.size.is_none()) {
+            faults.push(
+                Fault::error("partition/size", "swap has nothing in it that would give it a size")
+                    .at(&part.place, "this partition")
+                    .help("give it one: `size=\"512MiB\"`"),
+            );
+        }
+    }
+}
+
+/// What a boot loader looks for has to be what it looks for.
+fn check_type(part: &Partition, table: Table, faults: &mut Faults) {
+    let fault = match (part.kind, &part.content) {
+        ("esp", content) if *content != Content::Vfat => {
+            Fault::error("partition/type", "a partition of the type `esp` has a vfat file system")
+                .help("`filesystem=\"vfat\"`")
+        }
+        ("bios-boot", content) if *content != Content::Empty => {
+            Fault::error("partition/type", "a partition of the type `bios-boot` has no file system")
+                .help("leave `filesystem` out")
+        }
+        ("bios-boot", _) if table != Table::Gpt => {
+            Fault::error("partition/type", "only a disk with a GPT has a `bios-boot` partition")
+                .help("remove it: on other disks grub lies in front of the first partition")
+        }
+        _ => return,
+    };
+    faults.push(fault.at(&part.place, "this partition"));
+}
