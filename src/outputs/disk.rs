@@ -4,9 +4,9 @@
 //! file system. Nothing is mounted, and no loop device needed. The other formats are made from that by qemu-img. Several
 //! outputs of one disk put it together once.
 //!
-//! What is said of a disk is in [`spec`], what must not be in [`rules`], the words in [`words`]; [`layout`] says where things lie, [`table`] tells it to
-//! others, [`fat`] writes what firmware reads, [`loader`] what starts the [`kernel`]. Outputs that are kernels are in
-//! [`beside`].
+//! What is said of a disk is in `spec`, what must not be in `rules`, the words in [`words`]; `layout` says where things
+//! lie, `table` tells it to others, `fat` writes what firmware reads, `loader` what starts the `kernel`. Outputs that are
+//! kernels are in `beside`.
 
 mod assemble;
 mod beside;
