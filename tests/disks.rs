@@ -490,6 +490,57 @@ fn every_format_holds_the_same_disk() {
     }
 }
 
+#[test]
+fn what_cannot_boot_says_so() {
+    let manifest = "image \"box\" {\n    base \"tar\" from=\"odd.tar\"\n    output \"tar\"\n    hypervisor \"grub\" {\n        \
+                    output \"raw\"\n    }\n    hypervisor \"beside\" {\n        boot loader=\"none\"\n        output \"raw\"\n    \
+                    }\n    hypervisor \"pxe\" {\n        output \"ramdisk\"\n    }\n}\n";
+    let Some(project) = odd_project(manifest) else { return };
+    let short = |arguments: &[&str], code: i32| {
+        let ended = project.run(&[arguments, &["--message-format", "short"]].concat());
+        assert_eq!(ended.code, Some(code), "{arguments:?}: {ended:?}");
+        let told = says(&project, &ended);
+        told.lines()
+            .filter(|line| line.contains("error:") || line.contains("help:"))
+            .collect::<Vec<_>>()
+            .join("\n")
+            + "\n"
+    };
+    let told: String = [
+        short(&["boot", "bx"], 2),
+        short(&["boot", "box"], 2),
+        short(&["boot", "pxe"], 2),
+        short(&["boot", "beside"], 2),
+        // A loader is of no use where there is nothing to load.
+        short(&["build", "grub"], 1),
+        short(&["build", "pxe"], 1),
+    ]
+    .concat();
+    assert_snapshot!(told, @r#"
+    imgbuild: error: there is no target `bx` [target/unknown]
+      help: there are `box`, `box:grub`, `box:beside` and `box:pxe`
+    imgbuild: error: `box` has no disk that could boot [boot/disk]
+      help: add one to its block: `output "raw"`, or `output "qcow2"`
+    imgbuild: error: `box:pxe` has no disk that could boot [boot/disk]
+      help: add one to its block: `output "raw"`, or `output "qcow2"`
+    imgbuild: error: `box:beside` has no boot loader, and its kernel is not written [boot/kernel]
+      help: add `output "kernel"` to its block
+    image.kdl:5:9: error: there is no kernel in this image: nothing is at `/boot/vmlinuz-*` [boot/kernel]
+      help: add one: `packages { linux-image-cloud-amd64 }`; or say that the hypervisor brings it: `boot loader="none"`
+    image.kdl:11:16: error: there is no kernel in this image: nothing is at `/boot/vmlinuz-*` [boot/kernel]
+      help: add one: `packages { linux-image-cloud-amd64 }`; or say that the hypervisor brings it: `boot loader="none"`
+    "#);
+    if !has(&["qemu-system-x86_64"]) {
+        return;
+    }
+    // A file is a disk by its name; this one has nothing on it.
+    project.write("empty.raw", vec![0; 1 << 20]);
+    let told = short(&["boot", "empty.raw", "--wait-for", "login:", "--timeout", "2", "--no-kvm"], 1);
+    assert_snapshot!(told, @r#"
+    imgbuild: error: `login:` did not come in 2 s [boot/timeout]
+    "#);
+}
+
 const BOOTING: &str = r#"
 image "SUITE" {
     base "debian" suite="SUITE"

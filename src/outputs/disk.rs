@@ -205,17 +205,11 @@ impl Machine {
 
     /// What starts it: as is said, else a BIOS where its disk boots with one.
     pub fn firmware(&self) -> Firmware {
-        match (self.hardware.efi, self.boot.loader) {
-            (_, Loader::None) => Firmware::Kernel,
-            (Some(efi), _) => {
-                if efi {
-                    Firmware::Efi
-                } else {
-                    Firmware::Bios
-                }
-            }
-            (None, _) if loader::boots_with_bios(&self.boot, &self.disk) => Firmware::Bios,
-            (None, _) => Firmware::Efi,
+        let usual = || !loader::boots_with_bios(&self.boot, &self.disk);
+        match self.boot.loader {
+            Loader::None => Firmware::Kernel,
+            _ if self.hardware.efi.unwrap_or_else(usual) => Firmware::Efi,
+            _ => Firmware::Bios,
         }
     }
 

@@ -90,31 +90,25 @@ impl Assembly<'_> {
         let wanted = self.with_room(wanted);
         let layout = Layout::of(disk, &wanted, self.place)?;
         let mut out = File::create_new(path).map_err(failed)?;
-        out.set_len(layout.size).map_err(failed)?;
-        for (at, bytes) in table::pieces(
-            disk.table,
-            &slots(disk, &layout, &ids),
-            layout.size / SECTOR,
-            &ids.disk,
-            &self.machine.boot.arch,
-        ) {
-            out.write_all_at(&bytes, at).map_err(failed)?;
-        }
+        self.put_table(&out, &layout, &ids).map_err(failed)?;
         if let Some(bios) = &bios {
             self.put_bios(&out, bios, &layout).map_err(failed)??;
         }
-        for (number, filling) in fillings.into_iter().enumerate() {
+        let parts = disk.partitions.iter().zip(layout.places).zip(&ids.filesystems);
+        for (((part, place), id), filling) in parts.zip(fillings) {
             self.job.go_on()?;
-            let part = &disk.partitions[number];
-            self.fill(
-                &mut out,
-                path,
-                filling,
-                (part, layout.places[number], ids.filesystem(number)),
-                &stack,
-            )?;
+            self.fill(&mut out, path, filling, (part, place, id), &stack)?;
         }
         Ok(())
+    }
+
+    /// Makes the file as large as the disk, and writes the table of its partitions.
+    fn put_table(&self, out: &File, layout: &Layout, ids: &Ids) -> io::Result<()> {
+        let Machine { disk, boot, .. } = self.machine;
+        out.set_len(layout.size)?;
+        let slots = slots(disk, layout, ids);
+        let pieces = table::pieces(disk.table, &slots, layout.size / SECTOR, &ids.disk, &boot.arch);
+        pieces.iter().try_for_each(|(at, bytes)| out.write_all_at(bytes, *at))
     }
 
     /// What tells the parts of this disk from all others.
