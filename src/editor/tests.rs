@@ -90,12 +90,12 @@ image "zeroth" {
         output "tar" path="zeroth.tar"
         when SETUP="ipv4" {
             disk size="1GiB" table="gpt" align="1MiB" fstab=#true { partition "a" size="1%" filesystem="ext4" mount="/" options="ro" label="a" type="root" flags="grow"; partition "b" from="script"; }
-            boot loader="none" console="ttyS0" cmdline="quiet" timeout=1
+            boot loader="none" console="ttyS0" cmdline="quiet" timeout=1; machine memory="1GiB" cpus=2 firmware="efi"
         }
     }
     when SETUP="ipv4" {
         disk room="1GiB" table="gpt" align="1MiB" fstab=#true { partition "a" size="1MiB" filesystem="ext4" mount="/" options="ro" label="a" type="root" flags="grow"; partition "b" from="script"; }
-        boot loader="none" console="ttyS0" cmdline="quiet" timeout=1
+        boot loader="none" console="ttyS0" cmdline="quiet" timeout=1; machine memory="1GiB" cpus=2 firmware="efi"
         packages "file" recommends=#true { nano version="1" suite="sid" hold=#true }
         flavours "least" WHICH="b"
         hooks "last" phase="install" { hook "nine" run="true"; }
@@ -126,7 +126,7 @@ image "first" version="1" {
         files "more" { remove "/f" }
         output "tar" path="first.tar" compression="zstd" level=3
         disk size="1GiB" table="gpt" align="1MiB" fstab=#true { partition "a" size="1%" filesystem="ext4" mount="/" options="ro" label="a" type="root" flags="grow"; partition "b" from="script"; }
-        boot loader="none" console="ttyS0" cmdline="quiet" timeout=1
+        boot loader="none" console="ttyS0" cmdline="quiet" timeout=1; machine memory="1GiB" cpus=2 firmware="efi"
         when SETUP="ipv4" {
             overlays "c"
             files "most" { remove "/g" }
@@ -139,13 +139,16 @@ image "first" version="1" {
     output "squashfs" path="first.squashfs" compression="zstd" level=3
     output "erofs" path="first.erofs" compression="zstd" level=3
     disk room="1GiB" table="gpt" align="1MiB" fstab=#true { partition "a" size="1MiB" filesystem="ext4" mount="/" options="ro" label="a" type="root" flags="grow"; partition "b" from="script"; }
-    boot loader="none" console="ttyS0" cmdline="quiet" timeout=1
+    boot loader="none" console="ttyS0" cmdline="quiet" timeout=1; machine memory="1GiB" cpus=2 firmware="efi"
     output "raw" path="first.raw"
     output "qcow2" path="first.qcow2" compression="zstd"
     output "vmdk" path="first.vmdk" format="stream"
     output "vdi" path="first.vdi"
     output "vhd" path="first.vhd" fixed=#true
     output "vhdx" path="first.vhdx"
+    output "kernel" path="first.kernel"
+    output "uki" path="first.efi"
+    output "ramdisk" path="first.ramdisk"
     when SETUP="ipv4" {
         overlays "a"
         files "some" { remove "/h" }
