@@ -51,7 +51,7 @@ image "box" {
         file "/boot/vmlinuz-1.10" content="kernel"
         file "/boot/initrd.img-1.10" content="initramfs"
         file "/efi/ümlaut" content="u\n"
-        file "/etc/fstab" content="# comment\nproc /proc proc defaults 0 0\n/dev/sda1 /home ext4 ro 0 0\n"
+        file "/etc/fstab" content="# comment\nproc /proc proc defaults 0 0\n/dev/sda1 /home/ ext4 ro 0 0\n"
     }
     boot loader="none"
     output "tar"
@@ -72,7 +72,7 @@ image "box" {
         output "raw"
     }
     hypervisor "bare" {
-        disk table="none" room="32MiB" fstab=#false {
+        disk table="none" room="48MiB" align="64MiB" fstab=#false {
             partition "root" filesystem="ext4" mount="/"
         }
         output "raw"
@@ -165,6 +165,11 @@ fn partitions_hold_what_the_image_has() {
     );
     assert!(found.len() > 3015 && found.contains_key(b"efi/README.TXT".as_slice()), "{}", found.len());
 
+    // The file system is the disk, to its end.
+    let header = told("dumpe2fs", &["-h", project.path("build/box-bare.raw").to_str().unwrap()]);
+    let blocks = header.lines().find_map(|line| line.strip_prefix("Block count:")).unwrap().trim();
+    let blocks: u64 = blocks.parse().unwrap();
+    assert_eq!(fs::metadata(project.path("build/box-bare.raw")).unwrap().len(), blocks * 4096);
     let found = mounted::mounted(&project, "build/box-bare.raw");
     let told_by = differences(&found, &entries(&project.path("build/box.tar")));
     assert!(told_by.is_empty(), "{told_by:#?}");
@@ -181,7 +186,9 @@ fn partitions_hold_what_the_image_has() {
     fs::remove_dir_all(project.path("build")).unwrap();
     project.build();
     assert_eq!(outputs(), before);
-    // What a partition is filled from counts.
+    // A label counts, whatever it is; what a partition is filled from counts.
+    project.write("image.kdl", PARTED.replace("options=\"nodev\"", "options=\"nodev\" label=\"-\""));
+    assert_eq!(project.build().ran.into_iter().collect::<Vec<_>>(), ["output:raw@box"]);
     project.write("blob", vec![b'c'; 3_000_000]);
     assert_eq!(project.build().ran.into_iter().collect::<Vec<_>>(), ["output:raw@box"]);
 }
@@ -211,7 +218,7 @@ fn look_into_disks(project: &Project) {
     - efi/README.TXT
     - efi/ümlaut
     ~ etc/a "quoted" name (extended attributes)
-    ~ etc/fstab (size 67 → 314)
+    ~ etc/fstab (size 68 → 314)
     ~ etc/ping (extended attributes)
     ~ etc/second (kind h → f)
     ~ etc/xattrs (extended attributes)
@@ -325,6 +332,15 @@ fn what_cannot_be_is_told_before_any_work() {
         }
         output "raw"
     }
+    hypervisor "fat" {
+        disk room="1MiB" {
+            partition "one" filesystem="vfat" label="a.b" mount="/efi"
+            partition "two" filesystem="vfat" label="" mount="/boot"
+            partition "three" filesystem="vfat" size="3MiB" mount="/three" label="no name"
+            partition "root" filesystem="ext4" mount="/" size="1GiB"
+        }
+        output "raw"
+    }
 }
 "#,
     );
@@ -348,6 +364,10 @@ fn what_cannot_be_is_told_before_any_work() {
     image.kdl:8:73: error: `120%` is not a size such as `"512MiB"`, or a part of what is left such as `"50%"` [value/unfit]
     image.kdl:9:30: error: a partition has a file system, or the content of a file [partition/content]
       help: leave one of them out
+    image.kdl:12:9: error: there is no place for systemd-boot on this disk [boot/place]
+      help: add `partition "esp" filesystem="vfat" mount="/efi"`
+    image.kdl:12:31: error: a partition with a size has no room beyond what is in it [disk/room]
+      help: leave one of them out
     image.kdl:13:13: error: only a disk with a GPT has a `bios-boot` partition [partition/type]
       help: remove it: on other disks grub lies in front of the first partition
     image.kdl:13:53: error: only a GPT has the flag `grow` [partition/flag]
@@ -369,6 +389,14 @@ fn what_cannot_be_is_told_before_any_work() {
     image.kdl:30:13: error: a partition of the type `esp` has a vfat file system [partition/type]
       help: `filesystem="vfat"`
     image.kdl:30:63: error: the size of a file system or a disk is a multiple of 1 MiB [size/odd]
+    image.kdl:35:19: error: a partition with a size has no room beyond what is in it [disk/room]
+      help: leave one of them out
+    image.kdl:36:53: error: a label of vfat has letters and digits of ASCII, `_`, `-` and, inside, spaces [label/unfit]
+    image.kdl:37:13: error: two partitions are of the type `esp` [partition/type]
+      help: the boot loader is in one: give the other `type="data"`
+    image.kdl:37:53: error: a label has at least one letter, and no control characters [label/unfit]
+    image.kdl:38:54: error: a FAT file system has 4 MiB or more, and less than 2 TiB [partition/size]
+    image.kdl:38:82: error: a label of vfat has letters and digits of ASCII, `_`, `-` and, inside, spaces [label/unfit]
     "#);
 
     project.write(
@@ -423,7 +451,7 @@ fn what_does_not_fit_says_so() {
     project.write("image.kdl", manifest(crowded));
     assert_snapshot!(short(&project), @r#"
     image.kdl:5:15: error: what is to be on this disk does not fit into 32 MiB [output/too-small]
-      help: 137 MiB would do
+      help: 139 MiB would do
     "#);
     let little = "    disk size=\"64MiB\" {\n        partition \"root\" filesystem=\"ext4\" mount=\"/\"\n        partition \"home\" \
                   size=\"4MiB\" filesystem=\"vfat\" mount=\"/many\"\n    }\n";
@@ -431,6 +459,34 @@ fn what_does_not_fit_says_so() {
     assert_snapshot!(short(&project), @r#"
     image.kdl:7:31: error: what is to be in this partition does not fit into 4.0 MiB: its files have 4.3 MiB [output/too-small]
       help: 64 MiB would do
+    "#);
+}
+
+#[test]
+fn what_would_hide_files_is_refused() {
+    let manifest = |mount: &str, file: &str| {
+        format!(
+            "image \"box\" {{\n    base \"tar\" from=\"odd.tar\"\n    files {{\n        link \"/lib\" to=\"/etc\"\n        file \
+             \"{file}\" content=\"x\"\n    }}\n    output \"raw\"\n    boot loader=\"none\"\n    disk {{\n        partition \"a\" \
+             filesystem=\"vfat\" mount=\"/efi\"\n        partition \"b\" filesystem=\"ext4\" mount=\"{mount}\"\n        \
+             partition \"root\" filesystem=\"ext4\" mount=\"/\"\n    }}\n}}\n"
+        )
+    };
+    let Some(project) = odd_project(&manifest("/lib/modules", "/x")) else { return };
+    let cases = [("/lib/modules", "/x"), ("/etc/first", "/x"), ("/srv", "/efi/a/b"), ("/srv", "/efi/na:me")];
+    let told = cases.map(|(mount, file)| {
+        project.write("image.kdl", manifest(mount, file));
+        let ended = project.run(&["build", "--message-format", "short"]);
+        let told = says(&project, &ended);
+        let told = told.lines().filter(|line| line.contains("error:") || line.contains("help:"));
+        told.map(|line| format!("{line}\n")).collect::<String>()
+    });
+    assert_snapshot!(told.concat(), @r#"
+    image.kdl:11:47: error: nothing can be mounted at `/lib/modules`: in the image, `/lib` is a symbolic link [partition/mount]
+      help: name the folder itself
+    image.kdl:11:47: error: nothing can be mounted at `/etc/first`: in the image, `/etc/first` is no folder [partition/mount]
+      help: name the folder itself
+    image.kdl:10:9: error: `/na:me` cannot be in a FAT file system: its name has characters that FAT has not [disk/fat]
     "#);
 }
 

@@ -50,16 +50,16 @@ fn format_of(name: &str) -> Option<&'static str> {
 }
 
 fn start(session: &Session, emulator: &Emulator, machine: &Emulated, asked: &Boot) -> Result<Exit, Faults> {
+    let cancel = cancelled_by_signals();
     if asked.wait_for.is_none() && asked.timeout.is_none() {
         session.terminal.tell("Ctrl-A X ends the machine\n");
-        return Ok(match emulator.run(machine)? {
+        return Ok(match emulator.run(machine, &cancel)? {
             Ended::Code(0) => Exit::Done,
             _ => Exit::Failed,
         });
     }
     let timeout = asked.timeout.map(|seconds| Duration::from_secs(seconds.into()));
     let wait = Wait { text: asked.wait_for.as_deref(), timeout };
-    let cancel = cancelled_by_signals();
     let waited = emulator.watch(machine, wait, &cancel, &mut io::stdout())?;
     let text = asked.wait_for.as_deref().map(wording::printable);
     let fault = match (waited, text) {
@@ -172,7 +172,12 @@ fn unknown(disk: PathBuf, format: &'static str, asked: &Boot, folder: &Path) -> 
         cpus: 2,
         disk: (disk, format),
         keep: asked.keep,
-        start: if asked.firmware == Some(Asked::Efi) { Start::Efi } else { Start::Bios },
+        // No other has a BIOS.
+        start: if asked.firmware == Some(Asked::Efi) || own_arch() != "amd64" {
+            Start::Efi
+        } else {
+            Start::Bios
+        },
         ssh: asked.ssh,
         folder: folder.to_path_buf(),
     }

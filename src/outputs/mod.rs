@@ -122,15 +122,28 @@ fn label(node: &Node, filesystem: &str, faults: &mut Faults) -> Option<String> {
     let label = node.text("label")?;
     let most = LABELS.iter().find(|(of, _)| *of == filesystem).map_or(0, |(_, most)| *most);
     let length = label.value.len();
-    let message = match most {
-        0 => "there is no file system that this label could be of".to_string(),
+    let (code, message) = match most {
+        0 => ("label/unfit", "there is no file system that this label could be of".to_string()),
         most if length > most => {
-            format!("a label of {filesystem} has up to {most} bytes; this one has {length}")
+            ("label/long", format!("a label of {filesystem} has up to {most} bytes; this one has {length}"))
         }
+        _ if label.value.is_empty() || label.value.chars().any(char::is_control) => {
+            ("label/unfit", "a label has at least one letter, and no control characters".to_string())
+        }
+        _ if filesystem == "vfat" && !is_fat_label(&label.value) => (
+            "label/unfit",
+            "a label of vfat has letters and digits of ASCII, `_`, `-` and, inside, spaces".to_string(),
+        ),
         _ => return Some(label.value),
     };
-    faults.push(Fault::error("label/long", message).at(&label.place, "this label"));
+    faults.push(Fault::error(code, message).at(&label.place, "this label"));
     None
+}
+
+/// Whether every reader of FAT takes it for the same.
+fn is_fat_label(label: &str) -> bool {
+    let known = |byte: u8| byte.is_ascii_alphanumeric() || b" _-".contains(&byte);
+    label.bytes().all(known) && label.trim() == label && !label.eq_ignore_ascii_case("no name")
 }
 
 const COMPRESSIONS: Form = Form::OneOf(&["none", "gzip", "xz", "zstd"]);

@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
 
 use super::kernel::end_with_parent;
 use super::{Exit, PATH, resolve_program};
@@ -105,13 +106,22 @@ impl Emulator {
     ///
     /// # Errors
     ///
-    /// It cannot be started.
-    pub fn run(&self, machine: &Emulated) -> Result<Exit, Fault> {
+    /// It cannot be started, or `stop` was set.
+    pub fn run(&self, machine: &Emulated, stop: &AtomicBool) -> Result<Exit, Fault> {
+        let failed = |error: io::Error| Fault::io("start", &self.program, &error);
         let mut command = self.command(machine)?;
         command.args(["-serial", "mon:stdio"]);
-        let mut child = Running(command.spawn().map_err(|error| Fault::io("start", &self.program, &error))?);
-        let status = child.0.wait().map_err(|error| Fault::io("wait for", &self.program, &error))?;
-        Ok(exit_of(status))
+        let _terminal = Terminal::keep();
+        let mut child = Running(command.spawn().map_err(failed)?);
+        loop {
+            if let Some(status) = child.0.try_wait().map_err(failed)? {
+                return Ok(exit_of(status));
+            }
+            if stop.load(Ordering::Relaxed) {
+                return Err(Fault::build("build/interrupted", "interrupted"));
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
     }
 
     /// Runs the machine and copies its serial line to `out`, until what is waited for happens.
@@ -309,6 +319,23 @@ impl<'a> Seen<'a> {
         let kept = self.tail.len().saturating_sub(text.len());
         self.tail.drain(..kept);
         false
+    }
+}
+
+/// The caller's terminal as it was: an emulator that is ended leaves it as it likes it.
+struct Terminal(Option<Termios>);
+
+impl Terminal {
+    fn keep() -> Terminal {
+        Terminal(tcgetattr(rustix::stdio::stdin()).ok())
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        if let Some(before) = &self.0 {
+            let _ = tcsetattr(rustix::stdio::stdin(), OptionalActions::Now, before);
+        }
     }
 }
 

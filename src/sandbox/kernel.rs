@@ -74,8 +74,13 @@ pub(super) fn own_terminal(command: &mut Command) {
 
 /// Has a program end with the thread that starts it, however that ends.
 pub(super) fn end_with_parent(command: &mut Command) {
-    let ask = || Ok(rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?);
-    // SAFETY: what runs between fork and exec is one call to the kernel, which takes no lock and no memory.
+    let parent = rustix::process::getpid();
+    let ask = move || {
+        rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
+        // It may have ended before it was asked.
+        if rustix::process::getppid() == Some(parent) { Ok(()) } else { Err(rustix::io::Errno::SRCH.into()) }
+    };
+    // SAFETY: what runs between fork and exec are two calls to the kernel, which take no lock and no memory.
     unsafe { command.pre_exec(ask) };
 }
 

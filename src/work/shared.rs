@@ -1,4 +1,5 @@
-//! Files that several outputs of one build are made from: made once, and gone when nobody needs them any more.
+//! Files that several outputs of one build are made from: made once. The last two stay until others take their place, or the
+//! build ends.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -160,6 +160,8 @@ fn mounted(fstab: &str, uuid: &str) -> Option<EntryPath> {
 fn walk<'s>(system: &'s Ext4, to: &EntryPath, found: &mut Vec<Found<'s>>) -> Result<(), Ext4Error> {
     // Deeper than any path of Linux can be: a folder in itself.
     const LONGEST: usize = 4096;
+    // More than anybody would look through: folders that are in each other again and again.
+    const MOST: usize = 4_000_000;
     let root = PathBuf::new("/");
     let metadata = system.metadata(&root)?;
     found.push(Found { path: to.clone(), system, inside: root.clone(), metadata });
@@ -172,7 +174,7 @@ fn walk<'s>(system: &'s Ext4, to: &EntryPath, found: &mut Vec<Found<'s>>) -> Res
                 continue;
             }
             let path = path.join(name.as_ref());
-            if path.as_bytes().len() > LONGEST {
+            if path.as_bytes().len() > LONGEST || found.len() > MOST {
                 return Err(Ext4Error::PathTooLong);
             }
             let (inside, metadata) = (entry.path(), entry.metadata()?);

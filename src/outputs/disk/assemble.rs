@@ -141,13 +141,13 @@ impl Assembly<'_> {
         let mut files: BTreeMap<EntryPath, Option<Vec<u8>>> = BTreeMap::new();
         let at = |path: &str| EntryPath::parse(path.trim_start_matches('/')).unwrap_or_default();
         for mount in disk.partitions.iter().filter_map(|part| part.mount.as_ref()) {
+            check_mount(mount, &merged)?;
             files.insert(at(&mount.value), None);
         }
         if disk.fstab {
             let path = at("etc/fstab");
-            let read = |node: &Node| self.stack.layer_of(node)?.bytes(&node.entry, 1 << 20).ok();
-            let image = merged.file(&path).and_then(read).unwrap_or_default();
-            files.insert(path, Some(fstab(disk, ids, &image)));
+            let image = merged.file(&path).map(|node| self.read(node)).transpose()?;
+            files.insert(path, Some(fstab(disk, ids, &image.unwrap_or_default())));
         }
         let boot = &self.machine.boot;
         let path = at("boot/grub/grub.cfg");
@@ -167,6 +167,18 @@ impl Assembly<'_> {
         });
         let merged = self.world.image(&stack)?;
         Ok((stack, merged))
+    }
+
+    /// A small file of the image.
+    fn read(&self, node: &Node) -> Result<Vec<u8>, Fault> {
+        const MOST: u64 = 1 << 20;
+        let path = Path::new("/").join(node.entry.path.as_os_str());
+        let layer = self.stack.layer_of(node).filter(|_| node.entry.kind.size() <= MOST);
+        let layer = layer.ok_or_else(|| {
+            let message = format!("the image's `{}` is larger than {}", path.display(), wording::size(MOST));
+            Fault::build("disk/fstab", message).at(self.place, "this output")
+        })?;
+        layer.bytes(&node.entry, MOST).map_err(|error| Fault::io("read", &layer.path, &error))
     }
 
     fn layer(&self, files: BTreeMap<EntryPath, Option<Vec<u8>>>) -> Result<Layer, Fault> {
@@ -336,6 +348,25 @@ fn filling<'m>(part: &Partition, tree: &'m Merged, of_loader: Files<'m>) -> Resu
             Filling::File(file, size)
         }
     })
+}
+
+/// A mount point has to be where it says: through a link, what the image has there would be hidden.
+fn check_mount(mount: &Spanned<String>, merged: &Merged) -> Result<(), Fault> {
+    let mut at = EntryPath::root();
+    for name in mount.value.split('/').filter(|name| !name.is_empty()) {
+        at = at.join(name.as_bytes());
+        let kind = merged.get(&at).map(|node| &node.entry.kind);
+        let what = match kind {
+            None | Some(Kind::Directory) => continue,
+            Some(Kind::Symlink(_)) => "a symbolic link",
+            Some(_) => "no folder",
+        };
+        let message = format!("nothing can be mounted at `{}`: in the image, `/{at}` is {what}", mount.value);
+        return Err(Fault::build("partition/mount", message)
+            .at(&mount.place, "mounted here")
+            .help("name the folder itself"));
+    }
+    Ok(())
 }
 
 /// The path in a file system that is mounted at `root`.

@@ -11,6 +11,7 @@ use super::kernel::{cmdline, kernels, newest};
 use super::loader::{self, Making};
 use crate::codec::Format;
 use crate::fault::{Fault, Faults, Place};
+use crate::key::Key;
 use crate::lang::{Node, Spanned, Word};
 use crate::layer::Merged;
 use crate::layer::copy::copy_by_kernel;
@@ -111,11 +112,14 @@ impl Output for Beside {
     }
 
     fn facts(&self, world: &World) -> Result<Facts, Fault> {
+        if self.what == What::Ramdisk {
+            let mut key = Key::new("output-ramdisk", 1);
+            key.fact("epoch", world.epoch);
+            PACKED.facts(&mut key);
+            return Ok(Facts::new(key));
+        }
         let mut facts = self.machine.facts(&self.title, world)?;
         facts.key.fact("kernel", self.kind());
-        if self.what == What::Ramdisk {
-            PACKED.facts(&mut facts.key);
-        }
         Ok(facts)
     }
 

@@ -102,6 +102,8 @@ struct Item<'s> {
     /// The entries of a folder.
     entries: Vec<u8>,
     inside: Vec<Item<'s>>,
+    /// Where in there each name is.
+    names: BTreeMap<String, usize>,
 }
 
 impl Fat<'_> {
@@ -124,10 +126,9 @@ impl Fat<'_> {
         if next > shape.clusters + 2 || (!shape.wide && root.length() > ROOT_ENTRIES * ENTRY) {
             return Err(self.too_small(size, place));
         }
-        let (root_first, root_clusters) = (root.first, root.clusters);
-        root.fill(self, root_first, true);
+        root.fill(self, 0, true);
         let write = |out: &mut File| -> io::Result<()> {
-            for (offset, bytes) in shape.front(self, next, root_clusters, &root) {
+            for (offset, bytes) in shape.front(self, next, &root) {
                 out.write_all_at(&bytes, at + offset)?;
             }
             root.write(out, at, &shape, stack)
@@ -155,11 +156,20 @@ impl Fat<'_> {
             let mut names = path.split('/').peekable();
             while let Some(name) = names.next() {
                 let source = if names.peek().is_some() { &Source::Folder } else { source };
-                let position = folder.inside.iter().position(|item| item.name == name);
-                let position = position.unwrap_or_else(|| {
-                    folder.inside.push(Item::new(name, source));
-                    folder.inside.len() - 1
-                });
+                if !folder.is_folder() {
+                    let message = format!("`{}` is below a file", wording::printable(path));
+                    return Err(Fault::build("disk/fat", message).help(
+                        "the boot loader has files there: the image must not have a file in their way",
+                    ));
+                }
+                let position = match folder.names.get(name) {
+                    Some(position) => *position,
+                    None => {
+                        folder.names.insert(name.into(), folder.inside.len());
+                        folder.inside.push(Item::new(name, source));
+                        folder.inside.len() - 1
+                    }
+                };
                 folder = &mut folder.inside[position];
             }
         }
@@ -170,7 +180,8 @@ impl Fat<'_> {
 
 impl<'s> Item<'s> {
     fn new(name: &str, source: &'s Source<'s>) -> Item<'s> {
-        Item { name: name.into(), source, first: 0, clusters: 0, entries: Vec::new(), inside: Vec::new() }
+        let (entries, inside, names) = (Vec::new(), Vec::new(), BTreeMap::new());
+        Item { name: name.into(), source, first: 0, clusters: 0, entries, inside, names }
     }
 
     fn is_folder(&self) -> bool {
@@ -184,7 +195,13 @@ impl<'s> Item<'s> {
         self.inside.sort_by(|one, other| one.name.cmp(&other.name));
         for item in &mut self.inside {
             let name = wording::printable(&item.name);
-            if !names.insert(item.name.to_uppercase()) || item.name.encode_utf16().count() > 255 {
+            if item.name.encode_utf16().count() > 255 {
+                return Err(Fault::build(
+                    "disk/fat",
+                    format!("`{name}` is longer than a name of FAT can be"),
+                ));
+            }
+            if !names.insert(item.name.to_uppercase()) {
                 let message = format!("FAT cannot tell `{name}` from another name in the same folder");
                 return Err(Fault::build("disk/fat", message));
             }
@@ -192,6 +209,11 @@ impl<'s> Item<'s> {
                 return Err(Fault::build("disk/fat", format!("`{name}` is too deep in folders for FAT")));
             }
             item.check(depth + 1)?;
+        }
+        if self.length() > MOST_ENTRIES * ENTRY {
+            let message =
+                format!("`{}` has more files than a folder of FAT can have", wording::printable(&self.name));
+            return Err(Fault::build("disk/fat", message));
         }
         Ok(())
     }
@@ -232,8 +254,9 @@ impl<'s> Item<'s> {
             entries.extend(entry(b"..         ", 0x10, above, 0, time));
         }
         let mut short_names = BTreeSet::new();
-        // Those that are their own short name keep it.
-        short_names.extend(self.inside.iter().filter_map(|item| short(&item.name)));
+        // Those that are their own short name keep it, and none gets what another is called in capitals.
+        short_names.extend(self.inside.iter().filter_map(|item| short(&item.name.to_ascii_uppercase())));
+        let mut numbers = BTreeMap::new();
         for item in &mut self.inside {
             let (attribute, size) = if item.is_folder() { (0x10, 0) } else { (0x20, item.source.size()) };
             let time = match item.source {
@@ -241,7 +264,7 @@ impl<'s> Item<'s> {
                 _ => time,
             };
             let name = short(&item.name).unwrap_or_else(|| {
-                let name = alias(&item.name, &short_names);
+                let name = alias(&item.name, &short_names, &mut numbers);
                 entries.extend(long(&item.name, &name));
                 short_names.insert(name);
                 name
@@ -295,6 +318,8 @@ struct Shape {
 
 /// Entries of the root of FAT16, which lies in front of the clusters.
 const ROOT_ENTRIES: usize = 512;
+/// Entries of a folder; a long name takes several.
+const MOST_ENTRIES: usize = 65_536;
 /// Bytes of an entry.
 const ENTRY: usize = 32;
 
@@ -336,8 +361,7 @@ impl Shape {
     }
 
     /// What stands in front of the clusters; `next` is the first that is free.
-    fn front(&self, fat: &Fat<'_>, next: u32, root: u32, tree: &Item<'_>) -> Vec<(u64, Vec<u8>)> {
-        debug_assert!(self.wide || root == 0, "the root of FAT16 has no clusters");
+    fn front(&self, fat: &Fat<'_>, next: u32, tree: &Item<'_>) -> Vec<(u64, Vec<u8>)> {
         let boot = self.boot_sector(fat);
         let mut pieces = vec![(0, boot.clone())];
         if self.wide {
@@ -436,14 +460,11 @@ fn is_short(name: &str) -> bool {
     short(name).is_some()
 }
 
-/// A short name for a long one, which none of `taken` is: `LOADER~1CON`.
-fn alias(name: &str, taken: &BTreeSet<Short>) -> Short {
+/// A short name for a long one, which none of `taken` is: `LOADER~1CON`. `numbers` has what was given last.
+fn alias(name: &str, taken: &BTreeSet<Short>, numbers: &mut BTreeMap<(Vec<u8>, Vec<u8>), u32>) -> Short {
     let plain = |text: &str, most: usize| -> Vec<u8> {
-        text.bytes()
-            .map(|byte| byte.to_ascii_uppercase())
-            .filter(u8::is_ascii_alphanumeric)
-            .take(most)
-            .collect()
+        let capitals = text.bytes().map(|byte| byte.to_ascii_uppercase());
+        capitals.filter(u8::is_ascii_alphanumeric).take(most).collect()
     };
     let (base, extension) = name.rsplit_once('.').unwrap_or((name, ""));
     let (base, extension) = (plain(base, 6), plain(extension, 3));
@@ -456,8 +477,15 @@ fn alias(name: &str, taken: &BTreeSet<Short>) -> Short {
         short[8..8 + extension.len()].copy_from_slice(&extension);
         short
     };
+    let last = numbers.entry((base.clone(), extension.clone())).or_default();
     // No folder has as many files.
-    (1..10_000_000).map(numbered).find(|short| !taken.contains(short)).unwrap_or([b'_'; 11])
+    while *last < 9_999_999 {
+        *last += 1;
+        if !taken.contains(&numbered(*last)) {
+            break;
+        }
+    }
+    numbered(*last)
 }
 
 /// UTF-16 letters in an entry of a long name.

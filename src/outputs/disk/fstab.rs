@@ -27,6 +27,8 @@ pub fn fstab(disk: &Disk, ids: &Ids, image: &[u8]) -> Vec<u8> {
 }
 
 fn is_at(part: &Partition, at: &[u8]) -> bool {
+    // A slash at its end says nothing.
+    let at = if at.len() > 1 { at.strip_suffix(b"/").unwrap_or(at) } else { at };
     part.mount.as_ref().is_some_and(|mount| mount.value.as_bytes() == at)
 }
 
@@ -34,7 +36,10 @@ fn line(part: &Partition, uuid: &str) -> String {
     let Partition { options, mount, content, .. } = part;
     match (content, mount.as_ref().map(|mount| mount.value.as_str())) {
         (Content::Vfat, Some(mount)) => format!("UUID={uuid} {mount} vfat {options} 0 0\n"),
-        (Content::Swap, _) => format!("UUID={uuid} none swap {} 0 0\n", options.replace("defaults", "sw")),
+        (Content::Swap, _) => {
+            let options = if options == "defaults" { "sw" } else { options };
+            format!("UUID={uuid} none swap {options} 0 0\n")
+        }
         (_, Some("/")) => format!("UUID={uuid} / ext4 {options} 0 1\n"),
         (_, Some(mount)) => format!("UUID={uuid} {mount} ext4 {options} 0 2\n"),
         (_, None) => String::new(),

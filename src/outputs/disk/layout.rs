@@ -3,7 +3,7 @@
 use super::spec::{Disk, Partition, Table};
 use super::table::{GPT_SECTORS, SECTOR};
 use crate::fault::{Fault, Place};
-use crate::lang::Share;
+use crate::lang::{Share, Spanned};
 use crate::wording;
 
 /// A disk laid out: bytes.
@@ -21,32 +21,76 @@ impl Layout {
     ///
     /// The disk is smaller than what is to be on it.
     pub fn of(disk: &Disk, wanted: &[u64], output: &Place) -> Result<Layout, Fault> {
-        let (front, behind) = match disk.table {
-            Table::None => (0, 0),
-            Table::Mbr => (disk.align.max(MBR_GAP), 0),
-            Table::Gpt => (disk.align.max((GPT_SECTORS + 1) * SECTOR), GPT_SECTORS * SECTOR),
-        };
-        let front = front.next_multiple_of(disk.align);
+        let frame = Frame::of(disk);
         let mut sizes = fixed(disk, wanted);
         if let Some(size) = &disk.size {
-            let free = size.value.saturating_sub(behind) / disk.align * disk.align;
-            let free = free.saturating_sub(front);
-            share(disk, &mut sizes, free);
-            let used: u64 = sizes.iter().flatten().map(|size| size.next_multiple_of(disk.align)).sum();
-            // The last one need not end at a multiple.
+            let free = frame.free(size.value);
+            frame.share(disk, &mut sizes, free);
+            let used: u64 = sizes.iter().flatten().map(|size| size.next_multiple_of(frame.align)).sum();
             if used > free || sizes.contains(&Some(0)) {
-                return Err(too_small(disk, size.value, &sizes, wanted, used + front + behind, output));
+                let sizes = sizes.iter().zip(wanted).map(|(size, wanted)| match size {
+                    Some(0) | None => *wanted,
+                    Some(size) => *size,
+                });
+                return Err(too_small(size, frame.whole(sizes), output));
             }
         }
         let mut places = Vec::new();
-        let mut at = front;
-        for (size, wanted) in sizes.into_iter().zip(wanted) {
+        let mut at = frame.front;
+        for (size, wanted) in sizes.iter().zip(wanted) {
             let size = size.unwrap_or(*wanted);
             places.push((at, size));
-            at = (at + size).next_multiple_of(disk.align);
+            at = (at + size).next_multiple_of(frame.align);
         }
-        let size = disk.size.as_ref().map_or((at + behind).next_multiple_of(1 << 20), |size| size.value);
-        Ok(Layout { size, places })
+        let whole = frame.whole(places.iter().map(|(_, size)| *size));
+        Ok(Layout { size: disk.size.as_ref().map_or(whole, |size| size.value), places })
+    }
+}
+
+/// What of a disk is not its partitions': bytes.
+struct Frame {
+    front: u64,
+    behind: u64,
+    align: u64,
+}
+
+impl Frame {
+    fn of(disk: &Disk) -> Frame {
+        let (front, behind, align) = match disk.table {
+            // The file system is the disk.
+            Table::None => (0, 0, SECTOR),
+            Table::Mbr => (MBR_GAP, 0, disk.align),
+            Table::Gpt => ((GPT_SECTORS + 1) * SECTOR, GPT_SECTORS * SECTOR, disk.align),
+        };
+        Frame { front: front.next_multiple_of(align), behind, align }
+    }
+
+    /// What a disk of that size has for partitions: they end at multiples, too.
+    fn free(&self, size: u64) -> u64 {
+        (size.saturating_sub(self.behind) / self.align * self.align).saturating_sub(self.front)
+    }
+
+    /// How large a disk with partitions of these sizes is.
+    fn whole(&self, sizes: impl Iterator<Item = u64>) -> u64 {
+        let parts: u64 = sizes.map(|size| size.next_multiple_of(self.align)).sum();
+        (self.front + parts + self.behind).next_multiple_of(1 << 20)
+    }
+
+    /// Gives each of the others its part of what is free: hundredths of what is left in front of it, the rest to the one
+    /// that says nothing.
+    fn share(&self, disk: &Disk, sizes: &mut [Option<u64>], free: u64) {
+        let stated: u64 = sizes.iter().flatten().map(|size| size.next_multiple_of(self.align)).sum();
+        let mut left = free.saturating_sub(stated);
+        for (part, size) in disk.partitions.iter().zip(sizes.iter_mut()) {
+            if let Some(Share::Percent(percent)) = part.size.as_ref().map(|size| size.value) {
+                let bytes = left * percent / 100 / self.align * self.align;
+                *size = Some(bytes);
+                left -= bytes;
+            }
+        }
+        if let Some(open) = sizes.iter_mut().find(|size| size.is_none()) {
+            *open = Some(left);
+        }
     }
 }
 
@@ -65,41 +109,10 @@ fn fixed(disk: &Disk, wanted: &[u64]) -> Vec<Option<u64>> {
     disk.partitions.iter().zip(wanted).map(size).collect()
 }
 
-/// Gives each of the others its part of what is free: hundredths of what is left in front of it, the rest to the one that
-/// says nothing.
-fn share(disk: &Disk, sizes: &mut [Option<u64>], free: u64) {
-    let stated: u64 = sizes.iter().flatten().map(|size| size.next_multiple_of(disk.align)).sum();
-    let mut left = free.saturating_sub(stated);
-    for (part, size) in disk.partitions.iter().zip(sizes.iter_mut()) {
-        if let Some(Share::Percent(percent)) = part.size.as_ref().map(|size| size.value) {
-            let bytes = left / 100 * percent / disk.align * disk.align;
-            *size = Some(bytes);
-            left -= bytes;
-        }
-    }
-    if let Some(open) = sizes.iter_mut().find(|size| size.is_none()) {
-        *open = Some(left);
-    }
-}
-
-fn too_small(
-    disk: &Disk,
-    size: u64,
-    sizes: &[Option<u64>],
-    wanted: &[u64],
-    used: u64,
-    output: &Place,
-) -> Fault {
-    let needed: u64 = sizes
-        .iter()
-        .zip(wanted)
-        .map(|(size, wanted)| size.filter(|size| *size > 0).unwrap_or(*wanted))
-        .sum::<u64>()
-        .max(used);
-    let message = format!("what is to be on this disk does not fit into {}", wording::size(size));
-    let place = disk.size.as_ref().map_or(&disk.place, |size| &size.place);
+fn too_small(size: &Spanned<u64>, needed: u64, output: &Place) -> Fault {
+    let message = format!("what is to be on this disk does not fit into {}", wording::size(size.value));
     Fault::build("output/too-small", message)
-        .at(place, "this size")
+        .at(&size.place, "this size")
         .at(output, "for this output")
-        .help(format!("{} would do", wording::size(needed.next_multiple_of(1 << 20))))
+        .help(format!("{} would do", wording::size(needed)))
 }

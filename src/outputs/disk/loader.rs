@@ -165,22 +165,22 @@ impl<'a> Making<'a> {
     ///
     /// There is no kernel; its tools fail.
     pub fn put(&self) -> Result<Put<'a>, Fault> {
-        let newest = super::kernel::newest(self.kernels, self.boot, self.place);
+        let newest = || super::kernel::newest(self.kernels, self.boot, self.place);
         let Room { bios, esp } = room(self.disk, &self.boot.arch);
         let mut put = Put::default();
         match self.boot.loader {
             Loader::None => {}
             Loader::Grub => {
-                newest?;
+                newest()?;
                 put.bios = bios.then(|| self.grub_bios()).transpose()?;
                 put.esp = esp.map(|esp| Ok::<_, Fault>((esp, self.grub_efi()?))).transpose()?;
             }
             Loader::SystemdBoot => {
-                newest?;
+                newest()?;
                 put.esp = esp.map(|esp| Ok::<_, Fault>((esp, self.systemd_boot()?))).transpose()?;
             }
             Loader::Uki => {
-                let uki = self.uki(newest?)?;
+                let uki = self.uki(newest()?)?;
                 let path = format!("EFI/BOOT/{}", self.names()?.efi);
                 put.esp = esp.map(|esp| (esp, Files::from([(path, Source::Bytes(uki))])));
             }
@@ -219,7 +219,8 @@ impl<'a> Making<'a> {
                 entry.push_str(&format!("initrd /{folder}/initrd\n"));
                 files.insert(format!("{folder}/initrd"), Source::Node(initramfs));
             }
-            let path = format!("loader/entries/{}-{}.conf", self.title, kernel.version);
+            // What stands behind a `+` would be taken for a count of tries.
+            let path = format!("loader/entries/{}-{}.conf", self.title, kernel.version.replace('+', "_"));
             files.insert(path, Source::Bytes(entry.into_bytes()));
         }
         Ok(files)
@@ -409,6 +410,8 @@ impl Bios {
 fn tree_file(tree: &ImageRun, path: &str) -> Result<Vec<u8>, Fault> {
     let mut found = tree.lowers.iter().rev().map(|lower| lower.join(path));
     let missing = || Fault::build("output/tool", format!("the boot loader's package has no `/{path}`"));
-    let path = found.find(|path| path.is_file()).ok_or_else(missing)?;
+    // A link would lead out of the tree.
+    let is_file = |path: &std::path::PathBuf| path.symlink_metadata().is_ok_and(|found| found.is_file());
+    let path = found.find(is_file).ok_or_else(missing)?;
     std::fs::read(&path).map_err(|error| Fault::io("read", &path, &error))
 }

@@ -6,6 +6,9 @@ use crate::lang::Share;
 use crate::outputs::filesystem::check_size;
 use crate::wording;
 
+/// Bytes that a FAT file system can have.
+const FAT_SIZES: std::ops::Range<u64> = 4 << 20..2 << 40;
+
 impl Disk {
     /// Tells what is wrong, but for sizes.
     pub fn check(&self, faults: &mut Faults) {
@@ -52,6 +55,15 @@ impl Disk {
             let message = format!("{what} has up to {}", wording::count(most, "partition"));
             faults.push(Fault::error("disk/partitions", message).at(&part.place, "one too many"));
         }
+        let mut loaders = self.partitions.iter().filter(|part| part.kind == "esp");
+        if let (Some(first), Some(second)) = (loaders.next(), loaders.next()) {
+            faults.push(
+                Fault::error("partition/type", "two partitions are of the type `esp`")
+                    .at(&second.place, "this one")
+                    .at(&first.place, "and this one")
+                    .help("the boot loader is in one: give the other `type=\"data\"`"),
+            );
+        }
         let large = self.size.iter().find(|size| size.value > LARGEST_MBR);
         if let Some(size) = large.filter(|_| self.table == Table::Mbr) {
             faults.push(
@@ -84,7 +96,11 @@ impl Disk {
                         .help("give the disk a size, or the partition one in bytes"),
                 ),
                 Share::Bytes(bytes) => {
-                    check_size(bytes, &size.place, faults);
+                    let known = check_size(bytes, &size.place, faults);
+                    if known && part.content == Content::Vfat && !FAT_SIZES.contains(&bytes) {
+                        let message = "a FAT file system has 4 MiB or more, and less than 2 TiB";
+                        faults.push(Fault::error("partition/size", message).at(&size.place, "this size"));
+                    }
                 }
                 Share::Percent(_) => {}
             }

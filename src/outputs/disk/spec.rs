@@ -187,6 +187,18 @@ impl Disk {
                     .help("leave one of them out"),
             );
         }
+        let sized_root = node
+            .children("partition")
+            .find(|part| part.text("mount").is_some_and(|mount| mount.value == "/"))
+            .and_then(|part| part.share("size"));
+        if let (Some(room), Some(size)) = (&room, &sized_root) {
+            faults.push(
+                Fault::error("disk/room", "a partition with a size has no room beyond what is in it")
+                    .at(&room.place, "this room")
+                    .at(&size.place, "`/` has this size")
+                    .help("leave one of them out"),
+            );
+        }
         let disk = Disk {
             place: node.place.clone(),
             size,
@@ -251,8 +263,7 @@ impl Disk {
                 Content::File(_) => "File".into(),
                 content => format!("{content:?}"),
             };
-            let mount = part.mount.as_ref().map_or("-", |mount| mount.value.as_str());
-            let label = part.label.as_deref().unwrap_or("-");
+            let (mount, label) = (part.mount.as_ref().map(|mount| &mount.value), &part.label);
             key.fact(
                 "partition",
                 format_args!(
@@ -316,9 +327,10 @@ impl Partition {
             );
         }
         let mount = mount(node, &content, faults);
-        let label = label(node, named, faults);
         // FAT's labels are capitals (dosfslabel(8)).
-        let label = label.map(|label| if content == Content::Vfat { label.to_uppercase() } else { label });
+        let is_fat = content == Content::Vfat;
+        let capitals = |label: String| if is_fat { label.to_ascii_uppercase() } else { label };
+        let label = label(node, named, faults).map(capitals);
         Some(Partition {
             kind: kind(node, &name, &content, mount.as_ref()),
             flags: flags(node, table, faults),
@@ -390,7 +402,8 @@ fn kind(node: &Node, name: &str, content: &Content, mount: Option<&Spanned<Strin
         return known;
     }
     match (content, mount.map(|mount| mount.value.as_str())) {
-        (Content::Vfat, _) => "esp",
+        (Content::Vfat, None | Some("/efi" | "/boot/efi" | "/boot")) => "esp",
+        (Content::Vfat, Some(_)) => "data",
         (Content::Swap, _) => "swap",
         (_, Some("/")) => "root",
         (_, Some("/home")) => "home",
