@@ -89,12 +89,12 @@ image "zeroth" {
         when SETUP="ipv4" { packages "common" recommends=#true { vim version="1" suite="sid" hold=#true } }
         output "tar" path="zeroth.tar"
         when SETUP="ipv4" {
-            disk size="1GiB" table="gpt" align="1MiB" fstab=#true { partition "a" size="1%" filesystem="ext4" mount="/" options="ro" label="a" type="root" flags="grow"; partition "b" from="script"; }
+            disk size="1GiB" table="gpt" align="1MiB" fstab=#true { partition "a" size="1%" filesystem="ext4" mount="/" options="ro" label="a" type="root" flags="grow"; partition "b" size="1MiB" from="script"; }
             boot loader="none" console="ttyS0" cmdline="quiet" timeout=1; machine memory="1GiB" cpus=2 firmware="efi"
         }
     }
     when SETUP="ipv4" {
-        disk room="1GiB" table="gpt" align="1MiB" fstab=#true { partition "a" size="1MiB" filesystem="ext4" mount="/" options="ro" label="a" type="root" flags="grow"; partition "b" from="script"; }
+        disk room="1GiB" table="gpt" align="1MiB" fstab=#true { partition "a" filesystem="ext4" mount="/" options="ro" label="a" type="root" flags="grow"; partition "b" size="1MiB" from="script"; }
         boot loader="none" console="ttyS0" cmdline="quiet" timeout=1; machine memory="1GiB" cpus=2 firmware="efi"
         packages "file" recommends=#true { nano version="1" suite="sid" hold=#true }
         flavours "least" WHICH="b"
@@ -125,7 +125,7 @@ image "first" version="1" {
         overlays "b"
         files "more" { remove "/f" }
         output "tar" path="first.tar" compression="zstd" level=3
-        disk size="1GiB" table="gpt" align="1MiB" fstab=#true { partition "a" size="1%" filesystem="ext4" mount="/" options="ro" label="a" type="root" flags="grow"; partition "b" from="script"; }
+        disk size="1GiB" table="gpt" align="1MiB" fstab=#true { partition "a" size="1%" filesystem="ext4" mount="/" options="ro" label="a" type="root" flags="grow"; partition "b" size="1MiB" from="script"; }
         boot loader="none" console="ttyS0" cmdline="quiet" timeout=1; machine memory="1GiB" cpus=2 firmware="efi"
         when SETUP="ipv4" {
             overlays "c"
@@ -138,7 +138,7 @@ image "first" version="1" {
     output "ext4" path="first.ext4" size="1GiB" label="root"
     output "squashfs" path="first.squashfs" compression="zstd" level=3
     output "erofs" path="first.erofs" compression="zstd" level=3
-    disk room="1GiB" table="gpt" align="1MiB" fstab=#true { partition "a" size="1MiB" filesystem="ext4" mount="/" options="ro" label="a" type="root" flags="grow"; partition "b" from="script"; }
+    disk room="1GiB" table="gpt" align="1MiB" fstab=#true { partition "a" filesystem="ext4" mount="/" options="ro" label="a" type="root" flags="grow"; partition "b" size="1MiB" from="script"; }
     boot loader="none" console="ttyS0" cmdline="quiet" timeout=1; machine memory="1GiB" cpus=2 firmware="efi"
     output "raw" path="first.raw"
     output "qcow2" path="first.qcow2" compression="zstd"
