@@ -65,7 +65,7 @@ image "server" verison="1" {
     when {
         overlays "timezone"
     }
-    hypervisor "qemu" {
+    hypervisor "mine" {
         overlays "nothing-like-it"
     }
 }
@@ -139,7 +139,7 @@ fn everything_that_is_wrong_is_told_at_once_across_includes() {
       help: did you mean `SETUP`?
     image.kdl:24:5: error: `when` names no variable [when/empty]
       help: write `when NAME="value" { … }`
-    image.kdl:27:5: error: the hypervisor `qemu` has no output [output/none]
+    image.kdl:27:5: error: the hypervisor `mine` has no output [output/none]
       help: add one to its block: `output "tar"`
     image.kdl:28:18: error: no overlay is called `nothing-like-it` [overlay/unknown]
       help: looked in `overlays`; declare it with `overlay "nothing-like-it" from=…`
