@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::io::{self, Read};
 use std::str::FromStr;
 
 use sha2::{Digest as _, Sha256};
@@ -18,6 +19,21 @@ impl Digest {
     /// The digest of `bytes`.
     pub fn of(bytes: impl AsRef<[u8]>) -> Digest {
         Digest(Sha256::digest(bytes.as_ref()).into())
+    }
+
+    /// The digest of all that `input` gives.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be read.
+    pub fn read(mut input: impl Read) -> io::Result<Digest> {
+        let (mut hasher, mut piece) = (Hasher::new(), vec![0; 1 << 20]);
+        loop {
+            match input.read(&mut piece)? {
+                0 => return Ok(hasher.finish()),
+                length => hasher.update(&piece[..length]),
+            }
+        }
     }
 
     /// A digest from its 32 bytes.

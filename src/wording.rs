@@ -116,6 +116,24 @@ pub fn printable(text: &str) -> String {
         .collect()
 }
 
+/// Text between the tags of XML, or in an attribute.
+pub fn xml(text: &str) -> String {
+    let mut safe = String::with_capacity(text.len());
+    for letter in text.chars() {
+        match letter {
+            '&' => safe.push_str("&amp;"),
+            '<' => safe.push_str("&lt;"),
+            '>' => safe.push_str("&gt;"),
+            '"' => safe.push_str("&quot;"),
+            '\'' => safe.push_str("&apos;"),
+            // XML 1.0 has no others, not even written as a number.
+            letter if letter.is_control() && !"\t\n\r".contains(letter) => safe.push('\u{fffd}'),
+            letter => safe.push(letter),
+        }
+    }
+    safe
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -285,10 +285,14 @@ fn machines() {
     // The mirror may have newer packages by now than the lock, and the old ones no more.
     example.run(&["update"]);
     let written = example.build(&[
-        "web-lxc.tar.zst",
+        "web-lxc.metadata.tar.xz",
+        "web-lxc.tar.xz",
         "web-oci.oci.tar",
         "web-qemu.qcow2",
+        "web-qemu.sha256",
+        "web-qemu.xml",
         "web-vmware.vmdk",
+        "web-xen.cfg",
         "web-xen.kernel/cmdline",
         "web-xen.kernel/initrd.img",
         "web-xen.kernel/vmlinuz",

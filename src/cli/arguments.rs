@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::messages;
+use crate::plan::Wanted;
 
 /// A Makefile for images: declare them in image.kdl, build only what changed.
 #[derive(Debug, Parser)]
@@ -56,6 +57,9 @@ pub struct Common {
     /// Fetch the indexes of packages anew
     #[arg(long, global = true)]
     pub refresh: bool,
+    /// Write formats with this machine's programs, in place of those of a locked Debian tree
+    #[arg(long, global = true)]
+    pub host_tools: bool,
     /// How mistakes are told
     #[arg(long, value_enum, value_name = "FORMAT", default_value = "fancy", global = true)]
     pub message_format: messages::Format,
@@ -82,6 +86,8 @@ pub enum Command {
     Build(Build),
     /// Say what a build would do, and why; change nothing
     Plan(Plan),
+    /// Boot what has tests, and see whether it does what they ask for
+    Test(Test),
     /// Say what is wrong with the manifest
     Check,
     /// Say why a step would run, or when it would
@@ -96,6 +102,8 @@ pub enum Command {
     Shell(Shell),
     /// Boot an image in QEMU, its serial line in this terminal
     Boot(Boot),
+    /// Write a target as a kernel and an initramfs that is all of it
+    Ramdisk(Ramdisk),
     /// Write the kernel of an image, and its initramfs, to files
     Extract(Extract),
     /// List what is in an image, a layer, a tar file or a folder
@@ -161,12 +169,50 @@ pub struct Build {
     /// Write a page with the steps over time
     #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "build/timings.html")]
     pub timings: Option<PathBuf>,
+    /// Whether tests run, too.
+    #[arg(skip)]
+    pub tests: bool,
+    /// Where a report of the tests goes.
+    #[arg(skip)]
+    pub junit: Option<PathBuf>,
+    /// The one output that is built, if it is not of the manifest.
+    #[arg(skip)]
+    pub ramdisk: Option<Ramdisk>,
 }
 
 impl Build {
     /// The plan of this build.
     pub fn planned(&self) -> Plan {
-        Plan { targets: self.targets.clone(), json: self.json, graph: None, all: false, exit_code: false }
+        let (targets, json, tests) = (self.targets.clone(), self.json, self.tests);
+        Plan { targets, json, graph: None, all: false, tests, exit_code: false }
+    }
+
+    /// What is asked for of its targets.
+    pub fn wanted(&self) -> Wanted {
+        if self.tests { Wanted::Tests } else { Wanted::Outputs }
+    }
+}
+
+/// What to test, and how.
+#[derive(Clone, Debug, Args)]
+#[command(
+    after_help = "Each `test` of the manifest boots its disk in QEMU, which comes from a locked Debian tree. What is out of date\n\
+                  is built first. A test that passed runs again when its disk, or it itself, has changed. What the console\n\
+                  said is in `build/IMAGE-HYPERVISOR.NAME.log`."
+)]
+pub struct Test {
+    /// What is built for it.
+    #[command(flatten)]
+    pub build: Build,
+    /// Write a report of all tests in JUnit's format
+    #[arg(long, value_name = "FILE")]
+    pub junit: Option<PathBuf>,
+}
+
+impl Test {
+    /// The build in which the tests are steps.
+    pub fn asked(&self) -> Build {
+        Build { tests: true, junit: self.junit.clone(), ..self.build.clone() }
     }
 }
 
@@ -185,6 +231,9 @@ pub struct Plan {
     /// Name the steps that are fresh, too
     #[arg(short, long)]
     pub all: bool,
+    /// With the steps of `imgbuild test`
+    #[arg(long)]
+    pub tests: bool,
     /// End with 10 if there is work
     #[arg(long)]
     pub exit_code: bool,
@@ -322,6 +371,27 @@ pub enum Firmware {
     Bios,
     /// EFI
     Efi,
+}
+
+/// What to write as a kernel and its initramfs, and where.
+#[derive(Clone, Debug, PartialEq, Eq, Args)]
+#[command(
+    after_help = "What `output \"ramdisk\"` writes, for a target that has none: the image's newest kernel as `vmlinuz`, and all of\n\
+                  the image as `initramfs`, which needs an `/init`."
+)]
+pub struct Ramdisk {
+    /// A target: IMAGE, HYPERVISOR or IMAGE:HYPERVISOR
+    pub target: String,
+    /// The folder that is written [default: build/IMAGE-HYPERVISOR.ramdisk]
+    #[arg(short, long, value_name = "DIR")]
+    pub output: Option<PathBuf>,
+}
+
+impl Ramdisk {
+    /// The build of it.
+    pub fn asked(&self) -> Build {
+        Build { ramdisk: Some(self.clone()), ..Build::default() }
+    }
 }
 
 /// What to take out of what.
@@ -499,6 +569,7 @@ pub struct Schema {
 pub const COMMANDS: &[&str] = &[
     "build",
     "plan",
+    "test",
     "check",
     "why",
     "update",
@@ -506,6 +577,7 @@ pub const COMMANDS: &[&str] = &[
     "flavours",
     "shell",
     "boot",
+    "ramdisk",
     "extract",
     "ls",
     "cat",

@@ -12,17 +12,13 @@ use super::look;
 use super::session::{Project, Session};
 use crate::deb::own_arch;
 use crate::fault::{Fault, Faults};
-use crate::outputs::disk::{Firmware, Machine};
+use crate::outputs::disk::{FORMATS, Firmware, Machine, qemu_name};
 use crate::plan::graph::Target;
-use crate::plan::{self, Graph, Work};
+use crate::plan::{self, Graph, Wanted, Work};
 use crate::sandbox::Exit as Ended;
-use crate::sandbox::emulator::{Emulated, Emulator, Start, Wait, Waited};
+use crate::sandbox::emulator::{Emulated, Emulator, Start, Wait, Waited, efi};
 use crate::store::Access;
 use crate::wording;
-
-/// Outputs that are disks, those first that need the least to be read, and what QEMU calls them.
-const DISKS: [(&str, &str); 6] =
-    [("raw", "raw"), ("qcow2", "qcow2"), ("vmdk", "vmdk"), ("vdi", "vdi"), ("vhdx", "vhdx"), ("vhd", "vpc")];
 
 /// Boots it, and says how that ended.
 pub fn run(session: &Session, asked: &Boot) -> Result<Exit, Faults> {
@@ -36,7 +32,7 @@ pub fn run(session: &Session, asked: &Boot) -> Result<Exit, Faults> {
     let machine = match (found, format) {
         (Some(Some((machine, disk, kernel))), _) => emulated(&machine, disk, kernel, asked, &folder)?,
         (Some(None), _) => return Ok(Exit::Failed),
-        (None, format) => unknown(file, format.unwrap_or("raw"), asked, &folder),
+        (None, format) => unknown(file, format.unwrap_or("raw"), asked, &folder)?,
     };
     let emulator = Emulator::find(&machine.arch, !asked.no_kvm && machine.arch == own_arch(), &folder)?;
     if emulator.is_slow() {
@@ -46,7 +42,7 @@ pub fn run(session: &Session, asked: &Boot) -> Result<Exit, Faults> {
 }
 
 fn format_of(name: &str) -> Option<&'static str> {
-    DISKS.iter().find(|(kind, _)| *kind == name).map(|(_, format)| *format)
+    FORMATS.iter().find(|kind| **kind == name).map(|kind| qemu_name(kind))
 }
 
 fn start(session: &Session, emulator: &Emulator, machine: &Emulated, asked: &Boot) -> Result<Exit, Faults> {
@@ -93,7 +89,7 @@ fn built(session: &Session, asked: &Boot) -> Result<Option<Built>, Faults> {
         })
         .collect();
     let path = |kind: &str| kinds.iter().find(|(of, _)| *of == kind).map(|(_, path)| path.to_path_buf());
-    let disk = DISKS.iter().find_map(|(kind, format)| Some((path(kind)?, *format)));
+    let disk = FORMATS.iter().find_map(|kind| Some((path(kind)?, qemu_name(kind))));
     let disk = disk.ok_or_else(|| {
         Fault::error("boot/disk", format!("`{name}` has no disk that could boot"))
             .help("add one to its block: `output \"raw\"`, or `output \"qcow2\"`")
@@ -117,7 +113,7 @@ fn one_target<'g>(graph: &'g Graph, what: &str) -> Result<&'g Target, Faults> {
         return Ok(target);
     }
     // It says what there is.
-    plan::select(graph, &[what.to_string()], super::arguments::COMMANDS)?;
+    plan::select(graph, &[what.to_string()], Wanted::Outputs, super::arguments::COMMANDS)?;
     Err(Fault::error("target/unknown", format!("no target is called `{}`", wording::printable(what))).into())
 }
 
@@ -143,7 +139,7 @@ fn emulated(
     folder: &Path,
 ) -> Result<Emulated, Fault> {
     let start = match (asked.firmware, machine.firmware(), kernel) {
-        (Some(Asked::Efi), ..) | (None, Firmware::Efi, _) => Start::Efi,
+        (Some(Asked::Efi), ..) | (None, Firmware::Efi, _) => efi(machine.arch())?,
         (None, Firmware::Kernel, Some(kernel)) => {
             let cmdline = kernel.join("cmdline");
             let told = fs::read_to_string(&cmdline).map_err(|error| Fault::io("read", &cmdline, &error))?;
@@ -156,29 +152,32 @@ fn emulated(
         arch: machine.arch().to_string(),
         memory: asked.memory.map_or(machine.memory(), |mib| u64::from(mib) << 20),
         cpus: machine.cpus(),
+        nics: machine.nics(),
         disk,
         keep: asked.keep,
         start,
+        console: machine.console().map(String::from),
         ssh: asked.ssh,
         folder: folder.to_path_buf(),
     })
 }
 
 /// A machine for a disk of which nothing else is known.
-fn unknown(disk: PathBuf, format: &'static str, asked: &Boot, folder: &Path) -> Emulated {
-    Emulated {
+fn unknown(disk: PathBuf, format: &'static str, asked: &Boot, folder: &Path) -> Result<Emulated, Fault> {
+    Ok(Emulated {
         arch: own_arch().to_string(),
         memory: asked.memory.map_or(1 << 30, |mib| u64::from(mib) << 20),
         cpus: 2,
+        nics: 1,
         disk: (disk, format),
         keep: asked.keep,
+        console: None,
         // No other has a BIOS.
-        start: if asked.firmware == Some(Asked::Efi) || own_arch() != "amd64" {
-            Start::Efi
-        } else {
-            Start::Bios
+        start: match asked.firmware == Some(Asked::Efi) || own_arch() != "amd64" {
+            true => efi(own_arch())?,
+            false => Start::Bios,
         },
         ssh: asked.ssh,
         folder: folder.to_path_buf(),
-    }
+    })
 }

@@ -14,9 +14,11 @@ use super::contract::{EventAnswer, OutputAnswer};
 use super::exit::Exit;
 use super::folded;
 use super::inside;
+use super::junit::{self, Case, Ended};
 use super::messages;
 use super::pause::{Pause, Paused};
 use super::progress::Progress;
+use super::ramdisk;
 use super::session::{self, Project, Session};
 use super::timings::{self, Ran};
 use super::{packages, planning};
@@ -25,8 +27,8 @@ use crate::fault::{Fault, Faults};
 use crate::plan::{Cause, Plan, State, StepId, Work};
 use crate::store::Access;
 use crate::wording;
-use crate::work::World;
 use crate::work::failed;
+use crate::work::{TEST, World};
 
 /// Builds.
 pub fn run(session: &Session, asked: &Build) -> Result<Exit, Faults> {
@@ -34,7 +36,13 @@ pub fn run(session: &Session, asked: &Build) -> Result<Exit, Faults> {
     let cancel = cancelled_by_signals();
     let mut project = session.project_with(Access::Use, &session.how_to_resolve(None), &cancel)?;
     session.warn(&project.warnings);
-    let plan = project.plan(&asked.targets)?;
+    let plan = match &asked.ramdisk {
+        Some(asked) => ramdisk::plan(&mut project, asked, &session.folder())?,
+        None => project.plan(&asked.targets, asked.wanted())?,
+    };
+    if asked.tests && !plan.steps.keys().any(|step| plan.graph.task(*step).kind == TEST) {
+        return Err(no_test(&asked.targets).into());
+    }
     let pause = Pause::asked(&asked.pause, &plan)?;
     packages::write_lock(session, &project)?;
     let impossible = planning::impossible(&plan, &project);
@@ -60,7 +68,17 @@ pub fn run(session: &Session, asked: &Build) -> Result<Exit, Faults> {
         let page = timings::page(&plan, &teller.ran, teller.start.elapsed().as_secs_f64());
         crate::store::write_whole(&path, page.as_bytes())?;
     }
+    if let Some(path) = &asked.junit {
+        let path = session.folder().join(path);
+        crate::store::write_whole(&path, teller.report().as_bytes())?;
+    }
     Ok(teller.finished(cancel.load(Ordering::Relaxed)))
+}
+
+fn no_test(targets: &[String]) -> Fault {
+    let what = if targets.is_empty() { "the manifest has" } else { "these targets have" };
+    Fault::error("test/none", format!("{what} no test"))
+        .help("add one beside an output that boots: `test \"boots\" { wait-for \"login:\" }`")
 }
 
 /// Builds what is needed up to the pause, and the rest behind it.
@@ -89,7 +107,7 @@ fn with_pause(
         teller.stopped = Some((pause.clone(), paused));
         return Ok(());
     }
-    let rest = project.plan(&asked.targets)?;
+    let rest = project.plan(&asked.targets, asked.wanted())?;
     carry_out(&rest, project, options, cancel, &mut |event| teller.take(event, &project.world));
     Ok(())
 }
@@ -139,7 +157,7 @@ struct Teller<'a> {
     written: BTreeMap<StepId, (PathBuf, u64)>,
     fresh: BTreeSet<StepId>,
     skipped: usize,
-    failed: Vec<Fault>,
+    failed: Vec<(StepId, Fault)>,
     interrupted: bool,
     packages: Packages,
     /// Whether several steps can fail.
@@ -297,7 +315,7 @@ impl<'a> Teller<'a> {
                 if !self.json {
                     self.progress.above(|| _ = self.session.report(fault.clone().into()));
                 }
-                self.failed.push(fault);
+                self.failed.push((step, fault));
             }
         }
     }
@@ -382,7 +400,9 @@ impl<'a> Teller<'a> {
         }
         match self.stopped {
             Some((_, Paused::Enough)) => Exit::Failed,
-            _ => Exit::of(&Faults::from(self.failed.clone())),
+            _ => Exit::of(&Faults::from(
+                self.failed.iter().map(|(_, fault)| fault.clone()).collect::<Vec<_>>(),
+            )),
         }
     }
 
@@ -392,6 +412,28 @@ impl<'a> Teller<'a> {
             self.ran.iter().map(|ran| ran.step).chain(self.fresh.iter().copied()).collect();
         let at = self.plan.steps.keys().position(|step| !done.contains(step))?;
         (!self.failed.is_empty()).then_some(at + 1)
+    }
+
+    /// What became of each test that was asked for, for programs that read JUnit's reports.
+    fn report(&self) -> String {
+        let tests = self.plan.steps.iter().filter_map(|(step, judged)| {
+            let task = self.plan.graph.task(*step);
+            let Work::Output { output, .. } = &task.work else { return None };
+            let target = task.targets.first().and_then(|target| self.plan.graph.targets.get(*target))?;
+            let failed = self.failed.iter().find(|(failed, _)| failed == step).map(|(_, fault)| fault);
+            let ran = self.ran.iter().find(|ran| ran.step == *step).map(|ran| ran.ended - ran.began);
+            (task.kind == TEST).then(|| Case {
+                target: target.name.clone(),
+                name: output.name(),
+                seconds: ran.or(judged.seconds).unwrap_or_default(),
+                ended: match failed {
+                    Some(fault) => Ended::Failed(fault),
+                    None if ran.is_some() || self.fresh.contains(step) => Ended::Passed,
+                    None => Ended::NotRun,
+                },
+            })
+        });
+        junit::report(&tests.collect::<Vec<_>>())
     }
 
     /// Every output that was asked for and is there.

@@ -1,6 +1,7 @@
 //! Looking inside: `imgbuild ls`, `cat`, `diff` and `overlay`.
 
 mod archive;
+mod convert;
 mod demand;
 mod disk;
 mod lines;

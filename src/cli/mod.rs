@@ -12,6 +12,7 @@ mod flavours;
 mod folded;
 mod init;
 mod inside;
+mod junit;
 mod look;
 mod packages;
 mod pages;
@@ -22,6 +23,7 @@ pub mod messages;
 mod planning;
 mod progress;
 pub mod schemas;
+mod ramdisk;
 mod session;
 mod shell;
 mod states;
@@ -67,6 +69,8 @@ fn run(session: &mut Session, arguments: Arguments) -> Result<Exit, Faults> {
         Command::Build(build) if build.dry_run => planning::run(session, &build.planned()),
         Command::Build(build) => build::run(session, &build),
         Command::Plan(plan) => planning::run(session, &plan),
+        Command::Test(test) if test.build.dry_run => planning::run(session, &test.asked().planned()),
+        Command::Test(test) => build::run(session, &test.asked()),
         Command::Check => check::run(session),
         Command::Why(why) => why::run(session, &why),
         Command::Update(update) => packages::update(session, &update),
@@ -74,6 +78,7 @@ fn run(session: &mut Session, arguments: Arguments) -> Result<Exit, Faults> {
         Command::Flavours(asked) => flavours::run(session, &asked),
         Command::Shell(shell) => shell::run(session, &shell),
         Command::Boot(asked) => boot::run(session, &asked),
+        Command::Ramdisk(asked) => build::run(session, &asked.asked()),
         Command::Extract(asked) => look::extract(session, &asked),
         Command::Ls(ls) => look::list(session, &ls),
         Command::Cat(cat) => look::write_out(session, &cat),

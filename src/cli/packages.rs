@@ -9,6 +9,7 @@ use super::exit::Exit;
 use super::session::{Project, Session};
 use crate::fault::{Fault, Faults};
 use crate::lock::{Change, Changes, Lock, Locked};
+use crate::plan::Wanted;
 use crate::resolve::{Resolved, Set};
 use crate::store::Access;
 use crate::wording;
@@ -18,7 +19,7 @@ pub fn list(session: &Session, asked: &Packages) -> Result<Exit, Faults> {
     let project = session.project(Access::Look)?;
     session.warn(&project.warnings);
     let graph = project.graph()?;
-    let wanted = crate::plan::select(&graph, &asked.targets, super::arguments::COMMANDS)?;
+    let wanted = crate::plan::select(&graph, &asked.targets, Wanted::Tests, super::arguments::COMMANDS)?;
     let targets: BTreeSet<usize> =
         wanted.iter().flat_map(|step| graph.task(*step).targets.iter().copied()).collect();
     let named: Vec<&str> = targets

@@ -12,7 +12,7 @@ use super::packages;
 use super::session::{Project, Session};
 use super::terminal::Terminal;
 use crate::fault::{Fault, Faults, Severity};
-use crate::plan::{Plan, State, StepId};
+use crate::plan::{Plan, State, StepId, Wanted};
 use crate::sandbox::{self, Launcher};
 use crate::store::Access;
 use crate::wording;
@@ -22,7 +22,7 @@ use crate::work::{Step, World};
 pub fn run(session: &Session, asked: &arguments::Plan) -> Result<Exit, Faults> {
     let project = session.project(Access::Look)?;
     session.warn(&project.warnings);
-    let plan = project.plan(&asked.targets)?;
+    let plan = project.plan(&asked.targets, if asked.tests { Wanted::Tests } else { Wanted::Outputs })?;
     let mut impossible = impossible(&plan, &project);
     impossible.list.iter_mut().for_each(|fault| fault.severity = Severity::Warning);
     session.warn(&impossible);

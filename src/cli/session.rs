@@ -15,7 +15,7 @@ use crate::lang::Scope;
 use crate::lock::Lock;
 use crate::manifest::flavours::Described;
 use crate::manifest::{self, Manifest, Said, SearchPath, Texts};
-use crate::plan::{self, Graph, Plan};
+use crate::plan::{self, Graph, Plan, Wanted};
 use crate::resolve::{self, Resolved};
 use crate::store::{Access, Journal, Store};
 use crate::tree::Memory;
@@ -199,6 +199,7 @@ impl Session {
             set,
             environment: self.environment.clone(),
             epoch,
+            host_tools: self.common.host_tools,
             overlays: SearchPath { before: path("IMGBUILD_OVERLAY_PATH"), behind: path("XCLUSTER_OVLPATH") },
             hooks: SearchPath {
                 before: path("IMGBUILD_HOOK_PATH"),
@@ -325,10 +326,10 @@ impl Project {
         Graph::of(&self.manifest, &self.resolved)
     }
 
-    /// The plan for these targets; all of them if none is named.
-    pub fn plan(&self, targets: &[String]) -> Result<Plan, Faults> {
+    /// The plan for what is wanted of these targets; of all of them if none is named.
+    pub fn plan(&self, targets: &[String], what: Wanted) -> Result<Plan, Faults> {
         let graph = self.graph()?;
-        let wanted = plan::select(&graph, targets, super::arguments::COMMANDS)?;
+        let wanted = plan::select(&graph, targets, what, super::arguments::COMMANDS)?;
         plan::judge(graph, &wanted, &self.world, &self.journal)
     }
 }

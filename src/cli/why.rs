@@ -7,14 +7,14 @@ use super::contract::StepAnswer;
 use super::exit::Exit;
 use super::session::Session;
 use crate::fault::{Fault, Faults};
-use crate::plan::{Plan, State, StepId, cause};
+use crate::plan::{Plan, State, StepId, Wanted, cause};
 use crate::store::Access;
 use crate::wording;
 
 /// Tells why.
 pub fn run(session: &Session, asked: &Why) -> Result<Exit, Faults> {
     let project = session.project(Access::Look)?;
-    let plan = project.plan(&[])?;
+    let plan = project.plan(&[], Wanted::Tests)?;
     let steps = steps(&plan, &asked.step)?;
     let mut text = String::new();
     for step in steps {

@@ -125,6 +125,19 @@ impl Wish {
     }
 }
 
+/// An architecture that Debian names so, as the kernel names it.
+pub fn kernel_arch(arch: &str) -> &str {
+    match arch {
+        "amd64" => "x86_64",
+        "i386" => "i686",
+        "arm64" => "aarch64",
+        "armhf" => "armv7l",
+        "ppc64el" => "ppc64le",
+        "loong64" => "loongarch64",
+        other => other,
+    }
+}
+
 /// This machine's architecture, as Debian names it.
 pub fn own_arch() -> &'static str {
     match std::env::consts::ARCH {

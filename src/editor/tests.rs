@@ -88,15 +88,21 @@ image "zeroth" {
         packages "file" recommends=#true { ssh-server^ version="1" suite="sid" hold=#true }
         when SETUP="ipv4" { packages "common" recommends=#true { vim version="1" suite="sid" hold=#true } }
         output "tar" path="zeroth.tar"
+        output "raw"
         when SETUP="ipv4" {
+            config from="script" path="zeroth.config"
+            test "two" timeout=1 { wait-for "a"; send "b"; run "c" on="shell"; }
             disk size="1GiB" table="gpt" align="1MiB" fstab=#true { partition "a" size="1%" filesystem="ext4" mount="/" options="ro" label="a" type="root" flags="grow"; partition "b" size="1MiB" from="script"; }
-            boot loader="none" console="ttyS0" cmdline="quiet" timeout=1; machine memory="1GiB" cpus=2 firmware="efi"
+            boot loader="none" console="ttyS0" cmdline="quiet" timeout=1; machine memory="1GiB" cpus=2 nics=1 firmware="efi"
         }
     }
     when SETUP="ipv4" {
         disk room="1GiB" table="gpt" align="1MiB" fstab=#true { partition "a" filesystem="ext4" mount="/" options="ro" label="a" type="root" flags="grow"; partition "b" size="1MiB" from="script"; }
-        boot loader="none" console="ttyS0" cmdline="quiet" timeout=1; machine memory="1GiB" cpus=2 firmware="efi"
+        boot loader="none" console="ttyS0" cmdline="quiet" timeout=1; machine memory="1GiB" cpus=2 nics=1 firmware="efi"
         packages "file" recommends=#true { nano version="1" suite="sid" hold=#true }
+        output "raw" path="zeroth.raw"
+        output "kernel" path="zeroth.kernel"
+        test "one" timeout=1 { wait-for "a"; send "b"; run "c" on="shell"; }
         flavours "least" WHICH="b"
         hooks "last" phase="install" { hook "nine" run="true"; }
     }
@@ -126,7 +132,11 @@ image "first" version="1" {
         files "more" { remove "/f" }
         output "tar" path="first.tar" compression="zstd" level=3
         disk size="1GiB" table="gpt" align="1MiB" fstab=#true { partition "a" size="1%" filesystem="ext4" mount="/" options="ro" label="a" type="root" flags="grow"; partition "b" size="1MiB" from="script"; }
-        boot loader="none" console="ttyS0" cmdline="quiet" timeout=1; machine memory="1GiB" cpus=2 firmware="efi"
+        boot loader="none" console="ttyS0" cmdline="quiet" timeout=1; machine memory="1GiB" cpus=2 nics=1 firmware="efi"
+        config from="script" path="first.config"
+        output "raw"
+        output "kernel"
+        test "one" timeout=1 { wait-for "a"; send "b"; run "c" on="shell"; }
         when SETUP="ipv4" {
             overlays "c"
             files "most" { remove "/g" }
@@ -139,7 +149,7 @@ image "first" version="1" {
     output "squashfs" path="first.squashfs" compression="zstd" level=3
     output "erofs" path="first.erofs" compression="zstd" level=3
     disk room="1GiB" table="gpt" align="1MiB" fstab=#true { partition "a" filesystem="ext4" mount="/" options="ro" label="a" type="root" flags="grow"; partition "b" size="1MiB" from="script"; }
-    boot loader="none" console="ttyS0" cmdline="quiet" timeout=1; machine memory="1GiB" cpus=2 firmware="efi"
+    boot loader="none" console="ttyS0" cmdline="quiet" timeout=1; machine memory="1GiB" cpus=2 nics=1 firmware="efi"
     output "raw" path="first.raw"
     output "qcow2" path="first.qcow2" compression="zstd"
     output "vmdk" path="first.vmdk" format="stream"
@@ -149,6 +159,10 @@ image "first" version="1" {
     output "kernel" path="first.kernel"
     output "uki" path="first.efi"
     output "ramdisk" path="first.ramdisk"
+    output "machine" format="xl" path="first.cfg" folder="/a"
+    output "metadata" format="incus" path="first.metadata"
+    output "checksums" algorithm="sha256" path="first.sums"
+    test "one" timeout=1 { wait-for "a"; send "b"; run "c" on="shell"; }
     when SETUP="ipv4" {
         overlays "a"
         files "some" { remove "/h" }
@@ -156,6 +170,10 @@ image "first" version="1" {
         output "iso" path="first.iso" label="L" cidata="overlays/a" script="script"
         when SETUP="ipv6" { overlays "never" }
     }
+}
+image "third" {
+    overlays "a"
+    output "ova" path="third.ova"
 }
 image "second" {
     when SETUP="ipv4" { base "dir" from="overlays/a" }

@@ -14,7 +14,7 @@ use crate::codec::{Block, Earlier};
 use crate::fault::{Blame, Fault};
 use crate::key::{Digest, Key};
 use crate::layer::LayerId;
-use crate::plan::judge::{below_of, known_result, missing_output, state_layers};
+use crate::plan::judge::{below_of, known_result, missing_output, stand_in, state_layers};
 use crate::plan::{Judged, Plan, State, StepId, Work};
 use crate::sandbox::image::ImageRun;
 use crate::store::{Journal, Layer, Past, PastOutput, Record, clock};
@@ -289,16 +289,18 @@ impl<'a> Bench<'a> {
         if past.is_some_and(|past| past.key == key.text())
             && missing_output(path, past, output.is_folder(), self.world).is_none()
         {
+            self.note_written(step, &key);
             return Ok(Outcome::Fresh);
         }
         let mut stack = self.stack(below)?;
         // A layer that was gone and came out different when it was made again has changed the key.
         let mut key = judged.facts.key.clone();
-        layer_facts(&mut key, &stack.below(), output.names_layers());
+        layer_facts(&mut key, &self.known_below(step), output.names_layers());
         stack.layers.retain(|layer| layer.kind != TOOLS);
         let ((aside, written), seconds) = self.running(step, |job| {
             let aside = Aside::beside(path)?;
-            let aids = Aids { earlier: self.earlier(step, path), tools: self.tools(below, job)? };
+            let (earlier, tools) = (self.earlier(step, path), self.tools(below, job)?);
+            let aids = Aids { earlier, tools, outputs: self.outputs(below) };
             let written = output.write(self.world, job, &stack, aside.path(), aids)?;
             job.go_on()?;
             self.unchanged(output, judged)?;
@@ -321,7 +323,24 @@ impl<'a> Bench<'a> {
                 tree: self.folder_digest(output, path)?,
             }),
         })?;
+        self.note_written(step, &key);
         Ok(Outcome::Ran { seconds, changed: true, wrote: Some((path.to_path_buf(), stamp.size)) })
+    }
+
+    /// Lets the outputs that read this one know which it is.
+    fn note_written(&self, step: StepId, key: &Key) {
+        if let Some(mut slot) = self.slot(step) {
+            *slot = Some(Known { layer: stand_in(key), found: Vec::new() });
+        }
+    }
+
+    /// The outputs among what an output stands on.
+    fn outputs(&self, below: &[StepId]) -> Vec<(&'static str, PathBuf)> {
+        let written = below.iter().filter_map(|step| match &self.plan.graph.task(*step).work {
+            Work::Output { output, path, .. } => Some((output.kind(), path.clone())),
+            Work::Layer { .. } => None,
+        });
+        written.collect()
     }
 
     /// The trees of the tools among what an output stands on.
@@ -368,7 +387,7 @@ impl<'a> Bench<'a> {
         let graph = &self.plan.graph;
         let below = graph.needs(step).iter().filter_map(|below| {
             let Known { layer, found } = self.slot(*below)?.clone()?;
-            Some(below_of(graph.layer(*below)?, layer, found))
+            Some(below_of(graph, *below, layer, found))
         });
         below.collect()
     }

@@ -1,15 +1,19 @@
 //! From checked nodes to a manifest.
 
+mod written;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+
+use written::siblings;
 
 use super::flavours::{self, Brought, Described, Elements, Flavours};
 use super::hooks::{self, Looking};
 use super::hypervisors;
 use super::packages::{self, Lists};
 use super::variables::Variables;
-use super::{DEFAULT_EPOCH, Hypervisor, Image, Manifest, Said, SearchPath, Texts, ToolSet, Use, words};
+use super::{DEFAULT_EPOCH, Hypervisor, Image, Manifest, Said, SearchPath, Texts, Use, words};
 use crate::bases::debian;
 use crate::deb::Wish;
 use crate::fault::{Fault, Faults, Place, Source};
@@ -23,7 +27,7 @@ use crate::steps::folder::FolderOverlay;
 use crate::steps::hook::Hook;
 use crate::steps::overlay::{self, Overlay};
 use crate::wording;
-use crate::work::{Output, Step};
+use crate::work::Step;
 use crate::{bases, outputs};
 
 /// The manifest, as far as there is one; `faults` tells what is wrong.
@@ -67,6 +71,7 @@ pub(super) fn decode(
         overlays,
         images,
         tools,
+        host_tools: said.host_tools,
         variables: variables.values,
     })
 }
@@ -293,16 +298,16 @@ impl Decoder<'_> {
         let arch = debian.as_ref().map_or(crate::deb::own_arch(), |spec| spec.arch.as_str());
         let folders = &self.said.folders;
         let machine = Machine::of(&children, arch, &name.place, folders, self.faults);
-        let kinds = kinds(&children);
+        let siblings = siblings(&children, &outputs::title(&name.value, None));
         let target = outputs::Target {
             image: &name.value,
             version: version.as_deref(),
             hypervisor: None,
             machine: &machine,
-            kinds: &kinds,
+            siblings: &siblings,
         };
         let outputs = self.outputs(&children, &target);
-        self.boots(&machine, &kinds);
+        self.boots(&machine, &siblings);
         let mut hypervisors: Vec<Hypervisor> = Vec::new();
         for child in children.iter().filter(|child| child.word.name == words::HYPERVISOR.name) {
             let under = Under { steps: &steps, ..under.clone() };
@@ -362,11 +367,11 @@ impl Decoder<'_> {
         let mut steps = self.steps(&children, &format!("{}:{}", image.image, name.value));
         steps.retain(|step| self.is_new(step, under.steps));
         let machine = image.machine.with(&children, &name.place, &self.said.folders, self.faults);
-        let kinds = kinds(&children);
         let hypervisor = Some(name.value.as_str());
-        let target = outputs::Target { hypervisor, machine: &machine, kinds: &kinds, ..*image };
+        let siblings = siblings(&children, &outputs::title(image.image, hypervisor));
+        let target = outputs::Target { hypervisor, machine: &machine, siblings: &siblings, ..*image };
         let outputs = self.outputs(&children, &target);
-        self.boots(&machine, &kinds);
+        self.boots(&machine, &siblings);
         let any_output = children.iter().any(|child| child.word.name == outputs::WORD.name);
         if !any_output && node.understood {
             self.no_output(&format!("the hypervisor `{}`", name.value), &node.place);
@@ -402,14 +407,6 @@ impl Decoder<'_> {
     fn debian(&mut self, children: &[&Node]) -> Option<debian::Spec> {
         let node = children.iter().find(|child| child.word.name == bases::WORD.name)?;
         bases::packages(node, &self.said.folders, &self.said.distributions, self.faults)
-    }
-
-    fn no_output(&mut self, what: &str, place: &Place) {
-        self.faults.push(
-            Fault::error("output/none", format!("{what} has no output"))
-                .at(place, "nothing would be written")
-                .help("add one to its block: `output \"tar\"`"),
-        );
     }
 
     /// The children of a node, with those of every `when` that holds in its place.
@@ -531,44 +528,6 @@ impl Decoder<'_> {
         );
         false
     }
-
-    /// What the outputs are written with, each where it is needed first.
-    fn tools(&self, images: &[Image]) -> Vec<ToolSet> {
-        let mut bases = images.iter().filter_map(|image| image.debian.as_ref());
-        let like = bases.find(|spec| debian::has_tools(spec));
-        let outputs = images.iter().flat_map(|image| {
-            let of_hypervisors = image.hypervisors.iter().flat_map(|hypervisor| &hypervisor.outputs);
-            image.outputs.iter().chain(of_hypervisors)
-        });
-        let mut tools: Vec<ToolSet> = Vec::new();
-        for output in outputs {
-            for packages in output.tools() {
-                let wishes = packages.iter().map(|name| Wish::plain(name, output.place())).collect();
-                let base = debian::of_tools(output.place(), like, &self.said.distributions);
-                let new = ToolSet { wishes, base };
-                if tools.iter().all(|known| known.name() != new.name()) {
-                    tools.push(new);
-                }
-            }
-        }
-        tools
-    }
-
-    /// Whether the disk of a target with outputs of these kinds can boot.
-    fn boots(&mut self, machine: &Machine, kinds: &[&str]) {
-        let is_disk = |kind: &&str| outputs::disk::FORMATS.contains(kind);
-        let fault = machine.check().filter(|_| kinds.iter().any(is_disk));
-        // A hypervisor may have the disk of its image.
-        let known = |fault: &Fault| self.faults.list.iter().any(|other| other == fault);
-        if let Some(fault) = fault.filter(|fault| !known(fault)) {
-            self.faults.push(fault);
-        }
-    }
-
-    fn outputs(&mut self, children: &[&Node], target: &outputs::Target<'_>) -> Vec<Arc<dyn Output>> {
-        let nodes = children.iter().filter(|child| child.word.name == outputs::WORD.name);
-        nodes.filter_map(|node| outputs::decode(node, target, &self.said.folders, self.faults)).collect()
-    }
 }
 
 /// What a hypervisor stands on.
@@ -584,12 +543,6 @@ struct Under<'a> {
     /// The names of the flavours below.
     flavours: &'a [String],
     debian: Option<&'a debian::Spec>,
-}
-
-/// The kinds of the outputs among these nodes.
-fn kinds(children: &[&Node]) -> Vec<&'static str> {
-    let outputs = children.iter().filter(|child| child.word.name == outputs::WORD.name);
-    outputs.filter_map(|node| Some(node.kind?.name)).collect()
 }
 
 /// The nodes of flavours, then an image's own.

@@ -36,20 +36,21 @@ pub static KINDS: &[Kind] = &[
     Kind {
         names: &["xen"],
         summary: "a file system on a bare disk, with the kernel beside it for a paravirtual machine",
-        use_of_it: "in xl.cfg: `kernel`, `ramdisk` and `cmdline` as in the folder `.kernel`, and `disk = [ \
-                    'format=raw,vdev=xvda,access=rw,target=FILE' ]`",
-        brings: "boot loader=\"none\" console=\"hvc0\"\noutput \"raw\"\noutput \"kernel\"\n",
+        use_of_it: "copy the disk and the folder `.kernel` to `/var/lib/xen/images`, and `xl create FILE.cfg`",
+        brings: "boot loader=\"none\" console=\"hvc0\"\noutput \"raw\"\noutput \"kernel\"\noutput \"machine\" \
+                 format=\"xl\"\n",
     },
     Kind {
         names: &["vmware", "esxi"],
         summary: "a compressed disk for VMware",
-        use_of_it: "import it with `ovftool`, or with `vmkfstools -i` on the host",
+        use_of_it: "import it with `vmkfstools -i` on the host; `output \"ova\"` is one file of machine and disk, which \
+                    vSphere and Workstation import as it is",
         brings: "output \"vmdk\"\n",
     },
     Kind {
         names: &["virtualbox"],
         summary: "a disk for VirtualBox",
-        use_of_it: "`VBoxManage storageattach MACHINE --medium FILE …`",
+        use_of_it: "`VBoxManage storageattach MACHINE --medium FILE …`; or `output \"ova\"`, and `VBoxManage import FILE`",
         brings: "output \"vdi\"\n",
     },
     Kind {
@@ -84,21 +85,28 @@ pub static KINDS: &[Kind] = &[
     },
     Kind {
         names: &["openvz", "virtuozzo"],
-        summary: "a template: the system as a tar compressed with gzip",
-        use_of_it: "copy it to `/vz/template/cache`, and name it with `vzctl create --ostemplate`",
-        brings: "output \"tar\" compression=\"gzip\"\n",
+        summary: "a template: the system as a tar compressed with gzip, and a container's configuration",
+        use_of_it: "copy the tar to `/vz/template/cache` and the configuration to `/etc/vz/conf/CTID.conf`, and name the \
+                    template with `vzctl create --ostemplate`; `config from=` packs files of your own beside them",
+        brings: "output \"tar\" compression=\"gzip\"\noutput \"machine\" format=\"openvz\"\n",
     },
     Kind {
-        names: &["lxc", "proxmox"],
-        summary: "the system as a tar compressed with zstd",
-        use_of_it: "unpack it to a container's `rootfs`; Proxmox takes it as a template",
+        names: &["lxc"],
+        summary: "the system as a tar compressed with xz, as LXC's template `local` takes it, and what goes with it",
+        use_of_it: "`lxc-create -n NAME -t local -- -m METADATA.tar.xz -f ROOTFS.tar.xz`",
+        brings: "output \"tar\" compression=\"xz\" level=1\noutput \"metadata\" format=\"lxc\"\n",
+    },
+    Kind {
+        names: &["proxmox"],
+        summary: "a template of Proxmox' containers: the system as a tar compressed with zstd",
+        use_of_it: "copy it to `/var/lib/vz/template/cache`, and `pct create ID FILE`",
         brings: "output \"tar\" compression=\"zstd\"\n",
     },
     Kind {
         names: &["incus", "lxd"],
-        summary: "the system as a squashfs; the metadata that goes with it is yours",
-        use_of_it: "`incus image import METADATA.tar.xz FILE --alias NAME`",
-        brings: "output \"squashfs\"\n",
+        summary: "the system as a squashfs, and the metadata that goes with it",
+        use_of_it: "`incus image import METADATA.tar.xz ROOTFS.squashfs --alias NAME`",
+        brings: "output \"squashfs\"\noutput \"metadata\" format=\"incus\"\n",
     },
     Kind {
         names: &["oci", "docker", "podman"],

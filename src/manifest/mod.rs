@@ -47,6 +47,8 @@ pub struct Manifest {
     pub images: Vec<Image>,
     /// What their outputs are written with, each once.
     pub tools: Vec<ToolSet>,
+    /// Whether this machine's programs stand for these.
+    pub host_tools: bool,
 }
 
 /// A tree whose programs outputs are written with.
@@ -135,6 +137,8 @@ pub struct Said {
     pub environment: Scope,
     /// `SOURCE_DATE_EPOCH`, if it is set.
     pub epoch: Option<i64>,
+    /// Whether outputs are written with this machine's programs.
+    pub host_tools: bool,
     /// Where overlays are looked for.
     pub overlays: SearchPath,
     /// Where hooks are looked for.

@@ -144,6 +144,7 @@ pub static IMAGE: Word = Word {
         Child::once(&outputs::disk::words::MACHINE),
         Child::many(&HYPERVISOR),
         outputs::CHILD,
+        outputs::trial::CHILD,
         Child::many(&WHEN),
     ],
     ..Word::BARE
@@ -162,6 +163,7 @@ const HYPERVISOR_KINDS: &[&str] = &[
     "ganeti",
     "openvz",
     "lxc",
+    "proxmox",
     "incus",
     "oci",
     "pxe",
@@ -172,8 +174,8 @@ pub static HYPERVISOR: Word = Word {
     name: "hypervisor",
     summary: "what differs for one hypervisor",
     docs: "What its block names goes on top of what the image names. The name is free. One that is called as a kind that \
-           imgbuild knows (qemu, xen, vmware, virtualbox, hyperv, azure, cloud, nspawn, ganeti, openvz, lxc, incus, oci, \
-           pxe), or that says which it is, has what such a hypervisor needs where nothing else is said: its outputs, how it \
+           imgbuild knows (qemu, xen, vmware, virtualbox, hyperv, azure, cloud, nspawn, ganeti, openvz, lxc, proxmox, \
+           incus, oci, pxe), or that says which it is, has what such a hypervisor needs where nothing else is said: its outputs, how it \
            boots, its machine. `imgbuild help hypervisor NAME` tells of a kind.",
     example: "image \"server\" {\n    overlays \"site\"\n    hypervisor \"qemu\" {\n        overlays \"serial-console\"\n  \
               \x20     output \"cpio\" compression=\"zstd\"\n    }\n}\n",
@@ -189,7 +191,9 @@ pub static HYPERVISOR: Word = Word {
         Child::once(&outputs::disk::words::DISK),
         Child::once(&outputs::disk::words::BOOT),
         Child::once(&outputs::disk::words::MACHINE),
+        outputs::config::CHILD,
         outputs::CHILD,
+        outputs::trial::CHILD,
         Child::many(&WHEN_INSIDE),
     ],
     ..Word::BARE

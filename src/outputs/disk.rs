@@ -25,15 +25,16 @@ use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::{Kind, Stated, Target, ext4};
+use super::{Kind, Sibling, Stated, Target, ext4};
 use crate::fault::{Fault, Faults, Place};
 use crate::key::Key;
 use crate::lang::{Field, Form, Node, Spanned, Word};
-use crate::work::{Aids, Facts, Folders, Job, Output, Stack, World, Written, layer_facts};
+use crate::layer::Merged;
+use crate::work::{Aids, Facts, Folders, Job, Output, Stack, World, Written};
 pub use table::read as partitions;
 
-use assemble::Assembly;
-use convert::Format;
+pub(super) use assemble::Assembly;
+pub(super) use convert::Format;
 use spec::{Boot, Content, Disk, Hardware, Loader};
 
 pub(super) const RAW: Kind = Kind { word: &RAW_WORD, decode };
@@ -42,9 +43,15 @@ pub(super) const VMDK: Kind = Kind { word: &VMDK_WORD, decode };
 pub(super) const VDI: Kind = Kind { word: &VDI_WORD, decode };
 pub(super) const VHD: Kind = Kind { word: &VHD_WORD, decode };
 pub(super) const VHDX: Kind = Kind { word: &VHDX_WORD, decode };
+pub use beside::ramdisk;
 pub(super) use beside::{KERNEL, RAMDISK, UKI};
 
-/// The names of all outputs that are disks.
+/// What QEMU calls a format of disks that outputs call so.
+pub fn qemu_name(format: &'static str) -> &'static str {
+    if format == "vhd" { "vpc" } else { format }
+}
+
+/// The names of all outputs that are disks, those first that need the least to be read.
 pub const FORMATS: [&str; 6] = ["raw", "qcow2", "vmdk", "vdi", "vhdx", "vhd"];
 
 static RAW_WORD: Word = Word {
@@ -198,6 +205,26 @@ impl Machine {
         self.hardware.cpus
     }
 
+    /// How many network cards it has.
+    pub fn nics(&self) -> i64 {
+        self.hardware.nics
+    }
+
+    /// Where the kernel speaks, if that is said.
+    pub fn console(&self) -> Option<&str> {
+        self.boot.console.as_deref()
+    }
+
+    /// Bytes of its disk, if that is said.
+    pub(super) fn disk_size(&self) -> Option<u64> {
+        self.disk.size.as_ref().map(|size| size.value)
+    }
+
+    /// Whether the newest kernel of the image has an initramfs.
+    pub(super) fn has_initramfs(&self, image: &Merged) -> bool {
+        kernel::kernels(image).first().is_some_and(|kernel| kernel.initramfs.is_some())
+    }
+
     /// The architecture, as Debian names it.
     pub fn arch(&self) -> &str {
         &self.boot.arch
@@ -213,20 +240,30 @@ impl Machine {
         }
     }
 
+    /// What the kernel is told on the disk of `stack`, as an image of that title.
+    ///
+    /// # Errors
+    ///
+    /// Files of the project that are on the disk cannot be read.
+    pub(super) fn cmdline(&self, title: &str, stack: &Stack, world: &World) -> Result<String, Fault> {
+        let ids = kernel::Ids::of(self, title, stack, world)?;
+        Ok(kernel::cmdline(&self.boot, &self.disk, &ids))
+    }
+
     /// What is wrong with both together, before anything is built.
     pub fn check(&self) -> Option<Fault> {
         loader::check(&self.boot, &self.disk)
     }
 
     /// The trees with what a disk is written with.
-    fn tools(&self) -> Vec<&'static [&'static str]> {
+    pub(super) fn tools(&self) -> Vec<&'static [&'static str]> {
         let ext4 = self.disk.partitions.iter().any(|part| part.content == Content::Ext4);
         let ext4 = ext4.then_some(ext4::TOOLS);
         ext4.into_iter().chain(loader::tools(&self.boot, &self.disk)).collect()
     }
 
     /// All that a disk depends on but its layers.
-    fn facts(&self, title: &str, world: &World) -> Result<Facts, Fault> {
+    pub(super) fn facts(&self, title: &str, world: &World) -> Result<Facts, Fault> {
         let mut facts = Facts::new(Key::new("disk", 1));
         facts.key.fact("epoch", world.epoch);
         facts.key.fact("title", title);
@@ -251,7 +288,8 @@ fn decode(
 ) -> Option<Arc<dyn Output>> {
     let format = Format::of(node)?;
     let (title, machine) = (target.image.to_string(), target.machine.clone());
-    let is_alone = target.kinds.iter().filter(|kind| FORMATS.contains(*kind)).count() == 1;
+    let of_disk = |sibling: &&Sibling| FORMATS.contains(&sibling.kind) || sibling.kind == "ova";
+    let is_alone = target.siblings.iter().filter(of_disk).count() == 1;
     Some(Arc::new(DiskImage { stated: Stated::of(node), format, title, machine, is_alone }))
 }
 
@@ -300,13 +338,11 @@ impl Output for DiskImage {
         if self.format == Format::Raw && self.is_alone {
             return assembly.write(path).map(|()| Written::default());
         }
-        let mut key = self.machine.facts(&self.title, world)?.key;
-        layer_facts(&mut key, &stack.below(), false);
-        let raw = world.shared.file(key.digest(), world, |raw| assembly.write(raw))?;
+        let (key, raw) = assembly.shared()?;
         if self.format == Format::Raw {
             return copy(raw.path(), path).map(|()| Written::default());
         }
-        self.format.convert(raw.path(), path, key.digest(), (&aids, &self.stated.place), world, job)?;
+        self.format.convert(raw.path(), path, key, (&aids, &self.stated.place), world, job)?;
         Ok(Written::default())
     }
 }

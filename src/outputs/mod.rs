@@ -2,18 +2,23 @@
 //!
 //! Each is a function of a stack of layers and writes to a path aside; putting it into its place is for whoever called.
 
+mod checksums;
+pub mod config;
 mod cpio;
 pub mod disk;
 mod ext4;
 mod filesystem;
 mod folder;
+mod given;
 mod iso;
 pub mod iso9660;
+mod machine;
 mod oci;
 mod seed;
 mod tar;
 mod tarball;
 mod tool;
+pub mod trial;
 
 use std::sync::Arc;
 
@@ -36,8 +41,34 @@ pub struct Target<'a> {
     pub hypervisor: Option<&'a str>,
     /// The disk that it has, and how that boots.
     pub machine: &'a disk::Machine,
-    /// The kinds of all its outputs.
-    pub kinds: &'a [&'static str],
+    /// All its outputs.
+    pub siblings: &'a [Sibling],
+}
+
+/// An output of the same target.
+#[derive(Clone, Debug)]
+pub struct Sibling {
+    /// What kind of output it is.
+    pub kind: &'static str,
+    /// What its file is called.
+    pub file: String,
+}
+
+impl Target<'_> {
+    /// What its files are called, in front of what tells their kind: `IMAGE` or `IMAGE-HYPERVISOR`.
+    pub fn title(&self) -> String {
+        title(self.image, self.hypervisor)
+    }
+
+    /// The first output of one of these kinds, the earlier kinds first.
+    pub fn sibling(&self, kinds: &[&str]) -> Option<&Sibling> {
+        kinds.iter().find_map(|kind| self.siblings.iter().find(|sibling| sibling.kind == *kind))
+    }
+}
+
+/// What the files of a target are called, in front of what tells their kind.
+pub fn title(image: &str, hypervisor: Option<&str>) -> String {
+    hypervisor.map_or(image.to_string(), |hypervisor| format!("{image}-{hypervisor}"))
 }
 
 /// A kind of output.
@@ -68,6 +99,10 @@ pub static KINDS: &[Kind] = &[
     disk::KERNEL,
     disk::UKI,
     disk::RAMDISK,
+    machine::MACHINE,
+    machine::OVA,
+    machine::METADATA,
+    checksums::KIND,
 ];
 
 /// `output KIND …`

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::tarball::Tarball;
 use super::{COMPRESSIONS, Compress, Kind, LEVEL, Stated, Target};
-use crate::codec::{Encoder, Format, Layout, Settings};
+use crate::codec::{Earlier, Encoder, Format, Layout, Settings};
 use crate::fault::{Fault, Faults, Place};
 use crate::key::Key;
 use crate::lang::{Field, Node, Spanned, Word};
@@ -69,23 +69,35 @@ impl Output for TarOutput {
         path: &Path,
         aids: Aids,
     ) -> Result<Written, Fault> {
-        let failed = |error: std::io::Error| Fault::io("write", path, &error);
-        let merged = world.image(stack)?;
-        let tarball = Tarball::of(merged.nodes(), stack);
-        let mut out = File::create_new(path).map_err(failed)?;
-        if self.compress.format == Format::None {
-            tarball.write_file(&mut out, job)?.map_err(failed)?;
-            return Ok(Written::default());
-        }
-        let settings = Settings {
-            format: self.compress.format,
-            level: self.compress.level,
-            layout: Layout::Frames,
-            threads: world.threads,
-        };
-        let out = BufWriter::with_capacity(1 << 20, out);
-        let mut encoder = Encoder::new(settings, aids.earlier, out).map_err(failed)?;
-        tarball.write(&mut encoder, job)?.map_err(failed)?;
-        Ok(Written { blocks: encoder.finish().map_err(failed)?.blocks })
+        write(self.compress, stack, path, aids.earlier, world, job)
     }
+}
+
+/// Writes the image to `path` as a tar.
+pub(super) fn write(
+    compress: Compress,
+    stack: &Stack,
+    path: &Path,
+    earlier: Option<Earlier>,
+    world: &World,
+    job: &Job<'_>,
+) -> Result<Written, Fault> {
+    let failed = |error: std::io::Error| Fault::io("write", path, &error);
+    let merged = world.image(stack)?;
+    let tarball = Tarball::of(merged.nodes(), stack);
+    let mut out = File::create_new(path).map_err(failed)?;
+    if compress.format == Format::None {
+        tarball.write_file(&mut out, job)?.map_err(failed)?;
+        return Ok(Written::default());
+    }
+    let settings = Settings {
+        format: compress.format,
+        level: compress.level,
+        layout: Layout::Frames,
+        threads: world.threads,
+    };
+    let out = BufWriter::with_capacity(1 << 20, out);
+    let mut encoder = Encoder::new(settings, earlier, out).map_err(failed)?;
+    tarball.write(&mut encoder, job)?.map_err(failed)?;
+    Ok(Written { blocks: encoder.finish().map_err(failed)?.blocks })
 }

@@ -9,7 +9,7 @@ use crate::key::{self, Key};
 use crate::steps::packages::AUTOMATIC;
 use crate::store::Past;
 use crate::tree;
-use crate::work::{Facts, TOOLS, World};
+use crate::work::{Facts, OUTPUT, TOOLS, World};
 pub use packages::PACKAGE;
 
 /// Why a step runs.
@@ -28,7 +28,7 @@ pub struct Cause {
 }
 
 /// Facts that state the layers below one by one.
-const LAYERS: [&str; 2] = ["layer", TOOLS];
+const LAYERS: [&str; 3] = ["layer", TOOLS, OUTPUT];
 
 /// Facts that state layers in another way: with some of these still to be made, nothing is known of them.
 const OF_LAYERS: [&str; 2] = ["extra-data", "hook"];
@@ -188,19 +188,20 @@ fn of_layers(plan: &Plan, old: &Key, new: &Key, stack: &[StepId]) -> Vec<Cause> 
         key.facts().filter(|(name, _)| LAYERS.contains(name)).map(|(_, value)| value.to_string()).collect()
     };
     let (was, now) = (layers(old), layers(new));
-    let steps: Vec<&StepId> = stack.iter().filter(|below| plan.graph.layer(**below).is_some()).collect();
-    if was.len() != now.len() || now.len() != steps.len() {
+    if was.len() != now.len() || now.len() != stack.len() {
         return Vec::new();
     }
-    let changed = was.iter().zip(&now).zip(steps).filter(|((was, now), _)| was != now);
+    let changed = was.iter().zip(&now).zip(stack).filter(|((was, now), _)| was != now);
     changed
         .map(|((was, now), below)| {
             let id = &plan.graph.task(*below).id;
+            let what =
+                if plan.graph.layer(*below).is_some() { "made another layer" } else { "is another one" };
             Cause {
                 fact: "layer".into(),
                 was: Some(was.clone()),
                 now: Some(now.clone()),
-                text: format!("{id} made another layer"),
+                text: format!("{id} {what}"),
                 follows: Some(id.clone()),
             }
         })

@@ -11,10 +11,11 @@ use petgraph::graph::{DiGraph, NodeIndex};
 use super::{hooks, packages};
 use crate::fault::{Fault, Faults, Place};
 use crate::hooks::Phase;
-use crate::manifest::{Hypervisor, Image, Manifest, Use};
+use crate::manifest::{Hypervisor, Image, Manifest, ToolSet, Use};
 use crate::resolve::Resolved;
 use crate::steps::hook::Hook;
-use crate::work::{Output, Step};
+use crate::steps::host_tools::HostTools;
+use crate::work::{OUTPUT, Output, Step, TEST};
 
 /// A step in the graph.
 pub type StepId = NodeIndex<u32>;
@@ -26,6 +27,8 @@ pub struct Graph {
     pub steps: DiGraph<Task, (), u32>,
     /// The targets, in the order of the text.
     pub targets: Vec<Target>,
+    /// The project's folder.
+    pub project: PathBuf,
 }
 
 /// Something that can be asked for.
@@ -74,7 +77,7 @@ pub enum Work {
         output: Arc<dyn Output>,
         /// Where it goes, absolute.
         path: PathBuf,
-        /// What it is written with, and then the layers, lowest first.
+        /// What it is written with, then the layers, lowest first, and then the outputs that it reads.
         stack: Vec<StepId>,
     },
 }
@@ -87,30 +90,33 @@ impl Graph {
     /// Outputs that would overwrite each other, and what outputs find wrong with their stacks.
     pub fn of(manifest: &Manifest, resolved: &Resolved) -> Result<Graph, Faults> {
         let mut packages = packages::Steps::default();
-        let tools = manifest
-            .tools
-            .iter()
-            .map(|tools| (tools.name().to_string(), packages.of_tools(resolved, tools)))
-            .collect();
-        let mut builder =
-            Builder { graph: Graph::default(), by_id: BTreeMap::new(), tools, faults: Faults::new() };
+        let of_tools = |tools: &ToolSet| {
+            let steps = match manifest.host_tools {
+                true => vec![host_tools(tools)],
+                false => packages.of_tools(resolved, tools),
+            };
+            (tools.name().to_string(), steps)
+        };
+        let tools = manifest.tools.iter().map(of_tools).collect();
+        let graph = Graph { project: manifest.project.clone(), ..Graph::default() };
+        let mut builder = Builder { graph, by_id: BTreeMap::new(), tools, faults: Faults::new() };
         for image in &manifest.images {
             let name = &image.name.value;
             let shared = shared(image, resolved, &mut packages);
             if !image.outputs.is_empty() || image.hypervisors.is_empty() {
                 let mut all = shared.clone();
                 all.extend(last(image, None));
-                builder.target(name, None, &all, &image.outputs, &manifest.project);
+                builder.target(name, None, &all, &image.outputs);
             }
             for hypervisor in &image.hypervisors {
                 let mut all = shared.clone();
                 all.extend(own(image, hypervisor, resolved, &mut packages));
                 all.extend(last(image, Some(hypervisor)));
                 let kind = Some(hypervisor.name.value.as_str());
-                builder.target(name, kind, &all, &hypervisor.outputs, &manifest.project);
+                builder.target(name, kind, &all, &hypervisor.outputs);
             }
         }
-        builder.check_paths(&manifest.project);
+        builder.check_paths();
         if builder.faults.has_errors() { Err(builder.faults) } else { Ok(builder.graph) }
     }
 
@@ -148,6 +154,19 @@ impl Graph {
         }
     }
 
+    /// What kind of output the step writes; nothing for a layer.
+    pub fn output_kind(&self, step: StepId) -> &'static str {
+        match &self.task(step).work {
+            Work::Output { output, .. } => output.kind(),
+            Work::Layer { .. } => "",
+        }
+    }
+
+    /// A path as people of the project know it.
+    pub fn shown(&self, path: &Path) -> String {
+        path.strip_prefix(&self.project).unwrap_or(path).display().to_string()
+    }
+
     /// The steps that stand on it.
     pub fn needed_by(&self, step: StepId) -> Vec<StepId> {
         self.steps.neighbors_directed(step, Direction::Outgoing).collect()
@@ -169,6 +188,11 @@ impl Graph {
     pub fn find(&self, id: &str) -> Option<StepId> {
         self.steps.node_indices().find(|step| self.task(*step).id == id)
     }
+}
+
+/// The step that stands for this machine's programs.
+fn host_tools(tools: &ToolSet) -> Arc<dyn Step> {
+    Arc::new(HostTools { name: tools.name().to_string(), place: tools.base.place.clone() })
 }
 
 /// What all targets of an image have in common, lowest first.
@@ -240,7 +264,6 @@ impl Builder {
         hypervisor: Option<&str>,
         steps: &[Arc<dyn Step>],
         outputs: &[Arc<dyn Output>],
-        project: &Path,
     ) {
         let number = self.graph.targets.len();
         let name = hypervisor.map_or(image.to_string(), |hypervisor| format!("{image}:{hypervisor}"));
@@ -254,24 +277,29 @@ impl Builder {
         let stack = self.graph.image_of(&all);
         let shown = steps.iter().filter(|step| !step.joins() && !step.is_aside());
         let names: Vec<String> = shown.map(|step| step.name()).collect();
-        let file = hypervisor.map_or(image.to_string(), |hypervisor| format!("{image}-{hypervisor}"));
-        let mut written = Vec::new();
-        for output in outputs {
+        let file = crate::outputs::title(image, hypervisor);
+        let reads = |output: &dyn Output| outputs.iter().any(|other| output.reads(other.kind()));
+        let (readers, others): (Vec<usize>, Vec<usize>) =
+            (0..outputs.len()).partition(|at| reads(outputs[*at].as_ref()));
+        let mut written: BTreeMap<usize, StepId> = BTreeMap::new();
+        for at in others.into_iter().chain(readers) {
+            let output = &outputs[at];
             self.faults.extend(output.check(&names));
             let path = match output.path() {
-                Some(path) => project.join(&path.value),
-                None => project.join("build").join(format!("{file}.{}", output.extension())),
+                Some(path) => self.graph.project.join(&path.value),
+                None => self.graph.project.join("build").join(format!("{file}.{}", output.extension())),
             };
-            let tools = self.tools(output.as_ref(), number);
-            let all: Vec<StepId> = tools.into_iter().chain(stack.iter().copied()).collect();
-            written.push(self.output(output, path, &name, &all, number));
+            let mut all = self.tools(output.as_ref(), number);
+            all.extend(&stack);
+            all.extend(written.values().filter(|step| output.reads(self.graph.output_kind(**step))));
+            written.insert(at, self.output(output, path, &name, &all, number));
         }
         self.graph.targets.push(Target {
             name,
             image: image.to_string(),
             hypervisor: hypervisor.map(str::to_string),
             stack,
-            outputs: written,
+            outputs: written.into_values().collect(),
         });
     }
 
@@ -324,10 +352,11 @@ impl Builder {
         stack: &[StepId],
         number: usize,
     ) -> StepId {
-        let id = self.free_id(format!("output:{}@{target}", output.extension()));
+        let kind = if output.kind() == TEST { TEST } else { OUTPUT };
+        let id = self.free_id(format!("{kind}:{}@{target}", output.name()));
         let step = self.graph.steps.add_node(Task {
             id: id.clone(),
-            kind: "output",
+            kind,
             place: output.place().clone(),
             targets: BTreeSet::from([number]),
             work: Work::Output { output: Arc::clone(output), path, stack: stack.to_vec() },
@@ -344,7 +373,7 @@ impl Builder {
     }
 
     /// No output may be another's, or lie in another that is a folder. Sorted, such paths are neighbours.
-    fn check_paths(&mut self, project: &Path) {
+    fn check_paths(&mut self) {
         let mut outputs: Vec<(&PathBuf, &Task)> = self
             .graph
             .steps
@@ -359,7 +388,7 @@ impl Builder {
             |pair: &&[(&PathBuf, &Task)]| matches!(pair, [first, second] if second.0.starts_with(first.0));
         for pair in outputs.windows(2).filter(clash) {
             if let [(path, first), (inner, second)] = pair {
-                let shown = path.strip_prefix(project).unwrap_or(path).display();
+                let shown = self.graph.shown(path);
                 let message = if path == inner {
                     format!("two outputs would be written to `{shown}`")
                 } else {

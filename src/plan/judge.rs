@@ -237,24 +237,36 @@ fn judge_above(plan: &mut Plan, step: StepId, world: &World, journal: &Journal) 
     (judged.state, judged.why) = (state, why);
     (judged.layers, judged.found) =
         result.map_or((None, Vec::new()), |(layers, found)| (Some(layers), found));
+    if !is_layer {
+        judged.layers = judged.key.as_ref().map(|key| vec![stand_in(key)]);
+    }
 }
 
 /// What is below a step, if all of it is known.
 pub fn layers_below(plan: &Plan, stack: &[StepId]) -> Option<Vec<Below>> {
     let mut below = Vec::with_capacity(stack.len());
     for id in stack {
-        let Some(step) = plan.graph.layer(*id) else { continue };
         let judged = plan.steps.get(id)?;
         for layer in judged.layers.as_ref()? {
-            below.push(below_of(step, *layer, judged.found.clone()));
+            below.push(below_of(&plan.graph, *id, *layer, judged.found.clone()));
         }
     }
     Some(below)
 }
 
-/// A layer of `step` as what stands on it sees it.
-pub fn below_of(step: &dyn Step, layer: LayerId, found: Vec<String>) -> Below {
-    Below { step: step.id(), kind: step.kind(), name: step.name(), layer, found, joins: step.joins() }
+/// A layer of `step` as what stands on it sees it; of an output, its key stands for it.
+pub fn below_of(graph: &Graph, step: StepId, layer: LayerId, found: Vec<String>) -> Below {
+    let task = graph.task(step);
+    let (name, joins) = match &task.work {
+        Work::Layer { step, .. } => (step.name(), step.joins()),
+        Work::Output { path, .. } => (graph.shown(path), false),
+    };
+    Below { step: task.id.clone(), kind: task.kind, name, layer, found, joins }
+}
+
+/// What stands for the file that an output of that key writes: the same key writes the same bytes.
+pub fn stand_in(key: &Key) -> LayerId {
+    LayerId(key.digest())
 }
 
 /// Adds the layers below to the key of a step that stands on them.
@@ -316,7 +328,8 @@ fn demand_layers(plan: &mut Plan, world: &World) {
         let states = above.iter().filter_map(|above| plan.steps.get(above)).map(|above| above.state);
         let needed = states.max().unwrap_or(State::Fresh);
         let Some(judged) = plan.steps.get_mut(&step) else { continue };
-        if needed == State::Fresh || judged.state != State::Fresh {
+        let is_layer = plan.graph.layer(step).is_some();
+        if needed == State::Fresh || judged.state != State::Fresh || !is_layer {
             continue;
         }
         if !judged.layers.iter().flatten().all(|layer| world.store.has_layer(*layer)) {

@@ -12,4 +12,4 @@ pub mod select;
 pub use cause::Cause;
 pub use graph::{Graph, StepId, Target, Task, Work};
 pub use judge::{Judged, Plan, State, judge};
-pub use select::select;
+pub use select::{Wanted, select};

@@ -5,13 +5,28 @@ use std::collections::BTreeSet;
 use super::graph::{Graph, StepId};
 use crate::fault::{Fault, Faults};
 use crate::wording;
+use crate::work::TEST;
+
+/// What is asked for of a target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// What it is written as.
+    Outputs,
+    /// That, and its tests.
+    Tests,
+}
 
 /// The steps that the named targets need, all of them if none is named. A name is `IMAGE:HYPERVISOR`, or either half.
 ///
 /// # Errors
 ///
 /// Every name that is no target; `commands` are words that may have been meant instead.
-pub fn select(graph: &Graph, names: &[String], commands: &[&str]) -> Result<BTreeSet<StepId>, Faults> {
+pub fn select(
+    graph: &Graph,
+    names: &[String],
+    what: Wanted,
+    commands: &[&str],
+) -> Result<BTreeSet<StepId>, Faults> {
     let mut chosen = BTreeSet::new();
     let mut faults = Faults::new();
     for name in names {
@@ -35,7 +50,23 @@ pub fn select(graph: &Graph, names: &[String], commands: &[&str]) -> Result<BTre
         let targets = &graph.task(*step).targets;
         names.is_empty() || targets.iter().any(|target| chosen.contains(target))
     };
-    Ok(graph.order().into_iter().filter(wanted).collect())
+    let steps = graph.order().into_iter().filter(wanted).collect();
+    Ok(if what == Wanted::Tests { steps } else { without_tests(graph, steps) })
+}
+
+/// The steps without tests, and without what only tests stand on.
+fn without_tests(graph: &Graph, mut steps: BTreeSet<StepId>) -> BTreeSet<StepId> {
+    let mut dropped: BTreeSet<StepId> = BTreeSet::new();
+    for step in graph.order().into_iter().rev() {
+        let above = graph.needed_by(step);
+        let only_tests = !above.is_empty() && above.iter().all(|above| dropped.contains(above));
+        let in_image = || graph.targets.iter().any(|target| target.stack.contains(&step));
+        if graph.task(step).kind == TEST || (only_tests && graph.layer(step).is_some() && !in_image()) {
+            dropped.insert(step);
+        }
+    }
+    steps.retain(|step| !dropped.contains(step));
+    steps
 }
 
 fn unknown(graph: &Graph, name: &str, commands: &[&str]) -> Fault {

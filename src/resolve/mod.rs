@@ -14,7 +14,7 @@ use std::sync::atomic::AtomicBool;
 
 use crate::deb::Deb;
 use crate::fault::{Fault, Faults, Place};
-use crate::lock::{Changes, Lock, Locked, Solution, base_request, changes, image_id};
+use crate::lock::{Changes, Lock, Locked, Solution, base_request, changes, image_id, tools_id};
 use crate::manifest::Manifest;
 use crate::work::World;
 use archive::Archives;
@@ -120,6 +120,9 @@ pub fn resolve(
     }
     let first = lock.is_none();
     let old = lock.unwrap_or_default();
+    // This machine's programs stand for those for once: what is locked stays.
+    let unused = manifest.tools.iter().filter(|_| manifest.host_tools).map(|tools| tools_id(tools.name()));
+    let unused: Vec<Solution> = unused.filter_map(|id| old.solution(&id).cloned()).collect();
     let mut resolver = Resolver {
         wanted: &wanted,
         archives: Archives::new(world, options, stop, say),
@@ -140,6 +143,7 @@ pub fn resolve(
         resolved.sets.insert(set.id.clone(), Arc::new(found(set, &solution, mirrors)));
         resolved.lock.put(solution);
     }
+    unused.into_iter().for_each(|solution| resolved.lock.put(solution));
     Ok(resolved)
 }
 

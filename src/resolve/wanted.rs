@@ -43,7 +43,7 @@ pub fn wanted(manifest: &Manifest) -> Vec<Wanted<'_>> {
             add(&mut sets, asked, spec, own, hypervisor.recommends);
         }
     }
-    for tools in &manifest.tools {
+    for tools in manifest.tools.iter().filter(|_| !manifest.host_tools) {
         let base = add_base(&mut sets, &tools.base);
         let id = tools_id(tools.name());
         let asked = Asked { name: id.clone(), id, wishes: &tools.wishes };

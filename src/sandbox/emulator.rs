@@ -28,12 +28,16 @@ pub struct Emulated {
     pub memory: u64,
     /// How many processors.
     pub cpus: i64,
+    /// How many network cards.
+    pub nics: i64,
     /// Its disk and the format of that, as QEMU names it.
     pub disk: (PathBuf, &'static str),
     /// Whether the disk keeps what is written to it.
     pub keep: bool,
     /// What starts it.
     pub start: Start,
+    /// Where the kernel speaks, if that is known.
+    pub console: Option<String>,
     /// The port of this machine from which connections go to port 22 of that one.
     pub ssh: Option<u16>,
     /// A folder for what only lives as long as the machine.
@@ -45,8 +49,8 @@ pub struct Emulated {
 pub enum Start {
     /// A BIOS.
     Bios,
-    /// EFI.
-    Efi,
+    /// EFI, and its variables, which stay as they are.
+    Efi(PathBuf, PathBuf),
     /// Kernel, initramfs and command line.
     Kernel(PathBuf, Option<PathBuf>, String),
 }
@@ -87,8 +91,8 @@ impl Emulator {
     ///
     /// There is none.
     pub fn find(arch: &str, native: bool, folder: &Path) -> Result<Emulator, Fault> {
-        let name = format!("qemu-system-{}", if arch == "arm64" { "aarch64" } else { "x86_64" });
-        let Some(program) = resolve_program(&name, PATH) else {
+        let name = program_for(arch);
+        let Some(program) = resolve_program(name, PATH) else {
             let package = if arch == "arm64" { "qemu-system-arm" } else { "qemu-system-x86" };
             let fault = Fault::machine("boot/emulator", format!("there is no `{name}` on this machine"));
             return Err(fault.help(format!("it is in Debian's package `{package}`")));
@@ -109,8 +113,9 @@ impl Emulator {
     /// It cannot be started, or `stop` was set.
     pub fn run(&self, machine: &Emulated, stop: &AtomicBool) -> Result<Exit, Fault> {
         let failed = |error: io::Error| Fault::io("start", &self.program, &error);
-        let mut command = self.command(machine)?;
-        command.args(["-serial", "mon:stdio"]);
+        let mut command = self.command(machine);
+        command.args(["-chardev", "stdio,id=line,mux=on,signal=off", "-mon", "chardev=line"]);
+        command.args(line(machine.console.as_deref()));
         let _terminal = Terminal::keep();
         let mut child = Running(command.spawn().map_err(failed)?);
         loop {
@@ -136,8 +141,11 @@ impl Emulator {
         stop: &AtomicBool,
         out: &mut dyn Write,
     ) -> Result<Waited, Fault> {
-        let mut command = self.command(machine)?;
-        command.args(["-serial", "stdio", "-monitor", "none"]).stdin(Stdio::null()).stdout(Stdio::piped());
+        let mut command = self.command(machine);
+        command
+            .args(["-chardev", "stdio,id=line", "-monitor", "none"])
+            .args(line(machine.console.as_deref()));
+        command.stdin(Stdio::null()).stdout(Stdio::piped());
         let failed = |error: io::Error| Fault::io("start", &self.program, &error);
         let mut child = Running(command.spawn().map_err(failed)?);
         let lost = || Fault::machine("boot/lost", "the emulator has no serial line");
@@ -173,49 +181,77 @@ impl Emulator {
         }
     }
 
-    fn command(&self, machine: &Emulated) -> Result<Command, Fault> {
+    fn command(&self, machine: &Emulated) -> Command {
         let mut command = Command::new(&self.program);
         end_with_parent(&mut command);
-        let arm = machine.arch == "arm64";
-        let kind = if arm { "virt" } else { "q35" };
-        command.args(["-machine", kind, "-display", "none", "-nodefaults"]);
-        match self.kvm {
-            true => command.args(["-accel", "kvm", "-cpu", "host"]),
-            false => command.args(["-accel", "tcg,thread=multi", "-cpu", "max"]),
-        };
-        command.arg("-m").arg(format!("{}M", machine.memory >> 20));
-        command.arg("-smp").arg(machine.cpus.to_string());
-        let (disk, format) = &machine.disk;
-        let mut drive = OsString::from(format!("if=virtio,format={format},file="));
-        drive.push(escaped(disk));
-        command.arg("-drive").arg(drive);
-        if !machine.keep {
-            command.arg("-snapshot");
-            // What is written goes there, and with it.
-            command.env("TMPDIR", &machine.folder);
-        }
-        command.args(["-device", "virtio-rng-pci", "-device", "virtio-net-pci,netdev=net"]);
-        let forward = machine.ssh.map(|port| format!(",hostfwd=tcp:127.0.0.1:{port}-:22"));
-        command.args(["-netdev", &format!("user,id=net{}", forward.unwrap_or_default())]);
-        match &machine.start {
-            Start::Bios => {}
-            Start::Efi => {
-                let (code, variables) = firmware(&machine.arch, &machine.folder)?;
-                for (file, access) in [(code, ",readonly=on"), (variables, "")] {
-                    let mut drive = OsString::from(format!("if=pflash,format=raw{access},file="));
-                    drive.push(escaped(&file));
-                    command.arg("-drive").arg(drive);
-                }
-            }
-            Start::Kernel(kernel, initramfs, told) => {
-                command.arg("-kernel").arg(kernel).args(["-append", told]);
-                if let Some(initramfs) = initramfs {
-                    command.arg("-initrd").arg(initramfs);
-                }
-            }
-        }
-        Ok(command)
+        // What is not to be kept is written there, and goes with it.
+        command.args(arguments(machine, self.kvm)).env("TMPDIR", &machine.folder);
+        command
     }
+}
+
+/// What QEMU is told of a machine, but for its lines; `kvm` lets guests run on the processor itself.
+pub fn arguments(machine: &Emulated, kvm: bool) -> Vec<OsString> {
+    let Emulated { arch, memory, cpus, nics, ssh, .. } = machine;
+    let processor = match kvm {
+        true => ["-accel", "kvm", "-cpu", "host"],
+        false => ["-accel", "tcg,thread=multi", "-cpu", "max"],
+    };
+    let mut words: Vec<OsString> = processor.map(OsString::from).into();
+    words.extend(board(arch, *memory, *cpus, *nics, *ssh).into_iter().map(OsString::from));
+    let mut drive = |options: &str, file: &Path| {
+        let mut word = OsString::from(format!("{options},file="));
+        word.push(escaped(file));
+        words.extend(["-drive".into(), word]);
+    };
+    let (disk, format) = &machine.disk;
+    let kept = if machine.keep { "off" } else { "on" };
+    drive(&format!("if=virtio,format={format},snapshot={kept}"), disk);
+    match &machine.start {
+        Start::Bios => {}
+        Start::Efi(code, variables) => {
+            drive("if=pflash,format=raw,readonly=on", code);
+            drive("if=pflash,format=raw,snapshot=on", variables);
+        }
+        Start::Kernel(kernel, initramfs, told) => {
+            words.extend(["-kernel".into(), kernel.into(), "-append".into(), told.into()]);
+            words.extend(initramfs.iter().flat_map(|initramfs| ["-initrd".into(), initramfs.into()]));
+        }
+    }
+    words
+}
+
+/// What QEMU is told of a machine but its disk and what starts it: its architecture, bytes of memory, processors, network
+/// cards, and the port from which connections go to the first one's port 22. It has no screen.
+pub fn board(arch: &str, memory: u64, cpus: i64, nics: i64, ssh: Option<u16>) -> Vec<String> {
+    let kind = if arch == "arm64" { "virt" } else { "q35" };
+    let (memory, cpus) = (format!("{}M", memory >> 20), cpus.to_string());
+    let mut words = ["-machine", kind, "-display", "none", "-nodefaults", "-m", &memory, "-smp", &cpus]
+        .map(String::from)
+        .to_vec();
+    words.extend(["-device", "virtio-rng-pci"].map(String::from));
+    for nic in 0..nics {
+        let forward = ssh.filter(|_| nic == 0).map(|port| format!(",hostfwd=tcp:127.0.0.1:{port}-:22"));
+        words.extend(["-device".into(), format!("virtio-net-pci,netdev=net{nic}")]);
+        words.extend(["-netdev".into(), format!("user,id=net{nic}{}", forward.unwrap_or_default())]);
+    }
+    words
+}
+
+/// What QEMU is told so that the console, or else the serial line, is the character device called `line`.
+pub fn line(console: Option<&str>) -> Vec<String> {
+    let words: &[&str] = match console {
+        Some(console) if console.starts_with("hvc") => {
+            &["-device", "virtio-serial-pci", "-device", "virtconsole,chardev=line"]
+        }
+        _ => &["-serial", "chardev:line"],
+    };
+    words.iter().map(|word| word.to_string()).collect()
+}
+
+/// The program that emulates machines of `arch`, as Debian names that.
+pub fn program_for(arch: &str) -> &'static str {
+    if arch == "arm64" { "qemu-system-aarch64" } else { "qemu-system-x86_64" }
 }
 
 /// A path in a list of options, in which commas are doubled.
@@ -237,45 +273,57 @@ const FIRMWARES: [(&str, &str, &str); 6] = [
     ("arm64", "/usr/share/edk2/aarch64/QEMU_EFI.fd", "/usr/share/edk2/aarch64/QEMU_VARS.fd"),
 ];
 
-/// EFI, and a copy of its variables, which it writes to.
-fn firmware(arch: &str, folder: &Path) -> Result<(PathBuf, PathBuf), Fault> {
+/// EFI, as this machine has it for machines of `arch`.
+///
+/// # Errors
+///
+/// There is none.
+pub fn efi(arch: &str) -> Result<Start, Fault> {
     let there = |(of, code, _): &&(&str, &str, &str)| *of == arch && Path::new(code).is_file();
-    let Some((_, code, variables)) = FIRMWARES.iter().find(there) else {
-        let package = if arch == "arm64" { "qemu-efi-aarch64" } else { "ovmf" };
-        let fault = Fault::machine("boot/firmware", "there is no EFI for emulated machines here");
-        return Err(fault.help(format!("it is in Debian's package `{package}`")));
-    };
-    let copy = folder.join("efi-variables");
-    fs::copy(variables, &copy).map_err(|error| Fault::io("copy", Path::new(variables), &error))?;
-    Ok((PathBuf::from(code), copy))
+    if let Some((_, code, variables)) = FIRMWARES.iter().find(there) {
+        return Ok(Start::Efi(code.into(), variables.into()));
+    }
+    let package = if arch == "arm64" { "qemu-efi-aarch64" } else { "ovmf" };
+    let fault = Fault::machine("boot/firmware", "there is no EFI for emulated machines here");
+    Err(fault.help(format!("it is in Debian's package `{package}`")))
 }
 
-/// Whether a guest runs: a boot sector that says so through a device made for that.
-fn kvm_works(program: &Path, folder: &Path) -> bool {
+/// What QEMU ends with where [`guest`] runs: twice what it says, and one.
+pub const GUEST_SAID: i32 = 0x21;
+
+/// A guest that shows whether KVM works: a boot sector that says so through a device made for that, and what QEMU is told
+/// to run it from `path`.
+pub fn guest(path: &Path) -> (Vec<u8>, Vec<OsString>) {
     // finit; mov dx, 0xf4; mov al, 0x10; out dx, al; hlt. Where KVM itself is nested in something that only imitates it,
     // the first of these already ends the guest.
     const GUEST: [u8; 10] = [0x9b, 0xdb, 0xe3, 0xba, 0xf4, 0x00, 0xb0, 0x10, 0xee, 0xf4];
-    // What QEMU ends with then: twice that, and one.
-    const SAID: i32 = 0x21;
-    const LIMIT: Duration = Duration::from_secs(3);
-    if !cfg!(target_arch = "x86_64") {
-        return File::options().read(true).write(true).open("/dev/kvm").is_ok();
-    }
-    if File::options().read(true).write(true).open("/dev/kvm").is_err() {
-        return false;
-    }
     let mut sector = vec![0; 512];
     sector[..GUEST.len()].copy_from_slice(&GUEST);
     sector[510..].copy_from_slice(&[0x55, 0xaa]);
+    let mut drive = OsString::from("if=ide,format=raw,snapshot=on,file=");
+    drive.push(escaped(path));
+    let words = ["-accel", "kvm", "-cpu", "host", "-m", "64", "-display", "none", "-nodefaults", "-device"];
+    let mut words: Vec<OsString> = words.map(OsString::from).into();
+    words.extend(["isa-debug-exit,iobase=0xf4,iosize=0x04".into(), "-drive".into(), drive]);
+    (sector, words)
+}
+
+/// Whether a guest runs.
+fn kvm_works(program: &Path, folder: &Path) -> bool {
+    const LIMIT: Duration = Duration::from_secs(3);
+    if File::options().read(true).write(true).open("/dev/kvm").is_err() {
+        return false;
+    }
+    if !cfg!(target_arch = "x86_64") {
+        return true;
+    }
     let disk = folder.join("trial");
+    let (sector, words) = guest(&disk);
     if fs::write(&disk, sector).is_err() {
         return false;
     }
-    let mut drive = OsString::from("if=ide,format=raw,file=");
-    drive.push(escaped(&disk));
     let mut command = Command::new(program);
-    command.args(["-accel", "kvm", "-cpu", "host", "-m", "64", "-display", "none", "-nodefaults"]);
-    command.args(["-device", "isa-debug-exit,iobase=0xf4,iosize=0x04"]).arg("-drive").arg(drive);
+    command.args(words).env("TMPDIR", folder);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     end_with_parent(&mut command);
     let Ok(child) = command.spawn() else { return false };
@@ -283,7 +331,7 @@ fn kvm_works(program: &Path, folder: &Path) -> bool {
     let begun = Instant::now();
     while begun.elapsed() < LIMIT {
         match child.0.try_wait() {
-            Ok(Some(status)) => return status.code() == Some(SAID),
+            Ok(Some(status)) => return status.code() == Some(GUEST_SAID),
             Ok(None) => std::thread::sleep(Duration::from_millis(20)),
             Err(_) => return false,
         }

@@ -14,6 +14,7 @@ pub mod files;
 pub mod first_boot;
 pub mod folder;
 pub mod hook;
+pub mod host_tools;
 pub mod initramfs;
 pub mod overlay;
 pub mod packages;

@@ -12,6 +12,7 @@ use crate::fault::{Fault, Place};
 use crate::key::{Digest, Key};
 use crate::lang::Owner;
 use crate::layer::{Entry, EntryPath, Kind, LayerWriter};
+use crate::store::Layer;
 use crate::work::{Facts, Job, Made, Stack, State, Step, TOOLS, World};
 
 /// One tool and what it needs to run.
@@ -60,15 +61,20 @@ impl Step for Tools {
         self.state(world, below, job)?;
         let text: String =
             below.layers.iter().map(|layer| format!("{} {}\n", layer.step, layer.layer.id)).collect();
-        let path = world.store.stage()?.path("layer.tar");
-        let write = || -> std::io::Result<_> {
-            let mut writer = LayerWriter::new(BufWriter::new(File::create_new(&path)?));
-            writer.file(listing(&text, world.epoch), text.len() as u64, &mut text.as_bytes())?;
-            Ok(writer.finish()?.1)
-        };
-        let index = write().map_err(|error| Fault::io("write", &path, &error))?;
-        Ok(Made { layer: world.store.keep_layer(&path, index)?, found: Vec::new() })
+        Ok(Made { layer: listing_layer(&text, world)?, found: Vec::new() })
     }
+}
+
+/// A layer that says what a tool is made of.
+pub(super) fn listing_layer(text: &str, world: &World) -> Result<Layer, Fault> {
+    let path = world.store.stage()?.path("layer.tar");
+    let write = || -> std::io::Result<_> {
+        let mut writer = LayerWriter::new(BufWriter::new(File::create_new(&path)?));
+        writer.file(listing(text, world.epoch), text.len() as u64, &mut text.as_bytes())?;
+        Ok(writer.finish()?.1)
+    };
+    let index = write().map_err(|error| Fault::io("write", &path, &error))?;
+    world.store.keep_layer(&path, index)
 }
 
 fn listing(text: &str, epoch: i64) -> Entry {

@@ -246,6 +246,12 @@ pub trait Output: Send + Sync + Debug {
     fn kind(&self) -> &'static str;
     /// What a file of it is called by: `tar.xz`.
     fn extension(&self) -> String;
+    /// What tells it from others of its target.
+    fn name(&self) -> String {
+        let (kind, extension) = (self.kind(), self.extension());
+        // What it is must be said where the name of its file does not.
+        if extension.starts_with(kind) { extension } else { format!("{kind}.{extension}") }
+    }
     /// Where the manifest asks for it.
     fn place(&self) -> &Place;
     /// The path that the manifest states, if it does.
@@ -262,6 +268,10 @@ pub trait Output: Send + Sync + Debug {
     }
     /// Whether it is a folder.
     fn is_folder(&self) -> bool {
+        false
+    }
+    /// Whether it reads the outputs of that kind that are written for the same target: then it waits for them.
+    fn reads(&self, _kind: &str) -> bool {
         false
     }
     /// What is wrong with asking for it of this stack, before anything is built.
@@ -286,6 +296,8 @@ pub struct Aids {
     pub earlier: Option<Earlier>,
     /// The trees of [`Output::tools`] by their names, to run programs in.
     pub tools: BTreeMap<String, ImageRun>,
+    /// What [`Output::reads`], each with its kind, in the order of the text.
+    pub outputs: Vec<(&'static str, PathBuf)>,
 }
 
 impl Aids {
@@ -343,11 +355,17 @@ impl Job<'_> {
 /// The kind of a step that stands for the programs an output is written with: its layer is in no image.
 pub const TOOLS: &str = "tools";
 
-/// The layers that a stack is made of, as a key states them.
+/// The kind of a step that writes a file or a folder.
+pub const OUTPUT: &str = "output";
+
+/// The kind of an output that is a test: it runs where tests are asked for.
+pub const TEST: &str = "test";
+
+/// The layers that a stack is made of, as a key states them, and the outputs that are read.
 pub fn layer_facts(key: &mut Key, layers: &[Below], names: bool) {
     for Below { layer, kind, name, joins, .. } in layers {
         match (names, joins) {
-            _ if *kind == TOOLS => key.fact(TOOLS, format_args!("{layer} {name}")),
+            _ if [TOOLS, OUTPUT].contains(kind) => key.fact(kind, format_args!("{layer} {name}")),
             (false, _) => key.fact("layer", layer),
             // A part goes by the name of the whole, which ends it.
             (true, true) => key.fact("layer", format_args!("{layer} +")),

@@ -24,15 +24,6 @@ use crate::store::Layer;
 use crate::wording;
 use crate::work::Stack;
 
-/// Beginnings of files that are disks in a format of a hypervisor's.
-const FORMATS: [(&[u8], &str); 5] = [
-    (b"QFI\xfb", "qcow2"),
-    (b"KDMV", "vmdk"),
-    (b"conectix", "vpc"),
-    (b"vhdxfile", "vhdx"),
-    (b"<<< Oracle VM VirtualBox Disk Image >>>", "vdi"),
-];
-
 /// Where the magic number of ext4 is.
 const MAGIC: (u64, [u8; 2]) = (1080, [0x53, 0xef]);
 
@@ -40,19 +31,9 @@ const MAGIC: (u64, [u8; 2]) = (1080, [0x53, 0xef]);
 ///
 /// # Errors
 ///
-/// A format of a hypervisor's, a disk without a system, a damaged file system.
+/// A disk without a system, a damaged file system.
 pub fn disk(path: &Path, file: &File, contents: Contents) -> Result<Option<Stack>, Fault> {
     let failed = |error: io::Error| Fault::io("read", path, &error);
-    let mut start = vec![0; 64];
-    let length = file.read_at(&mut start, 0).map_err(failed)?;
-    start.truncate(length);
-    if let Some((_, format)) = FORMATS.iter().find(|(magic, _)| start.starts_with(magic)) {
-        let message = format!("`{}` is a disk as {format}, which cannot be looked into", path.display());
-        return Err(Fault::error("look/format", message).help(format!(
-            "look at its target; or make it one that can: `qemu-img convert -f {format} -O raw {} disk.raw`",
-            path.display()
-        )));
-    }
     let Some(parts) = partitions(file).map_err(failed)? else { return Ok(None) };
     let mut systems = Vec::new();
     for (at, size) in parts {

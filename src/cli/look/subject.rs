@@ -6,6 +6,7 @@ use std::io::Read;
 use std::path::PathBuf;
 
 use super::archive;
+use super::convert;
 use super::demand::build_layers;
 use super::meaning::{self, Meaning};
 use crate::cli::session::Session;
@@ -61,7 +62,12 @@ impl Subject {
                 let stack = build_layers(session, &mut project, graph, &[step])?;
                 Ok(Subject::of_layer(what, stack)?)
             }
-            Meaning::Tar(path) => Ok(Subject::of_layer(what, archive::tar(&path, contents)?)?),
+            Meaning::Tar(path) => {
+                let raw = convert::raw(session, &path)?;
+                // It stays open for as long as anybody reads it.
+                let stack = archive::tar(raw.as_ref().map_or(&path, |raw| &raw.path), contents)?;
+                Ok(Subject::of_layer(what, stack)?)
+            }
             Meaning::Folder(path) => Ok(Subject::of_folder(what, path)?),
         }
     }

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, BufWriter, Seek, SeekFrom};
+use std::io::{self, Seek, SeekFrom};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::sync::Arc;
 
 use rustix::fs::SeekFrom as Hole;
 use rustix::io::Errno;
@@ -19,16 +20,15 @@ use super::spec::{Content, Disk, Loader, Partition, Table};
 use super::table::{self, SECTOR, Slot};
 use crate::fault::{Fault, Place};
 use crate::key::Digest;
-use crate::lang::{Owner, Spanned};
+use crate::lang::Spanned;
 use crate::layer::copy::copy_by_kernel;
 use crate::layer::merge::Node;
-use crate::layer::{Entry, EntryPath, Kind, LayerWriter, Merged};
+use crate::layer::{EntryPath, Kind, Merged};
 use crate::outputs::ext4::{self, Ext4};
-use crate::outputs::seed::Seed;
+use crate::outputs::given::layer_of;
 use crate::outputs::tarball::Tarball;
-use crate::store::Layer;
 use crate::wording;
-use crate::work::{Aids, Job, Stack, StackLayer, World};
+use crate::work::{Aids, Job, SharedFile, Stack, StackLayer, World, layer_facts};
 
 /// A disk that is to be put together.
 pub struct Assembly<'a> {
@@ -62,7 +62,8 @@ impl Assembly<'_> {
     /// Something does not fit, there is no kernel, a tool fails, or the file cannot be written.
     pub fn write(&self, path: &Path) -> Result<(), Fault> {
         let failed = |error: io::Error| Fault::io("write", path, &error);
-        let (disk, ids) = (&*self.machine.disk, self.ids()?);
+        let disk = &*self.machine.disk;
+        let ids = Ids::of(self.machine, self.title, self.stack, self.world)?;
         let (stack, merged) = self.image(&ids)?;
         let kernels = kernels(&merged);
         let making = Making {
@@ -102,6 +103,18 @@ impl Assembly<'_> {
         Ok(())
     }
 
+    /// The disk as other outputs of the same target may have it, too, and the key that says all of it.
+    ///
+    /// # Errors
+    ///
+    /// Of [`Assembly::write`].
+    pub fn shared(&self) -> Result<(Digest, Arc<SharedFile>), Fault> {
+        let mut key = self.machine.facts(self.title, self.world)?.key;
+        layer_facts(&mut key, &self.stack.below(), false);
+        let key = key.digest();
+        Ok((key, self.world.shared.file(key, self.world, |path| self.write(path))?))
+    }
+
     /// Makes the file as large as the disk, and writes the table of its partitions.
     fn put_table(&self, out: &File, layout: &Layout, ids: &Ids) -> io::Result<()> {
         let Machine { disk, boot, .. } = self.machine;
@@ -109,29 +122,6 @@ impl Assembly<'_> {
         let slots = slots(disk, layout, ids);
         let pieces = table::pieces(disk.table, &slots, layout.size / SECTOR, &ids.disk, &boot.arch);
         pieces.iter().try_for_each(|(at, bytes)| out.write_all_at(bytes, *at))
-    }
-
-    /// What tells the parts of this disk from all others.
-    pub fn ids(&self) -> Result<Ids, Fault> {
-        let disk = &self.machine.disk;
-        let stated = self.machine.facts(self.title, self.world)?;
-        let seed = Seed::of(self.stack, stated.key.text());
-        let filesystem = |part: &Partition| match part.content {
-            Content::Vfat => {
-                let id = seed.number(&format!("file system {}", part.name));
-                format!("{:04X}-{:04X}", id >> 16, id & 0xffff)
-            }
-            _ => seed.uuid(&format!("file system {}", part.name)),
-        };
-        Ok(Ids {
-            disk: seed.uuid("disk"),
-            partitions: disk
-                .partitions
-                .iter()
-                .map(|part| seed.uuid(&format!("partition {}", part.name)))
-                .collect(),
-            filesystems: disk.partitions.iter().map(filesystem).collect(),
-        })
     }
 
     /// The image as it is on the disk: with mount points, fstab and what the boot loader reads there.
@@ -161,7 +151,7 @@ impl Assembly<'_> {
             step: format!("disk of {}", self.title),
             kind: "disk",
             place: self.place.clone(),
-            layer: self.layer(files)?,
+            layer: layer_of(files, self.world)?,
             found: Vec::new(),
             joins: false,
         });
@@ -179,36 +169,6 @@ impl Assembly<'_> {
             Fault::build("disk/fstab", message).at(self.place, "this output")
         })?;
         layer.bytes(&node.entry, MOST).map_err(|error| Fault::io("read", &layer.path, &error))
-    }
-
-    fn layer(&self, files: BTreeMap<EntryPath, Option<Vec<u8>>>) -> Result<Layer, Fault> {
-        let mut all = files;
-        for path in all.keys().cloned().collect::<Vec<_>>() {
-            let mut above = path.parent();
-            while let Some(folder) = above {
-                above = folder.parent();
-                all.entry(folder).or_insert(None);
-            }
-        }
-        let path = self.world.store.stage()?.path("layer.tar");
-        let epoch = self.world.epoch;
-        let write = || -> io::Result<_> {
-            let mut writer = LayerWriter::new(BufWriter::new(File::create_new(&path)?));
-            for (path, content) in all {
-                let Some(bytes) = content else {
-                    writer.entry(Entry::passage(path, epoch))?;
-                    continue;
-                };
-                let size = bytes.len() as u64;
-                let kind = Kind::File { size, digest: Digest::of(&bytes), offset: 0 };
-                let (owner, xattrs) = (Owner::ROOT, Vec::new());
-                let entry = Entry { path, kind, mode: 0o644, owner, mtime: epoch, xattrs, weak: false };
-                writer.file(entry, size, &mut bytes.as_slice())?;
-            }
-            Ok(writer.finish()?.1)
-        };
-        let index = write().map_err(|error| Fault::io("write", &path, &error))?;
-        self.world.store.keep_layer(&path, index)
     }
 
     /// What the image has where the partition is mounted, but for what is on others, as a tree of its own.

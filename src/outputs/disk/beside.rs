@@ -6,8 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::Machine;
-use super::assemble::Assembly;
-use super::kernel::{cmdline, kernels, newest};
+use super::kernel::{Ids, cmdline, kernels, newest};
 use super::loader::{self, Making};
 use crate::codec::Format;
 use crate::fault::{Fault, Faults, Place};
@@ -84,6 +83,18 @@ fn decode(
     Some(Arc::new(Beside { stated: Stated::of(node), what, title, machine }))
 }
 
+/// The image `title` as a kernel and its initramfs, asked for at `place`.
+pub fn ramdisk(
+    title: &str,
+    machine: &Machine,
+    place: &Place,
+    path: Option<Spanned<String>>,
+) -> Arc<dyn Output> {
+    let stated = Stated { place: place.clone(), path };
+    let (title, machine) = (title.to_string(), machine.clone());
+    Arc::new(Beside { stated, what: What::Ramdisk, title, machine })
+}
+
 /// How the image is packed for a kernel: each that Debian has can read it.
 const PACKED: Compress = Compress { format: Format::Zstd, level: None };
 
@@ -141,7 +152,7 @@ impl Output for Beside {
         let kernels = kernels(&merged);
         let kernel = newest(&kernels, &self.machine.boot, place)?;
         let machine = &self.machine;
-        let ids = Assembly { machine, title: &self.title, place, stack, aids: &aids, world, job }.ids()?;
+        let ids = Ids::of(machine, &self.title, stack, world)?;
         if self.what == What::Uki {
             let making = Making {
                 boot: &machine.boot,

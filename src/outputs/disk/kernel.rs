@@ -2,12 +2,15 @@
 
 use std::cmp::Ordering;
 
-use super::spec::{Boot, Disk, Table};
+use super::Machine;
+use super::spec::{Boot, Content, Disk, Partition, Table};
 use super::table::mbr_id;
 use crate::deb::version;
 use crate::fault::{Fault, Place};
 use crate::layer::merge::Node;
 use crate::layer::{EntryPath, Merged};
+use crate::outputs::seed::Seed;
+use crate::work::{Stack, World};
 
 /// A kernel and what goes with it.
 #[derive(Clone, Debug)]
@@ -89,6 +92,31 @@ pub struct Ids {
 }
 
 impl Ids {
+    /// Those of the machine's disk, with the image of `stack` on it.
+    ///
+    /// # Errors
+    ///
+    /// Files of the project that are on the disk cannot be read.
+    pub fn of(machine: &Machine, title: &str, stack: &Stack, world: &World) -> Result<Ids, Fault> {
+        let seed = Seed::of(stack, machine.facts(title, world)?.key.text());
+        let partitions = &machine.disk.partitions;
+        let filesystem = |part: &Partition| match part.content {
+            Content::Vfat => {
+                let id = seed.number(&format!("file system {}", part.name));
+                format!("{:04X}-{:04X}", id >> 16, id & 0xffff)
+            }
+            _ => seed.uuid(&format!("file system {}", part.name)),
+        };
+        Ok(Ids {
+            disk: seed.uuid("disk"),
+            partitions: partitions
+                .iter()
+                .map(|part| seed.uuid(&format!("partition {}", part.name)))
+                .collect(),
+            filesystems: partitions.iter().map(filesystem).collect(),
+        })
+    }
+
     /// The UUID of what is in a partition, as blkid(8) tells it.
     pub fn filesystem(&self, part: usize) -> &str {
         self.filesystems.get(part).map_or("", String::as_str)

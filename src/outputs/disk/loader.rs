@@ -4,6 +4,7 @@
 //! stands where it looks on a disk that it does not know (UEFI specification 2.10, 3.5.1.1).
 
 use std::fs::File;
+use std::path::Path;
 
 use super::fat::{Files, Source};
 use super::kernel::{Ids, Kernel, cmdline};
@@ -13,7 +14,7 @@ use crate::fault::{Fault, Place};
 use crate::layer::merge::Node;
 use crate::layer::{EntryPath, Merged};
 use crate::outputs::tool::{Tool, inside};
-use crate::sandbox::image::{ImageRun, Special, SpecialKind};
+use crate::sandbox::image::{ImageRun, Special, SpecialKind, View};
 use crate::work::{Aids, Job, Stack, World};
 
 /// The names of one architecture.
@@ -408,7 +409,8 @@ impl Bios {
 
 /// A file of a tree of tools.
 fn tree_file(tree: &ImageRun, path: &str) -> Result<Vec<u8>, Fault> {
-    let mut found = tree.lowers.iter().rev().map(|lower| lower.join(path));
+    let own = (tree.view == View::Host).then(|| Path::new("/").join(path));
+    let mut found = own.into_iter().chain(tree.lowers.iter().rev().map(|lower| lower.join(path)));
     let missing = || Fault::build("output/tool", format!("the boot loader's package has no `/{path}`"));
     // A link would lead out of the tree.
     let is_file = |path: &std::path::PathBuf| path.symlink_metadata().is_ok_and(|found| found.is_file());

@@ -97,6 +97,8 @@ pub struct Hardware {
     /// Bytes.
     pub memory: u64,
     pub cpus: i64,
+    /// Network cards.
+    pub nics: i64,
     /// Whether it has EFI; none where nothing is said.
     pub efi: Option<bool>,
     /// Whether anything is said.
@@ -105,14 +107,15 @@ pub struct Hardware {
 
 impl Hardware {
     /// What nobody says anything of.
-    pub const USUAL: Hardware = Hardware { memory: 1 << 30, cpus: 2, efi: None, is_stated: false };
+    pub const USUAL: Hardware = Hardware { memory: 1 << 30, cpus: 2, nics: 1, efi: None, is_stated: false };
 
     /// What a `machine` node says.
     pub fn of(node: &Node, faults: &mut Faults) -> Hardware {
         let memory = whole_size(node, "memory", faults).map_or(Hardware::USUAL.memory, |size| size.value);
         let cpus = node.integer("cpus").map_or(Hardware::USUAL.cpus, |cpus| cpus.value);
+        let nics = node.integer("nics").map_or(Hardware::USUAL.nics, |nics| nics.value);
         let efi = node.text("firmware").map(|firmware| firmware.value == "efi");
-        Hardware { memory, cpus, efi, is_stated: true }
+        Hardware { memory, cpus, nics, efi, is_stated: true }
     }
 }
 

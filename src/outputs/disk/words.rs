@@ -107,12 +107,14 @@ pub const LOADERS: &[&str] = &["grub", "systemd-boot", "uki", "none"];
 pub static MACHINE: Word = Word {
     name: "machine",
     summary: "the machine that the image is for",
-    docs: "`imgbuild boot` makes such a one, and outputs that describe a machine tell it. It changes nothing in an image.",
+    docs: "`imgbuild boot` makes such a one, `test` tries the image in it, and `output \"machine\"` and `output \"ova\"` \
+           describe it. It changes nothing in an image.",
     example: "image \"server\" {\n    base \"debian\" suite=\"trixie\"\n    packages { linux-image-cloud-amd64; systemd-sysv \
               }\n    machine memory=\"2GiB\" cpus=4\n    output \"qcow2\"\n}\n",
     properties: &[
         Field::new("memory", Form::Size, "Its memory: a multiple of 1 MiB.").default("1GiB"),
         Field::new("cpus", Form::Integer { min: 1, max: 512 }, "How many processors it has.").default("2"),
+        Field::new("nics", Form::Integer { min: 0, max: 8 }, "How many network cards it has.").default("1"),
         Field::new("firmware", Form::OneOf(&["bios", "efi"]), "What starts the boot loader.")
             .default("bios, where the disk boots with one"),
     ],

@@ -85,7 +85,7 @@ pub(super) fn enter(run: &ImageRun) -> Result<Root, Refusal> {
     // Every file that holds a content is open at once.
     let _ = programs::limit_files(None);
     let parts = Parts::take(run)?;
-    Refusal::of("make a place in `/tmp` for what will be written", make_store())?;
+    Refusal::of("make a place in `/tmp` for what will be written", make_store(run))?;
     let folders = Folders::open()?;
     let user_marks = folders.user_marks()?;
     top::dress_root(run, &folders.upper)?;
@@ -148,7 +148,7 @@ impl Parts {
             lowers: run.lowers.iter().map(lower).collect::<Result<_, _>>()?,
             contents: top::open_files(run)?,
             shown: all_shown(run).map(shown).collect::<Result<_, _>>()?,
-            devices: DEVICES.into_iter().chain(["/dev/tty"]).map(device).collect::<Result<_, _>>()?,
+            devices: devices(run).map(device).collect::<Result<_, _>>()?,
             system: (run.view == View::Host).then(|| System::take(&run.hidden)).transpose()?,
             capture: run.capture.as_ref().map(capture).transpose()?,
         })
@@ -288,7 +288,12 @@ impl Folders {
     }
 }
 
-fn make_store() -> io::Result<()> {
+/// The host's devices that programs find.
+fn devices(run: &ImageRun) -> impl Iterator<Item = &'static str> {
+    DEVICES.into_iter().chain(["/dev/tty"]).chain(run.kvm.then_some("/dev/kvm"))
+}
+
+fn make_store(run: &ImageRun) -> io::Result<()> {
     mount_tmpfs("/tmp", c"mode=755,size=75%")?;
     chdir("/tmp")?;
     for (name, mode) in STORE {
@@ -297,7 +302,7 @@ fn make_store() -> io::Result<()> {
     make_folder("run/lock", 0o1777)?;
     make_folder("dev/shm", 0o1777)?;
     make_folder("dev/pts", 0o755)?;
-    for device in DEVICES.into_iter().chain(["/dev/tty"]) {
+    for device in devices(run) {
         File::create_new(device.trim_start_matches('/'))?;
     }
     let links = [("fd", ""), ("stdin", "/0"), ("stdout", "/1"), ("stderr", "/2")];

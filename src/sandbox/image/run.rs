@@ -43,6 +43,8 @@ pub struct ImageRun {
     /// Files and folders of the host that [`View::Host`] does not show even where it shows what is around them. What
     /// is not there is left out; so is a folder without which no program would run.
     pub hidden: Vec<PathBuf>,
+    /// Whether programs find `/dev/kvm`, as this machine has it.
+    pub kvm: bool,
     /// Whether programs can reach the network; without it there is only their own loopback.
     pub network: bool,
     /// The environment of all programs, beside [`ImageRun::environment`]'s usual one, which it overrides.

@@ -1,0 +1,60 @@
+//! Reports of tests, as JUnit's format has them: what continuous integration reads.
+
+use std::fmt::Write as _;
+
+use crate::fault::Fault;
+use crate::wording;
+
+/// A test.
+pub struct Case<'a> {
+    /// The target that it is of.
+    pub target: String,
+    /// Its name.
+    pub name: String,
+    /// How long it took, now or when it ran last.
+    pub seconds: f64,
+    /// What became of it.
+    pub ended: Ended<'a>,
+}
+
+/// What became of a test.
+pub enum Ended<'a> {
+    /// It did all that it should, now or when it ran last.
+    Passed,
+    /// It did not.
+    Failed(&'a Fault),
+    /// It was not begun: something before it failed.
+    NotRun,
+}
+
+/// The report.
+pub fn report(cases: &[Case<'_>]) -> String {
+    let count = |is: fn(&Ended<'_>) -> bool| cases.iter().filter(|case| is(&case.ended)).count();
+    let (failed, skipped) =
+        (count(|ended| matches!(ended, Ended::Failed(_))), count(|ended| matches!(ended, Ended::NotRun)));
+    let seconds: f64 = cases.iter().map(|case| case.seconds).sum();
+    let mut text = format!(
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites>\n  <testsuite name=\"imgbuild\" tests=\"{}\" \
+         failures=\"{failed}\" errors=\"0\" skipped=\"{skipped}\" time=\"{seconds:.3}\">\n",
+        cases.len()
+    );
+    for case in cases {
+        let (target, name) = (wording::xml(&case.target), wording::xml(&case.name));
+        let _ =
+            write!(text, "    <testcase classname=\"{target}\" name=\"{name}\" time=\"{:.3}\"", case.seconds);
+        match &case.ended {
+            Ended::Passed => text.push_str("/>\n"),
+            Ended::NotRun => text.push_str(">\n      <skipped/>\n    </testcase>\n"),
+            Ended::Failed(fault) => {
+                let (message, output) =
+                    (wording::xml(&fault.message), wording::xml(&fault.output.join("\n")));
+                let _ = writeln!(
+                    text,
+                    ">\n      <failure message=\"{message}\">{output}</failure>\n    </testcase>"
+                );
+            }
+        }
+    }
+    text.push_str("  </testsuite>\n</testsuites>\n");
+    text
+}

@@ -1,0 +1,102 @@
+//! Disks in the formats of hypervisors, made raw so that they can be looked into: by this machine's qemu-img, in a sandbox,
+//! since a disk may come from anybody.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+
+use crate::cli::session::Session;
+use crate::fault::{Fault, Faults};
+use crate::layer::EntryPath;
+use crate::sandbox::image::{Call, ImageRun, Shown, View};
+use crate::sandbox::{Launcher, PATH, resolve_program};
+use crate::store::{Access, Store};
+use crate::wording;
+
+/// Beginnings of files that are disks in a format of a hypervisor's, and what qemu-img calls it.
+const FORMATS: [(&[u8], &str); 5] = [
+    (b"QFI\xfb", "qcow2"),
+    (b"KDMV", "vmdk"),
+    (b"conectix", "vpc"),
+    (b"vhdxfile", "vhdx"),
+    (b"<<< Oracle VM VirtualBox Disk Image >>>", "vdi"),
+];
+
+/// A raw disk, and the store whose stage it lies in: both go together.
+pub struct Raw {
+    /// Where it is.
+    pub path: PathBuf,
+    _store: Store,
+}
+
+/// The disk at `path` as a raw one; none if it is none, or is raw.
+///
+/// # Errors
+///
+/// There is no qemu-img on this machine, it fails, or the disk stands on another one.
+pub fn raw(session: &Session, path: &Path) -> Result<Option<Raw>, Faults> {
+    let failed = |error: io::Error| Fault::io("read", path, &error);
+    let file = File::open(path).map_err(failed)?;
+    let mut start = [0; 80];
+    let length = file.read_at(&mut start, 0).map_err(failed)?;
+    let start = start.get(..length).unwrap_or_default();
+    let Some((_, format)) = FORMATS.iter().find(|(magic, _)| start.starts_with(magic)) else {
+        return Ok(None);
+    };
+    if *format == "qcow2" && stands_on_another(start) {
+        let message = format!("`{}` stands on another disk, which is not looked into", path.display());
+        return Err(Fault::error("look/backing", message)
+            .help(format!("make it one: `qemu-img convert -O raw {} disk.raw`", path.display()))
+            .into());
+    }
+    if resolve_program("qemu-img", PATH).is_none() {
+        let message =
+            format!("`{}` is a disk as {format}, which this machine's `qemu-img` would read", path.display());
+        return Err(Fault::machine("look/format", message)
+            .help("it is in Debian's package `qemu-utils`")
+            .into());
+    }
+    Ok(Some(converted(session, path, format)?))
+}
+
+/// Whether a qcow2 names another file: one to stand on, or one with its data (QEMU's docs/interop/qcow2.txt).
+fn stands_on_another(start: &[u8]) -> bool {
+    let backing = start.get(8..16).is_some_and(|offset| offset.iter().any(|byte| *byte != 0));
+    let version = start.get(4..8).unwrap_or_default();
+    backing || (version == [0, 0, 0, 3] && start.get(79).is_some_and(|features| features & 4 != 0))
+}
+
+fn converted(session: &Session, path: &Path, format: &str) -> Result<Raw, Faults> {
+    const FROM: &str = "run/imgbuild/disk";
+    const TO: &str = "run/imgbuild/raw";
+    let store = session.store(Access::Use)?;
+    let stage = store.stage()?;
+    let (raw, log) = (stage.path("raw"), stage.path("log"));
+    File::create_new(&raw).map_err(|error| Fault::io("write", &raw, &error))?;
+    let at = |path: &str| EntryPath::parse(path).unwrap_or_default();
+    let words = ["convert", "-f", format, "-O", "raw", &format!("/{FROM}"), &format!("/{TO}")];
+    let run = ImageRun {
+        shown: vec![Shown { host: path.into(), at: at(FROM) }],
+        written: vec![Shown { host: raw.clone(), at: at(TO) }],
+        view: View::Host,
+        commands: vec![Call {
+            program: "qemu-img".into(),
+            arguments: words.map(String::from).into(),
+            must_succeed: true,
+            ..Call::default()
+        }],
+        log,
+        ..ImageRun::default()
+    };
+    let never = AtomicBool::new(false);
+    let ran = Launcher::of(Path::new("/proc/self/exe")).run_image(&run, &never, &mut |_| {});
+    let ran = ran?;
+    if ran.failed.is_none() {
+        return Ok(Raw { path: raw, _store: store });
+    }
+    let fault = Fault::build("look/damaged", format!("cannot read the disk `{}`", path.display()));
+    let output = ran.tail.iter().map(|line| wording::printable(line)).collect();
+    Err(Fault { output, ..fault }.into())
+}

@@ -1,0 +1,108 @@
+//! What an image's nodes have written: outputs, and all that goes with them.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::Decoder;
+use crate::bases::debian;
+use crate::deb::Wish;
+use crate::fault::{Fault, Place};
+use crate::lang::Node;
+use crate::manifest::{Image, ToolSet};
+use crate::outputs::disk::Machine;
+use crate::outputs::{self, config, trial};
+use crate::work::{Output, TEST};
+
+impl Decoder<'_> {
+    /// What the outputs are written with, each where it is needed first.
+    pub(super) fn tools(&self, images: &[Image]) -> Vec<ToolSet> {
+        let mut bases = images.iter().filter_map(|image| image.debian.as_ref());
+        let like = bases.find(|spec| debian::has_tools(spec));
+        let outputs = images.iter().flat_map(|image| {
+            let of_hypervisors = image.hypervisors.iter().flat_map(|hypervisor| &hypervisor.outputs);
+            image.outputs.iter().chain(of_hypervisors)
+        });
+        let mut tools: Vec<ToolSet> = Vec::new();
+        for output in outputs {
+            for packages in output.tools() {
+                let wishes = packages.iter().map(|name| Wish::plain(name, output.place())).collect();
+                let base = debian::of_tools(output.place(), like, &self.said.distributions);
+                let new = ToolSet { wishes, base };
+                if tools.iter().all(|known| known.name() != new.name()) {
+                    tools.push(new);
+                }
+            }
+        }
+        tools
+    }
+
+    /// Whether the disk of a target with these outputs can boot.
+    pub(super) fn boots(&mut self, machine: &Machine, outputs: &[outputs::Sibling]) {
+        let is_disk =
+            |output: &outputs::Sibling| outputs::disk::FORMATS.contains(&output.kind) || output.kind == "ova";
+        let fault = machine.check().filter(|_| outputs.iter().any(is_disk));
+        // A hypervisor may have the disk of its image.
+        let known = |fault: &Fault| self.faults.list.iter().any(|other| other == fault);
+        if let Some(fault) = fault.filter(|fault| !known(fault)) {
+            self.faults.push(fault);
+        }
+    }
+
+    /// The outputs among these nodes, and what goes with them: the hypervisor's own files, and tests.
+    pub(super) fn outputs(
+        &mut self,
+        children: &[&Node],
+        target: &outputs::Target<'_>,
+    ) -> Vec<Arc<dyn Output>> {
+        let (folders, mut all) = (&self.said.folders, Vec::new());
+        for node in children {
+            all.extend(match node.word.name {
+                name if name == outputs::WORD.name => outputs::decode(node, target, folders, self.faults),
+                name if name == config::WORD.name => config::decode(node, folders, self.faults),
+                name if name == trial::WORD.name => trial::decode(node, target, self.faults),
+                _ => None,
+            });
+        }
+        self.without_doubles(all)
+    }
+
+    /// Tests have names.
+    fn without_doubles(&mut self, mut outputs: Vec<Arc<dyn Output>>) -> Vec<Arc<dyn Output>> {
+        let mut known: BTreeMap<String, Place> = BTreeMap::new();
+        outputs.retain(|output| {
+            if output.kind() != TEST {
+                return true;
+            }
+            let Some(first) = known.get(&output.name()) else {
+                known.insert(output.name(), output.place().clone());
+                return true;
+            };
+            let message = format!("the test `{}` stands twice", output.name());
+            self.twice("test/twice", message, output.place(), first);
+            false
+        });
+        outputs
+    }
+
+    pub(super) fn no_output(&mut self, what: &str, place: &Place) {
+        self.faults.push(
+            Fault::error("output/none", format!("{what} has no output"))
+                .at(place, "nothing would be written")
+                .help("add one to its block: `output \"tar\"`"),
+        );
+    }
+}
+
+/// The outputs among these nodes; `title` is what their files are called where nothing is said.
+pub(super) fn siblings(children: &[&Node], title: &str) -> Vec<outputs::Sibling> {
+    let outputs = children.iter().filter(|child| child.word.name == outputs::WORD.name);
+    let sibling = |node: &&Node| {
+        let kind = node.kind?.name;
+        let stated = node.text("path").map(|path| path.value);
+        let name = |path: &String| Some(Path::new(path).file_name()?.to_string_lossy().into_owned());
+        let file = stated.as_ref().and_then(name).unwrap_or_else(|| format!("{title}.{kind}"));
+        Some(outputs::Sibling { kind, file })
+    };
+    outputs.filter_map(sibling).collect()
+}

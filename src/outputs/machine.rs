@@ -1,0 +1,270 @@
+//! Outputs that describe the machine around a disk, as its hypervisor reads that: `machine`, `ova`, `metadata`.
+//!
+//! What a machine is, `machine`, `disk` and `boot` say; each format is a file of this room and makes a text of a
+//! [`Described`].
+
+mod appliance;
+mod libvirt;
+mod metadata;
+mod openvz;
+mod ovf;
+mod qemu;
+mod vmx;
+mod xl;
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::disk::{Firmware, Machine};
+use super::{Kind, Stated, Target};
+use crate::fault::{Fault, Faults, Place};
+use crate::key::Key;
+use crate::lang::{Field, Form, Node, Spanned, Word};
+use crate::wording;
+use crate::work::{Aids, Facts, Folders, Job, Output, Stack, World, Written};
+
+pub(super) use appliance::OVA;
+pub(super) use metadata::METADATA;
+
+pub(super) const MACHINE: Kind = Kind { word: &WORD, decode };
+
+static WORD: Word = Word {
+    name: "machine",
+    summary: "what a hypervisor is told of the machine that the image is for",
+    docs: "Memory, processors, network cards and firmware as `machine` says, with the disk that the same block writes, and \
+           the folder of `output \"kernel\"` where the hypervisor starts the kernel. `libvirt` is a domain for `virsh \
+           define`; `qemu` a script that starts it; `vmx` a machine of VMware's, whose disk has to be `vmdk` with \
+           `format=\"sparse\"`; `xl` a domain of Xen's; `openvz` the configuration of a container (vps.conf).",
+    example: "image \"server\" {\n    base \"debian\" suite=\"trixie\"\n    packages { linux-image-cloud-amd64; systemd-sysv \
+              }\n    machine memory=\"2GiB\" cpus=4\n    output \"qcow2\"\n    output \"machine\" format=\"libvirt\"\n}\n",
+    properties: &[
+        Field::new("format", Form::OneOf(FORMATS), "Who reads it.").required(),
+        Field::new(
+            "folder",
+            Form::Text,
+            "Where the disk will lie on the hypervisor's host: an absolute path; for `qemu` and `vmx` it lies beside \
+             this file.",
+        )
+        .default("/var/lib/libvirt/images, /var/lib/xen/images"),
+    ],
+    ..Word::BARE
+};
+
+const FORMATS: &[&str] = &["libvirt", "qemu", "vmx", "xl", "openvz"];
+
+/// Who reads a description.
+#[derive(Debug)]
+struct Reader {
+    name: &'static str,
+    extension: &'static str,
+    /// The formats of disks that it can have, the best first; none if it needs no disk.
+    disks: &'static [&'static str],
+    /// Where the disk lies unless that is said.
+    folder: &'static str,
+    write: fn(&Described<'_>) -> String,
+    is_program: bool,
+}
+
+static READERS: [Reader; 5] = [
+    Reader {
+        name: "libvirt",
+        extension: "xml",
+        disks: &["qcow2", "raw", "vmdk", "vdi", "vhdx", "vhd"],
+        folder: "/var/lib/libvirt/images",
+        write: libvirt::domain,
+        is_program: false,
+    },
+    Reader {
+        name: "qemu",
+        extension: "sh",
+        disks: &["qcow2", "raw", "vmdk", "vdi", "vhdx", "vhd"],
+        folder: ".",
+        write: qemu::script,
+        is_program: true,
+    },
+    Reader {
+        name: "vmx",
+        extension: "vmx",
+        disks: &["vmdk"],
+        folder: ".",
+        write: vmx::machine,
+        is_program: false,
+    },
+    Reader {
+        name: "xl",
+        extension: "cfg",
+        disks: &["raw", "qcow2", "vhd"],
+        folder: "/var/lib/xen/images",
+        write: xl::domain,
+        is_program: false,
+    },
+    Reader {
+        name: "openvz",
+        extension: "conf",
+        disks: &[],
+        folder: "",
+        write: openvz::container,
+        is_program: false,
+    },
+];
+
+/// A machine as it is told to whoever runs it.
+struct Described<'a> {
+    /// What it is called: `IMAGE` or `IMAGE-HYPERVISOR`.
+    name: &'a str,
+    machine: &'a Machine,
+    start: Start<'a>,
+    /// The name of the disk's file; empty where there is none.
+    disk: &'a str,
+    /// The disk's format, as outputs are called.
+    format: &'static str,
+    /// Where these files lie.
+    folder: &'a str,
+}
+
+/// What starts a machine.
+enum Start<'a> {
+    Bios,
+    Efi,
+    /// The hypervisor has the kernel: its folder, whether an initramfs is in it, and what the kernel is told.
+    Kernel(&'a str, bool, &'a str),
+}
+
+impl Described<'_> {
+    /// Memory in MiB.
+    fn memory(&self) -> u64 {
+        self.machine.memory() >> 20
+    }
+
+    /// Where a file of it lies.
+    fn at(&self, file: &str) -> String {
+        format!("{}/{file}", self.folder)
+    }
+}
+
+#[derive(Debug)]
+struct Description {
+    stated: Stated,
+    reader: &'static Reader,
+    title: String,
+    /// The image's name: what the disk is told to be of.
+    image: String,
+    machine: Machine,
+    /// The disk's kind and its file.
+    disk: Option<(&'static str, String)>,
+    kernel: Option<String>,
+    folder: String,
+}
+
+fn decode(node: &Node, target: &Target<'_>, _: &Folders, faults: &mut Faults) -> Option<Arc<dyn Output>> {
+    let format = node.text("format")?;
+    let reader = READERS.iter().find(|reader| reader.name == format.value)?;
+    let disk = target.sibling(reader.disks).map(|disk| (disk.kind, disk.file.clone()));
+    if disk.is_none() && !reader.disks.is_empty() {
+        faults.push(no_disk(reader.name, reader.disks, &format.place));
+    }
+    let kernel = target.sibling(&["kernel"]).map(|kernel| kernel.file.clone());
+    if !reader.disks.is_empty() && target.machine.firmware() == Firmware::Kernel && kernel.is_none() {
+        let message = "this machine has no boot loader, and its kernel is not written";
+        faults.push(
+            Fault::error("machine/kernel", message)
+                .at(&node.place, "this output")
+                .help("add `output \"kernel\"` beside it"),
+        );
+    }
+    let folder = folder(node, reader, faults);
+    let (title, image, machine) = (target.title(), target.image.to_string(), target.machine.clone());
+    Some(Arc::new(Description {
+        stated: Stated::of(node),
+        reader,
+        title,
+        image,
+        machine,
+        disk,
+        kernel,
+        folder,
+    }))
+}
+
+/// There is no disk that a description could tell of.
+fn no_disk(what: &str, disks: &[&str], place: &Place) -> Fault {
+    let first = disks.first().copied().unwrap_or_default();
+    let message = format!("{what} needs a disk, and no output beside it is {}", wording::either(disks));
+    Fault::error("machine/disk", message).at(place, "this one").help(format!("add `output \"{first}\"`"))
+}
+
+fn folder(node: &Node, reader: &Reader, faults: &mut Faults) -> String {
+    let Some(folder) = node.text("folder") else { return reader.folder.into() };
+    let fault = match reader.folder {
+        "" | "." => "here a disk has no folder of its own: it lies beside what tells of it",
+        _ if !folder.value.starts_with('/') || folder.value.chars().any(char::is_control) => {
+            "the folder of a disk is an absolute path"
+        }
+        _ => return folder.value.trim_end_matches('/').to_string(),
+    };
+    faults.push(Fault::error("machine/folder", fault).at(&folder.place, "this folder"));
+    String::new()
+}
+
+impl Output for Description {
+    fn kind(&self) -> &'static str {
+        "machine"
+    }
+    fn extension(&self) -> String {
+        self.reader.extension.into()
+    }
+    fn place(&self) -> &Place {
+        &self.stated.place
+    }
+    fn path(&self) -> Option<&Spanned<String>> {
+        self.stated.path.as_ref()
+    }
+
+    fn facts(&self, world: &World) -> Result<Facts, Fault> {
+        let mut facts = self.machine.facts(&self.image, world)?;
+        facts.key.fact("machine", format_args!("1 {}", self.reader.name));
+        self.machine.hardware_facts(&mut facts.key);
+        facts.key.fact("name", &self.title);
+        facts.key.fact("folder", &self.folder);
+        facts.key.fact_if("disk", self.disk.as_ref().map(|(kind, file)| format!("{kind} {file}")));
+        facts.key.fact_if("kernel", self.kernel.as_ref());
+        Ok(facts)
+    }
+
+    fn write(
+        &self,
+        world: &World,
+        _job: &Job<'_>,
+        stack: &Stack,
+        path: &Path,
+        _aids: Aids,
+    ) -> Result<Written, Fault> {
+        let told = self.machine.cmdline(&self.image, stack, world)?;
+        let has_initramfs = self.machine.has_initramfs(&world.image(stack)?);
+        let start = match (self.machine.firmware(), &self.kernel) {
+            (Firmware::Kernel, Some(kernel)) => Start::Kernel(kernel, has_initramfs, &told),
+            (Firmware::Efi, _) => Start::Efi,
+            _ => Start::Bios,
+        };
+        let (format, disk) = self.disk.as_ref().map_or(("", ""), |(kind, file)| (*kind, file.as_str()));
+        let (name, machine, folder) = (&self.title, &self.machine, &self.folder);
+        let text = (self.reader.write)(&Described { name, machine, start, disk, format, folder });
+        let mode = if self.reader.is_program { 0o755 } else { 0o644 };
+        let written =
+            fs::write(path, text).and_then(|()| fs::set_permissions(path, Permissions::from_mode(mode)));
+        written.map_err(|error| Fault::io("write", path, &error))?;
+        Ok(Written::default())
+    }
+}
+
+/// States a machine's hardware.
+impl Machine {
+    pub(super) fn hardware_facts(&self, key: &mut Key) {
+        key.fact(
+            "hardware",
+            format_args!("{} {} {} {:?}", self.memory(), self.cpus(), self.nics(), self.firmware()),
+        );
+    }
+}

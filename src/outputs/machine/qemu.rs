@@ -1,0 +1,64 @@
+//! A script that starts QEMU (qemu-system(1)): the machine's serial line is the terminal.
+
+use super::{Described, Start};
+use crate::outputs::disk::qemu_name;
+use crate::sandbox::emulator::{board, line, program_for};
+
+pub(super) fn script(told: &Described<'_>) -> String {
+    let machine = told.machine;
+    let mut words = board(machine.arch(), machine.memory(), machine.cpus(), machine.nics(), None);
+    words.extend(["-accel", "kvm", "-accel", "tcg", "-cpu", "max"].map(String::from));
+    words.extend(["-chardev", "stdio,id=line,mux=on,signal=off", "-mon", "chardev=line"].map(String::from));
+    words.extend(line(machine.console()));
+    let format = qemu_name(told.format);
+    words.extend(["-drive".into(), format!("if=virtio,format={format},file={}", in_list(told.disk))]);
+    if let Start::Kernel(folder, has_initramfs, cmdline) = told.start {
+        words.extend(["-kernel".into(), format!("{folder}/vmlinuz"), "-append".into(), cmdline.into()]);
+        if has_initramfs {
+            words.extend(["-initrd".into(), format!("{folder}/initrd.img")]);
+        }
+    }
+    let mut text = String::from(
+        "#!/bin/sh\n# Starts the machine with its serial line on the terminal (Ctrl-A X ends it). More words go to QEMU.\n\
+         cd \"$(dirname \"$0\")\" || exit 1\n",
+    );
+    if matches!(told.start, Start::Efi) {
+        text.push_str(EFI);
+        words.extend(["-bios".into(), "$efi".into()]);
+    }
+    text.push_str(&format!("exec {} \\\n", program_for(machine.arch())));
+    for (number, word) in words.iter().enumerate() {
+        // An option and its value on one line.
+        let begins = word.starts_with('-') || number == 0;
+        text.push_str(if begins { "    " } else { " " });
+        text.push_str(&quoted(word));
+        text.push_str(if words.get(number + 1).is_none_or(|next| next.starts_with('-')) {
+            " \\\n"
+        } else {
+            ""
+        });
+    }
+    text.push_str("    \"$@\"\n");
+    text
+}
+
+/// Where distributions have EFI for emulated machines.
+const EFI: &str = "for efi in \"${EFI:-}\" /usr/share/ovmf/OVMF.fd /usr/share/qemu-efi-aarch64/QEMU_EFI.fd \\\n    \
+                   /usr/share/edk2/ovmf/OVMF_CODE.fd /usr/share/edk2/x64/OVMF.fd; do\n    [ -r \"$efi\" ] && break\n\
+                   done\n[ -r \"$efi\" ] || { echo \"no EFI is here: name one with EFI=FILE\" >&2; exit 1; }\n";
+
+/// A name in a list of options, in which commas are doubled.
+fn in_list(name: &str) -> String {
+    name.replace(',', ",,")
+}
+
+/// A word of a shell.
+fn quoted(word: &str) -> String {
+    match word {
+        "$efi" => "\"$efi\"".into(),
+        word if word.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_=,./:".contains(&byte)) => {
+            word.into()
+        }
+        word => format!("'{}'", word.replace('\'', r"'\''")),
+    }
+}

@@ -1,0 +1,200 @@
+//! `test`: an image that boots in a machine of QEMU's, and does there what it should.
+//!
+//! QEMU and the firmware come from a locked Debian tree and run in a sandbox without a network, so that a test depends on
+//! nothing of this machine but its speed. A test is a step like others: its key has the disk's, what it does, and the
+//! emulator, and what it writes is what the machine said.
+
+mod conversation;
+mod lines;
+mod machine;
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::disk::{FORMATS, Firmware, Machine};
+use super::{Stated, Target};
+use crate::fault::{Fault, Faults, Place};
+use crate::key::Key;
+use crate::lang::{Child, Field, Form, Node, Spanned, Word};
+use crate::work::{Aids, Facts, Job, Output, Stack, TEST, World, Written};
+use machine::{EMULATOR_AMD64, EMULATOR_ARM64};
+
+/// `test NAME { … }`
+pub static WORD: Word = Word {
+    name: "test",
+    summary: "what the image has to do when it boots",
+    docs: "`imgbuild test` boots the disk of the same block in QEMU and takes its block from the top to the end: text that has \
+           to come on the console, text that is typed there, commands that have to end with 0. What is written to the disk \
+           is thrown away. A test that passed runs again when its disk, or it itself, has changed.\n\nQEMU comes from a \
+           locked Debian tree that imgbuild brings itself, and the machine has a network of its own that leads nowhere. \
+           What the console said is written to `build/IMAGE-HYPERVISOR.NAME.log`.",
+    example: "image \"server\" {\n    base \"debian\" suite=\"trixie\"\n    packages { linux-image-cloud-amd64; systemd-sysv; \
+              udev }\n    boot console=\"ttyS0\"\n    output \"raw\"\n    test \"boots\" timeout=600 {\n        wait-for \"login:\"\n        \
+              run \"systemctl is-system-running --wait\"\n    }\n}\n",
+    arguments: &[Field::new("name", Form::Name, "Its name.").required()],
+    properties: &[Field::new(
+        "timeout",
+        Form::Integer { min: 1, max: 86_400 },
+        "Seconds that all of it may take.",
+    )
+    .default("600")],
+    children: &[Child::many(&WAIT_FOR), Child::many(&SEND), Child::many(&RUN)],
+    ..Word::BARE
+};
+
+/// `test` in an image or a hypervisor.
+pub const CHILD: Child = Child::many(&WORD);
+
+static WAIT_FOR: Word = Word {
+    name: "wait-for",
+    summary: "text that has to come on the machine's console",
+    docs: "Behind what was waited for before. The console is the serial line, or what `boot console=` says.",
+    example: "image \"server\" {\n    overlays \"site\"\n    output \"raw\"\n    test \"boots\" {\n        wait-for \"login:\"\n    }\n}\n",
+    arguments: &[Field::new("text", Form::Text, "The text.").required()],
+    ..Word::BARE
+};
+
+static SEND: Word = Word {
+    name: "send",
+    summary: "a line that is typed on the machine's console",
+    docs: "With Enter behind it.",
+    example: "image \"server\" {\n    overlays \"site\"\n    output \"raw\"\n    test \"logs in\" {\n        wait-for \"login:\"\n        \
+              send \"root\"\n        wait-for \"#\"\n    }\n}\n",
+    arguments: &[Field::new("text", Form::Text, "The line.").required()],
+    ..Word::BARE
+};
+
+static RUN: Word = Word {
+    name: "run",
+    summary: "a command that has to end with 0 in the machine",
+    docs: "Run by `sh`, as root, with nothing to read. The shell is one that imgbuild brings into a machine whose systemd is \
+           256 or newer, on a serial line of its own; the image stays as it is. Any other machine has to be logged into: with \
+           `on=\"console\"` the command is typed on the console, where `send` has opened a shell.",
+    example: "image \"server\" {\n    overlays \"site\"\n    output \"raw\"\n    test \"serves\" {\n        run \"systemctl is-active \
+              nginx\"\n    }\n}\n",
+    arguments: &[Field::new("command", Form::Script, "The command.").required()],
+    properties: &[Field::new("on", Form::OneOf(&["shell", "console"]), "Where it is run.").default("shell")],
+    ..Word::BARE
+};
+
+/// Something that a test does, and where that is said.
+#[derive(Clone, Debug)]
+enum Act {
+    WaitFor(Spanned<String>),
+    Send(Spanned<String>),
+    Run { command: Spanned<String>, on_console: bool },
+}
+
+#[derive(Debug)]
+struct Trial {
+    stated: Stated,
+    name: String,
+    machine: Machine,
+    /// The kind of the disk's output.
+    disk: &'static str,
+    acts: Vec<Act>,
+    /// Seconds.
+    timeout: i64,
+}
+
+/// The test of a `test` node; none for one that is not whole.
+pub fn decode(node: &Node, target: &Target<'_>, faults: &mut Faults) -> Option<Arc<dyn Output>> {
+    let name = node.text("name")?;
+    let acts: Vec<Act> = node.children.iter().filter_map(act).collect();
+    if acts.is_empty() && node.understood {
+        faults.push(
+            Fault::error("test/empty", "this test asks for nothing")
+                .at(&node.place, "this test")
+                .help("say what has to come: `wait-for \"login:\"`, or `run \"COMMAND\"`"),
+        );
+    }
+    let Some(disk) = target.sibling(&FORMATS) else {
+        faults.push(
+            Fault::error("test/disk", "there is no disk beside this test that could boot")
+                .at(&name.place, "this test")
+                .help("add one to the same block: `output \"raw\"`, or `output \"qcow2\"`"),
+        );
+        return None;
+    };
+    let machine = target.machine.clone();
+    if machine.firmware() == Firmware::Kernel && target.sibling(&["kernel"]).is_none() {
+        faults.push(
+            Fault::error("test/kernel", "this machine has no boot loader, and its kernel is not written")
+                .at(&name.place, "this test")
+                .help("add `output \"kernel\"` beside it"),
+        );
+    }
+    let timeout = node.integer("timeout").map_or(600, |timeout| timeout.value);
+    let stated = Stated { place: node.place.clone(), path: None };
+    Some(Arc::new(Trial { stated, name: name.value, machine, disk: disk.kind, acts, timeout }))
+}
+
+fn act(node: &Node) -> Option<Act> {
+    match node.word.name {
+        "wait-for" => node.text("text").map(Act::WaitFor),
+        "send" => node.text("text").map(Act::Send),
+        _ => {
+            let on_console = node.text("on").is_some_and(|on| on.value == "console");
+            Some(Act::Run { command: node.text("command")?, on_console })
+        }
+    }
+}
+
+impl Output for Trial {
+    fn kind(&self) -> &'static str {
+        TEST
+    }
+    fn name(&self) -> String {
+        self.name.clone()
+    }
+    fn extension(&self) -> String {
+        format!("{}.log", self.name)
+    }
+    fn place(&self) -> &Place {
+        &self.stated.place
+    }
+    fn path(&self) -> Option<&Spanned<String>> {
+        None
+    }
+    fn reads(&self, kind: &str) -> bool {
+        kind == self.disk || (kind == "kernel" && self.machine.firmware() == Firmware::Kernel)
+    }
+    fn tools(&self) -> Vec<&'static [&'static str]> {
+        vec![if self.machine.arch() == "arm64" { EMULATOR_ARM64 } else { EMULATOR_AMD64 }]
+    }
+
+    fn facts(&self, _world: &World) -> Result<Facts, Fault> {
+        let mut key = Key::new(TEST, 1);
+        self.machine.hardware_facts(&mut key);
+        key.fact("arch", self.machine.arch());
+        key.fact_if("console", self.machine.console());
+        key.fact("timeout", self.timeout);
+        for act in &self.acts {
+            match act {
+                Act::WaitFor(text) => key.fact("wait-for", &text.value),
+                Act::Send(text) => key.fact("send", &text.value),
+                Act::Run { command, on_console: false } => key.fact("run", &command.value),
+                Act::Run { command, on_console: true } => key.fact("run-on-console", &command.value),
+            }
+        }
+        Ok(Facts::new(key))
+    }
+
+    fn write(
+        &self,
+        world: &World,
+        job: &Job<'_>,
+        _stack: &Stack,
+        path: &Path,
+        aids: Aids,
+    ) -> Result<Written, Fault> {
+        let tree = aids.tool(self.tools()[0][0])?;
+        let file =
+            |kind: &str| aids.outputs.iter().find(|(of, _)| *of == kind).map(|(_, path)| path.as_path());
+        let disk = file(self.disk).ok_or_else(|| Fault::machine("internal", "a disk was lost"))?;
+        let said = self.converse(tree, (disk, file("kernel")), world, job)?;
+        fs::write(path, said).map_err(|error| Fault::io("write", path, &error))?;
+        Ok(Written::default())
+    }
+}

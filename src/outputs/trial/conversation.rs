@@ -1,0 +1,276 @@
+//! What a test asks of a machine, act by act, and what it hears.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use super::lines::{Line, pause};
+use super::machine::{CONSOLE, READY, SHELL, kvm_works, run};
+use super::{Act, Trial};
+use crate::fault::Fault;
+use crate::lang::Spanned;
+use crate::sandbox::image::{ImageRan, ImageRun};
+use crate::wording;
+use crate::work::{Job, World};
+
+/// Lines of what was heard that a failure tells.
+const TAIL: usize = 20;
+
+impl Trial {
+    /// Whether it needs the shell that comes into the machine.
+    pub(super) fn runs_commands(&self) -> bool {
+        self.acts.iter().any(|act| matches!(act, Act::Run { on_console: false, .. }))
+    }
+
+    /// Boots the machine and does all that is asked; gives what its console said.
+    pub(super) fn converse(
+        &self,
+        tree: &ImageRun,
+        files: (&Path, Option<&Path>),
+        world: &World,
+        job: &Job<'_>,
+    ) -> Result<Vec<u8>, Fault> {
+        let folder = world.store.stage()?.path("machine");
+        fs::create_dir(&folder).map_err(|error| Fault::io("make", &folder, &error))?;
+        let said = self.in_folder(tree, files, &folder, world, job);
+        let _ = fs::remove_dir_all(&folder);
+        said
+    }
+
+    fn in_folder(
+        &self,
+        tree: &ImageRun,
+        files: (&Path, Option<&Path>),
+        folder: &Path,
+        world: &World,
+        job: &Job<'_>,
+    ) -> Result<Vec<u8>, Fault> {
+        let failed = |error: io::Error| Fault::io("make", folder, &error);
+        let kvm = kvm_works(self.machine.arch(), tree, folder, world, job);
+        if !kvm {
+            (job.say)("the processor is emulated, which is slow: KVM does not work here");
+        }
+        let machine = self.machine(tree, files, folder, kvm)?;
+        let shell = self.runs_commands().then(|| Line::make(folder, SHELL)).transpose().map_err(failed)?;
+        let console = Line::make(folder, CONSOLE).map_err(failed)?;
+        let (stop, over) = (AtomicBool::new(false), AtomicBool::new(false));
+        let mut talk = Conversation {
+            console,
+            shell,
+            said: Vec::new(),
+            told: 0,
+            job,
+            over: &over,
+            until: Instant::now() + Duration::from_secs(self.timeout.unsigned_abs()),
+            timeout: self.timeout,
+        };
+        let (heard, ran) = std::thread::scope(|scope| {
+            let emulator = scope.spawn(|| {
+                let ran = run(&machine, &stop, world);
+                over.store(true, Ordering::Relaxed);
+                ran
+            });
+            let heard = self.acts.iter().enumerate().try_for_each(|(number, act)| talk.act(act, number));
+            stop.store(true, Ordering::Relaxed);
+            let lost = || Err(Fault::machine("internal", "a thread with a machine was lost"));
+            (heard, emulator.join().unwrap_or_else(|_| lost()))
+        });
+        // Without it, the failure is told all the same.
+        let _ = fs::write(&job.log, &talk.said);
+        match heard {
+            Ok(()) => Ok(talk.said),
+            Err(Missed::Interrupted) => Err(Fault::build("build/interrupted", "interrupted")),
+            Err(missed) => Err(self.failure(missed, ran, job)),
+        }
+    }
+
+    fn failure(&self, missed: Missed, ran: Result<ImageRan, Fault>, job: &Job<'_>) -> Fault {
+        let (why, place, output) = match missed {
+            Missed::Act { why, place, output } => (why, place, output),
+            Missed::Ended { what, place, output } => match ran {
+                // The emulator's own words say more than a console that was never there.
+                Err(fault) if !fault.is_interruption() => return fault.at(&self.stated.place, "this test"),
+                Ok(ran) if output.is_empty() => (format!("the machine ended, and {what}"), place, ran.tail),
+                _ => (format!("the machine ended, and {what}"), place, output),
+            },
+            Missed::Interrupted => return Fault::build("build/interrupted", "interrupted"),
+        };
+        let fault = Fault::build("test/failed", format!("the test `{}` failed: {why}", self.name))
+            .at(&place, "this did not happen")
+            .help(format!("what the console said is in `{}`", job.log.display()));
+        Fault { output, ..fault }
+    }
+}
+
+/// Why a test did not go on.
+enum Missed {
+    /// Something did not come, or ended badly.
+    Act {
+        why: String,
+        place: crate::fault::Place,
+        output: Vec<String>,
+    },
+    /// There is no machine any more.
+    Ended {
+        what: String,
+        place: crate::fault::Place,
+        output: Vec<String>,
+    },
+    Interrupted,
+}
+
+struct Conversation<'a> {
+    console: Line,
+    shell: Option<Line>,
+    /// All that the console said.
+    said: Vec<u8>,
+    /// How much of that was told, line by line.
+    told: usize,
+    job: &'a Job<'a>,
+    /// Set when there is no machine any more.
+    over: &'a AtomicBool,
+    until: Instant,
+    timeout: i64,
+}
+
+/// Which line.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum On {
+    Console,
+    Shell,
+}
+
+impl Conversation<'_> {
+    fn act(&mut self, act: &Act, number: usize) -> Result<(), Missed> {
+        match act {
+            Act::WaitFor(text) => {
+                let what = format!("`{}` did not come", wording::printable(&text.value));
+                self.wait(On::Console, text.value.as_bytes(), &what, text).map(|_| ())
+            }
+            Act::Send(text) => self.write(On::Console, format!("{}\r", text.value).as_bytes(), text),
+            Act::Run { command, on_console: true } => self.run(On::Console, command, number),
+            Act::Run { command, on_console: false } => {
+                if !self.has_shell() {
+                    let what = "the shell did not come that `run` needs: the image's systemd has to be 256 or newer, and \
+                                not masked; else log in with `send`, and say `on=\"console\"`";
+                    self.wait(On::Shell, READY.as_bytes(), what, command)?;
+                }
+                self.run(On::Shell, command, number)
+            }
+        }
+    }
+
+    fn has_shell(&self) -> bool {
+        self.shell.as_ref().is_some_and(|line| line.is_ready)
+    }
+
+    /// Runs a command, whose end is told behind it.
+    fn run(&mut self, on: On, command: &Spanned<String>, number: usize) -> Result<(), Missed> {
+        let text = STANDARD.encode(&command.value);
+        // Whoever echoes the line does not say what ends it: it stands there in parts.
+        let line = format!(
+            "sh -c \"$(echo {text} | base64 -d)\" </dev/null 2>&1; code=$?; echo; echo imgbuild-''ended-{number} $code .{}",
+            if on == On::Console { "\r" } else { "\n" }
+        );
+        self.write(on, line.as_bytes(), command)?;
+        let shown = wording::printable(command.value.lines().next().unwrap_or_default());
+        let what = format!("`{shown}` did not end");
+        let heard = self.wait(on, format!("imgbuild-ended-{number} ").as_bytes(), &what, command)?;
+        let code = self.wait(on, b" .", &what, command)?;
+        let code = String::from_utf8_lossy(&code).trim().to_string();
+        if on == On::Shell {
+            self.note(&format!("+ {shown}\n"), &heard);
+        }
+        if code == "0" {
+            return Ok(());
+        }
+        let why = format!("`{shown}` ended with {code}");
+        Err(Missed::Act { why, place: command.place.clone(), output: tail(&heard) })
+    }
+
+    /// What the shell said stands in the log between what the console said.
+    fn note(&mut self, command: &str, heard: &[u8]) {
+        let before = if self.said.ends_with(b"\n") || self.said.is_empty() { "" } else { "\n" };
+        self.said.extend(before.bytes().chain(command.bytes()));
+        self.said.extend(heard.trim_ascii());
+        self.said.push(b'\n');
+        self.tell();
+    }
+
+    fn line(&mut self, on: On) -> &mut Line {
+        match (&mut self.shell, on) {
+            (Some(shell), On::Shell) => shell,
+            _ => &mut self.console,
+        }
+    }
+
+    fn write(&mut self, on: On, bytes: &[u8], at: &Spanned<String>) -> Result<(), Missed> {
+        self.line(on).write(bytes).map_err(|error| Missed::Act {
+            why: format!("the machine takes nothing: {error}"),
+            place: at.place.clone(),
+            output: Vec::new(),
+        })
+    }
+
+    /// Waits for the text; gives what stood before it.
+    fn wait(&mut self, on: On, text: &[u8], what: &str, at: &Spanned<String>) -> Result<Vec<u8>, Missed> {
+        loop {
+            let is_over = self.over.load(Ordering::Relaxed);
+            self.listen();
+            if let Some(before) = self.line(on).take(text) {
+                self.line(on).is_ready = true;
+                return Ok(before);
+            }
+            if self.job.cancel.load(Ordering::Relaxed) {
+                return Err(Missed::Interrupted);
+            }
+            let place = at.place.clone();
+            if is_over {
+                return Err(Missed::Ended { what: what.into(), place, output: tail(&self.said) });
+            }
+            if Instant::now() >= self.until {
+                let why = format!("{what} in {} s", self.timeout);
+                return Err(Missed::Act { why, place, output: tail(&self.said) });
+            }
+            // It would be seen in the next round.
+            let _ = pause(&[&self.console].into_iter().chain(&self.shell).collect::<Vec<_>>());
+        }
+    }
+
+    /// Takes in what came on both lines.
+    fn listen(&mut self) {
+        // A line that cannot be read says nothing any more, and time goes on.
+        if let Ok(new) = self.console.read() {
+            self.said.extend(new);
+            self.tell();
+        }
+        if let Some(shell) = &mut self.shell {
+            let _ = shell.read();
+        }
+    }
+
+    /// Tells the lines that are whole.
+    fn tell(&mut self) {
+        let new = self.said.get(self.told..).unwrap_or_default();
+        let Some(end) = memchr::memrchr(b'\n', new) else { return };
+        let whole = String::from_utf8_lossy(new.get(..end).unwrap_or_default()).into_owned();
+        self.told += end + 1;
+        whole.lines().map(|line| line.trim_end_matches('\r')).for_each(|line| (self.job.say)(line));
+    }
+}
+
+/// The last lines.
+fn tail(bytes: &[u8]) -> Vec<String> {
+    let text = String::from_utf8_lossy(bytes);
+    let lines: Vec<String> = text
+        .lines()
+        .map(|line| wording::printable(line.trim_end_matches('\r')))
+        .filter(|line| !line.trim().is_empty())
+        .collect();
+    lines.get(lines.len().saturating_sub(TAIL)..).unwrap_or_default().to_vec()
+}

@@ -1,0 +1,306 @@
+//! What goes with an image: machines as hypervisors read them, metadata of containers, checksums, a hypervisor's own files.
+//! Read by whom they are for: libvirt's schema, QEMU, qemu-img, LXC, the coreutils, tar.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
+mod based;
+mod mounted;
+mod project;
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use imgbuild::sandbox::{PATH, resolve_program};
+use insta::assert_snapshot;
+use mounted::odd_project;
+use project::{Project, is_root, skipped};
+
+/// Whether all of these programs are here.
+fn has(programs: &[&str]) -> bool {
+    let lacks = programs.iter().find(|name| resolve_program(name, PATH).is_none());
+    lacks.inspect(|name| skipped(name)).is_none()
+}
+
+/// What a program prints in `folder`; it has to end well.
+fn told(folder: &Path, program: &str, arguments: &[&str]) -> String {
+    let done = Command::new(program).current_dir(folder).env("PATH", PATH).args(arguments).output().unwrap();
+    assert!(done.status.success(), "{program} {arguments:?}: {done:?}");
+    String::from_utf8_lossy(&done.stdout).into_owned()
+}
+
+/// A system that somebody else starts, and all that tells of it.
+const TOLD: &str = r#"
+image "box" version="1.0" {
+    base "tar" from="odd.tar"
+    files {
+        file "/boot/vmlinuz-1" content="kernel"
+        file "/boot/initrd.img-1" content="initramfs"
+    }
+    machine memory="512MiB" cpus=2 nics=2
+    hypervisor "xen" {
+        config from="conf/xen"
+        boot loader="none" console="hvc0" cmdline="a=\"b\" <&>"
+        output "machine" format="libvirt" folder="/srv/some disks"
+        output "machine" format="qemu"
+        output "checksums" algorithm="sha512"
+    }
+    hypervisor "openvz" {
+        config from="conf/vps.conf" path="build/openvz"
+        disk size="1GiB" { partition "root" filesystem="ext4" mount="/"; }
+        output "machine" format="openvz"
+    }
+}
+"#;
+
+fn told_project() -> Option<Project> {
+    let project = odd_project(&TOLD.replace(
+        "        output \"machine\" format=\"libvirt\"",
+        "        output \"raw\"\n        output \"kernel\"\n        output \"machine\" format=\"xl\"\n        output \"machine\" \
+         format=\"libvirt\"",
+    ))?;
+    project.write("conf/xen/start", "#!/bin/sh\n");
+    project.mode("conf/xen/start", 0o755);
+    project.write("conf/xen/more/xl.conf", "one\n");
+    project.link("conf/xen/link", "start");
+    project.write("conf/vps.conf", "ONBOOT=yes\n");
+    Some(project)
+}
+
+#[test]
+fn a_machine_is_told_as_its_hypervisor_reads_it() {
+    const SCHEMA: &str = "/usr/share/libvirt/schemas/domain.rng";
+    let Some(project) = told_project() else { return };
+    project.build();
+    let text = |name: &str| fs::read_to_string(project.path(&format!("build/{name}"))).unwrap();
+    assert_snapshot!(text("box-xen.cfg"), @"");
+    assert_snapshot!(text("box-xen.sh"), @"");
+    assert_snapshot!(text("box-xen.xml"), @"");
+    assert_snapshot!(text("box-openvz.conf"), @"");
+    if has(&["xmllint"])
+        && (Path::new(SCHEMA).is_file() || {
+            skipped("libvirt's schemas");
+            false
+        })
+    {
+        told(&project.path("build"), "xmllint", &["--noout", "--relaxng", SCHEMA, "box-xen.xml"]);
+    }
+    assert!(project.build().ran.is_empty());
+}
+
+#[test]
+fn the_script_starts_qemu() {
+    let Some(project) = told_project() else { return };
+    if !has(&["qemu-system-x86_64", "timeout"]) {
+        return;
+    }
+    project.build();
+    // A machine that stands still as soon as it is there runs until somebody ends it.
+    let script = project.path("build/box-xen.sh");
+    let done = Command::new("timeout").env("PATH", PATH).args(["5"]).arg(&script).args(["-S", "-snapshot"]);
+    let done = done.env("TMPDIR", project.outer()).output().unwrap();
+    // It is no kernel, which QEMU says: all else was to its liking.
+    let said = String::from_utf8_lossy(&done.stderr).into_owned();
+    assert!(said.contains("kernel") || done.status.code() == Some(124), "{done:?}");
+    assert!(!said.contains("invalid option") && !said.contains("not find"), "{said}");
+}
+
+#[test]
+fn own_files_go_with_what_is_written() {
+    let Some(project) = told_project() else { return };
+    project.build();
+    let folder = project.path("build/box-xen.config");
+    assert_eq!(fs::read_to_string(folder.join("more/xl.conf")).unwrap(), "one\n");
+    assert_eq!(fs::read_link(folder.join("link")).unwrap(), Path::new("start"));
+    assert!(told(&folder, "stat", &["-c", "%a", "start"]).starts_with("755"));
+    assert_eq!(fs::read_to_string(project.path("build/openvz/vps.conf")).unwrap(), "ONBOOT=yes\n");
+    // Each is an input of its own, and of the checksums.
+    project.write("conf/xen/more/xl.conf", "two\n");
+    let did = project.build();
+    assert_eq!(
+        did.ran.into_iter().collect::<Vec<_>>(),
+        ["output:checksums.sha512@box:xen", "output:config@box:xen"]
+    );
+    told(&project.path("build"), "sha512sum", &["--check", "--strict", "box-xen.sha512"]);
+    project.mode("conf/vps.conf", 0o755);
+    assert_eq!(project.build().ran.into_iter().collect::<Vec<_>>(), ["output:config@box:openvz"]);
+}
+
+#[test]
+fn checksums_are_of_what_is_there() {
+    let Some(project) = told_project() else { return };
+    let did = project.build();
+    assert!(did.ran.contains("output:checksums.sha512@box:xen"));
+    let listed = told(&project.path("build"), "sha512sum", &["--check", "--strict", "box-xen.sha512"]);
+    assert_snapshot!(listed, @"");
+    assert!(project.build().ran.is_empty());
+    // An output that is made again as it was leaves them alone; one that is another does not.
+    fs::remove_file(project.path("build/box-xen.raw")).unwrap();
+    assert_eq!(project.build().ran.into_iter().collect::<Vec<_>>(), ["output:raw@box:xen"]);
+    project.write(
+        "image.kdl",
+        fs::read_to_string(project.path("image.kdl")).unwrap().replace("nics=2", "nics=1"),
+    );
+    let why = project.run(&["why", "output:checksums.sha512@box:xen"]).out;
+    assert!(why.contains("follows from output:machine.cfg@box:xen"), "{why}");
+    assert!(project.build().ran.contains("output:checksums.sha512@box:xen"));
+    told(&project.path("build"), "sha512sum", &["--check", "--strict", "box-xen.sha512"]);
+    assert_eq!(project.outputs(), project.clean(), "as if nothing had been there");
+}
+
+#[test]
+fn an_appliance_is_one_file_of_machine_and_disk() {
+    let Some(project) = odd_project(
+        r#"
+image "box" {
+    base "tar" from="odd.tar"
+    disk { partition "root" filesystem="ext4" mount="/"; }
+    boot loader="none"
+    output "raw"
+    hypervisor "virtualbox" {
+        disk { partition "esp" filesystem="vfat" mount="/efi" size="64MiB"; partition "root" filesystem="ext4" mount="/"; }
+        boot loader="systemd-boot"
+        files { file "/boot/vmlinuz-1" content="kernel"; }
+        machine memory="768MiB" cpus=3 nics=1
+        output "raw"
+        output "ova"
+    }
+}
+"#,
+    ) else {
+        return;
+    };
+    if !has(&["qemu-img", "xmllint"]) {
+        return;
+    }
+    project.build();
+    let folder = project.path("build");
+    let ova = "box-virtualbox.ova";
+    // The descriptor first, then the manifest, as the standard wants them.
+    assert_eq!(
+        told(&folder, "tar", &["tf", ova]),
+        "box-virtualbox.ovf\nbox-virtualbox.mf\nbox-virtualbox.vmdk\n"
+    );
+    fs::create_dir(folder.join("out")).unwrap();
+    told(&folder, "tar", &["-C", "out", "-xf", ova]);
+    let out = folder.join("out");
+    for line in fs::read_to_string(out.join("box-virtualbox.mf")).unwrap().lines() {
+        let (name, sum) = line.strip_prefix("SHA256(").unwrap().split_once(")= ").unwrap();
+        assert!(told(&out, "sha256sum", &[name]).starts_with(sum), "{line}");
+    }
+    told(
+        &folder,
+        "qemu-img",
+        &["compare", "-f", "raw", "-F", "vmdk", "box-virtualbox.raw", "out/box-virtualbox.vmdk"],
+    );
+    let value = |path: &str| {
+        let path = format!("string({path})");
+        told(&out, "xmllint", &["--xpath", &path, "box-virtualbox.ovf"]).trim().to_string()
+    };
+    let size = fs::metadata(out.join("box-virtualbox.vmdk")).unwrap().len();
+    assert_eq!(value("//*[local-name()='File']/@*[local-name()='size']"), size.to_string());
+    let disk = fs::metadata(folder.join("box-virtualbox.raw")).unwrap().len();
+    assert_eq!(value("//*[local-name()='Disk']/@*[local-name()='capacity']"), disk.to_string());
+    let item = |kind: u32, what: &str| {
+        value(&format!(
+            "//*[local-name()='Item'][*[local-name()='ResourceType']={kind}]/*[local-name()='{what}']"
+        ))
+    };
+    assert_eq!((item(3, "VirtualQuantity"), item(4, "VirtualQuantity")), ("3".into(), "768".into()));
+    assert_eq!(item(17, "Parent"), item(20, "InstanceID"));
+    let first = project::digest(&folder.join(ova));
+    fs::remove_dir_all(&out).unwrap();
+    fs::remove_file(folder.join(ova)).unwrap();
+    project.build();
+    assert_eq!(project::digest(&folder.join(ova)), first, "the same bytes");
+}
+
+#[test]
+fn lxc_makes_a_container_and_runs_in_it() {
+    let Some(project) = based::project(
+        "image \"box\" {\n    base \"tar\" from=\"base.tar\"\n    files { directory \"/proc\"; directory \"/sys\"; directory \
+         \"/dev\"; directory \"/var\"; }\n    hypervisor \"lxc\"\n}\n",
+    ) else {
+        return;
+    };
+    if !is_root() || !has(&["lxc-create", "lxc-execute", "xz"]) {
+        return;
+    }
+    project.build();
+    let containers = project.outer().join("containers");
+    fs::create_dir(&containers).unwrap();
+    let at = containers.to_str().unwrap();
+    let file = |name: &str| project.path(&format!("build/{name}")).to_str().unwrap().to_string();
+    let (metadata, rootfs) = (file("box-lxc.metadata.tar.xz"), file("box-lxc.tar.xz"));
+    told(
+        &containers,
+        "lxc-create",
+        &["-P", at, "-n", "box", "-t", "local", "--", "-m", &metadata, "-f", &rootfs],
+    );
+    // The bridge and the policies of a host that has LXC set up are not what is looked at here.
+    let path = containers.join("box/config");
+    let config = fs::read_to_string(&path).unwrap();
+    assert!(config.contains("/common.conf\nlxc.arch = x86_64\n"), "{config}");
+    let kept =
+        config.lines().filter(|line| !line.starts_with("lxc.net") && !line.starts_with("lxc.apparmor"));
+    fs::write(&path, kept.map(|line| format!("{line}\n")).collect::<String>()).unwrap();
+    let run = Command::new("lxc-execute")
+        .env("PATH", PATH)
+        .args(["-P", at, "-n", "box", "--", "/bin/busybox", "echo", "hello from inside"])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&run.stderr).into_owned();
+    if said.contains("cgroup") {
+        return skipped("control groups that LXC can use");
+    }
+    assert_eq!(String::from_utf8_lossy(&run.stdout), "hello from inside\n", "{said}");
+}
+
+#[test]
+fn incus_is_told_what_the_image_is() {
+    let Some(project) = odd_project(
+        "image \"box\" version=\"2\" {\n    base \"tar\" from=\"odd.tar\"\n    files { file \"/usr/lib/os-release\" \
+         content=\"NAME=x\\nID=debian\\nVERSION_CODENAME=trixie\\n\"; }\n    output \"metadata\"\n    output \"tar\"\n}\n",
+    ) else {
+        return;
+    };
+    project.build();
+    let text = told(&project.path("build"), "tar", &["-xOf", "box.metadata.tar.xz", "metadata.yaml"]);
+    assert_snapshot!(text, @"");
+}
+
+#[test]
+fn what_cannot_be_told_is_told_before_any_work() {
+    let project = Project::new();
+    project.write("overlays/site/etc/motd", "x\n");
+    project.write(
+        "image.kdl",
+        r#"image "box" {
+    overlays "site"
+    output "machine" format="vmx"
+    output "machine" format="hyperv"
+    output "machine"
+    output "checksums"
+    hypervisor "one" {
+        boot loader="none"
+        output "raw"
+        output "ova"
+        output "machine" format="xl" folder="relative"
+        output "machine" format="qemu" folder="/a"
+        test "boots" { }
+        test "boots" { wait-for "login:"; }
+        config from="missing"
+    }
+    hypervisor "two" {
+        output "dir"
+        output "checksums"
+        machine nics=9
+        test "boots" { wait-for "a"; run; wait "b"; }
+    }
+}
+"#,
+    );
+    let told = project.run(&["check", "--message-format", "short"]);
+    assert_eq!(told.code, Some(2), "{told:?}");
+    assert_snapshot!(told.err, @"");
+}

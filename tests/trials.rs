@@ -1,0 +1,114 @@
+//! `test`: real machines that boot in QEMU's, and do what they should, or do not.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
+mod based;
+mod project;
+
+use std::fs;
+
+use based::debian;
+use insta::assert_snapshot;
+
+const TRIALS: &str = r#"
+image "web" {
+    base "debian" suite="trixie"
+    packages { linux-image-cloud-amd64; systemd-sysv; udev }
+    files { file "/etc/greeting" content="hello"; }
+    disk { partition "root" filesystem="ext4" mount="/"; }
+    boot loader="none" console="ttyS0"
+    machine memory="512MiB"
+    output "raw"
+    output "kernel"
+    test "boots" timeout=900 {
+        wait-for "login:"
+        run "systemctl is-system-running --wait; grep hello /etc/greeting"
+        run "findmnt -n -o FSTYPE / && test \"$(cat /etc/greeting)\" = hello"
+    }
+    test "fails" timeout=900 {
+        run "echo this much; ls /nothing"
+    }
+}
+"#;
+
+#[test]
+fn tests_boot_what_was_built() {
+    let Some(project) = debian(TRIALS) else { return };
+    let plain = project.run(&["plan"]);
+    assert!(!plain.out.contains("test:") && !plain.out.contains("qemu-system"), "{}", plain.out);
+    let told =
+        project.run(&["test", "--keep-going", "--junit", "build/report.xml", "--message-format", "short"]);
+    assert_eq!(told.code, Some(1), "{told:?}");
+    let failure: Vec<&str> = told.err.lines().filter(|line| line.contains("image.kdl")).collect();
+    assert_snapshot!(failure.join("\n"), @"");
+    assert!(told.err.contains("/nothing"), "what it said: {}", told.err);
+    let log = fs::read_to_string(project.path("build/web.boots.log")).unwrap();
+    assert!(log.contains("Linux version") && log.contains("login:"), "{log}");
+    assert!(
+        log.contains("\n+ findmnt -n -o FSTYPE / && test \"$(cat /etc/greeting)\" = hello\next4\n"),
+        "{log}"
+    );
+    assert!(!project.path("build/web.fails.log").exists(), "a test that fails writes nothing");
+    let report = fs::read_to_string(project.path("build/report.xml")).unwrap();
+    assert!(report.contains(r#"tests="2" failures="1" errors="0" skipped="0""#), "{report}");
+    assert!(report.contains(
+        r#"<failure message="the test `fails` failed: `echo this much; ls /nothing` ended with 2">"#
+    ));
+    assert!(report.contains(r#"<testcase classname="web" name="boots" time=""#), "{report}");
+
+    // Skipped is right: by what the disk is, not by when it was written.
+    let manifest = TRIALS.replace("ls /nothing", "ls /");
+    project.write("image.kdl", &manifest);
+    let plan = project.run(&["plan", "--tests"]).out;
+    assert!(plan.contains("test:fails@web") && !plan.contains("test:boots@web"), "{plan}");
+    assert!(plan.contains("run was `echo this much; ls /nothing`, now `echo this much; ls /`"), "{plan}");
+    project.write(
+        "image.kdl",
+        manifest.replace("\"hello\"", "\"bye\"").replace("test \"fails\" timeout=900", "test \"fails\""),
+    );
+    let plan = project.run(&["plan", "--tests"]).out;
+    assert!(plan.contains("test:boots@web") && plan.contains("test:fails@web"), "{plan}");
+}
+
+/// A console that has to be logged into, and a machine that ends too early: without systemd.
+#[test]
+fn a_console_can_be_spoken_to() {
+    let Some(project) = debian(
+        r##"
+image "small" {
+    base "debian" suite="trixie"
+    packages { linux-image-cloud-amd64 }
+    files {
+        file "/sbin/init" mode="0755" content="#!/bin/sh\necho your name:\nread name\necho hello, $name\nexec /bin/sh\n"
+    }
+    disk { partition "root" filesystem="ext4" mount="/"; }
+    boot loader="none" console="ttyS0" cmdline="quiet panic=-1"
+    machine memory="512MiB" nics=0
+    output "raw"
+    output "kernel"
+    test "talks" timeout=600 {
+        wait-for "your name:"
+        send "World"
+        wait-for "hello, World"
+        run "test \"$(cat /proc/1/comm)\" = sh" on="console"
+    }
+    test "ends" timeout=600 {
+        wait-for "your name:"
+        send "World"
+        wait-for "hello, World"
+        send "exit"
+        wait-for "never said"
+    }
+}
+"##,
+    ) else {
+        return;
+    };
+    let told = project.run(&["test", "--keep-going", "--message-format", "short"]);
+    assert_eq!(told.code, Some(1), "{told:?}");
+    let failure: Vec<&str> = told.err.lines().filter(|line| line.contains("image.kdl")).collect();
+    assert_snapshot!(failure.join("\n"), @"");
+    assert!(fs::read_to_string(project.path("build/small.talks.log")).unwrap().contains("hello, World"));
+    let none = project.run(&["test", "nothing"]);
+    assert_eq!(none.code, Some(2));
+}
