@@ -245,6 +245,7 @@ fn look_into_disks(project: &Project) {
     for (name, content) in [("gpt-vmlinuz", "kernel"), ("gpt-initrd", "initramfs")] {
         assert_eq!(fs::read_to_string(elsewhere.path(&format!("kernels/{name}"))).unwrap(), content);
     }
+    look_into_formats(&elsewhere);
     let cut = fs::read(elsewhere.path("gpt.raw")).unwrap();
     elsewhere.write("cut.raw", &cut[..cut.len() / 2]);
     elsewhere.write("odd.qcow2", b"QFI\xfb and more");
@@ -256,6 +257,29 @@ fn look_into_disks(project: &Project) {
     imgbuild: error: `HERE/odd.qcow2` is a disk as qcow2, which cannot be looked into [look/format]
       help: look at its target; or make it one that can: `qemu-img convert -f qcow2 -O raw HERE/odd.qcow2 disk.raw`
     "#);
+}
+
+/// The same disk in every format that hypervisors have.
+fn look_into_formats(elsewhere: &Project) {
+    if !has(&["qemu-img"]) {
+        return;
+    }
+    let path = |name: &str| elsewhere.path(name).to_str().unwrap().to_string();
+    let listed = elsewhere.run(&["ls", "gpt.raw"]).out;
+    assert!(listed.contains("etc/fstab"), "{listed}");
+    for (format, name) in
+        [("qcow2", "qcow2"), ("vmdk", "vmdk"), ("vdi", "vdi"), ("vhdx", "vhdx"), ("vpc", "vhd")]
+    {
+        let disk = format!("gpt.{name}");
+        told("qemu-img", &["convert", "-f", "raw", "-O", format, &path("gpt.raw"), &path(&disk)]);
+        assert_eq!(elsewhere.run(&["ls", &disk]).out, listed, "{disk}");
+        assert_eq!(elsewhere.run(&["cat", &disk, "/etc/link"]).out, "content\n", "{disk}");
+    }
+    // What it stands on may be any file of whoever looks.
+    let on = path("on.qcow2");
+    told("qemu-img", &["create", "-q", "-f", "qcow2", "-b", &path("gpt.raw"), "-F", "raw", &on]);
+    let refused = elsewhere.run(&["ls", "on.qcow2", "--message-format", "short"]);
+    assert!(refused.err.contains("stands on another disk") && refused.code == Some(2), "{refused:?}");
 }
 
 /// A file of an ext4 that begins at a byte of a disk.
@@ -331,6 +355,17 @@ fn what_cannot_be_is_told_before_any_work() {
             partition "esp" filesystem="ext4" type="esp" size="1KiB"
         }
         output "raw"
+    }
+    hypervisor "crowded" {
+        disk size="32MiB" {
+            partition "swap" size="40MiB" filesystem="swap"
+            partition "root" filesystem="ext4" mount="/"
+        }
+        machine memory="1000"
+        output "raw"
+    }
+    hypervisor "qemuu" {
+        machine cpus=2
     }
     hypervisor "fat" {
         disk room="1MiB" {
@@ -446,7 +481,7 @@ fn what_does_not_fit_says_so() {
     image.kdl:6:31: error: the image does not fit into 20 MiB: it needs 26 MiB [output/too-small]
       help: make it larger; the largest folders are `/many` (4.3 MiB), `/etc` (175 B)
     "#);
-    let crowded = "    disk size=\"32MiB\" {\n        partition \"swap\" size=\"40MiB\" filesystem=\"swap\"\n        partition \
+    let crowded = "    disk size=\"32MiB\" {\n        partition \"swap\" size=\"28MiB\" filesystem=\"swap\"\n        partition \
                    \"root\" filesystem=\"ext4\" mount=\"/\"\n    }\n";
     project.write("image.kdl", manifest(crowded));
     assert_snapshot!(short(&project), @r#"

@@ -73,10 +73,90 @@ fn a_machine_is_told_as_its_hypervisor_reads_it() {
     let Some(project) = told_project() else { return };
     project.build();
     let text = |name: &str| fs::read_to_string(project.path(&format!("build/{name}"))).unwrap();
-    assert_snapshot!(text("box-xen.cfg"), @"");
-    assert_snapshot!(text("box-xen.sh"), @"");
-    assert_snapshot!(text("box-xen.xml"), @"");
-    assert_snapshot!(text("box-openvz.conf"), @"");
+    assert_snapshot!(text("box-xen.cfg"), @r#"
+    name = "box-xen"
+    type = "pv"
+    memory = 512
+    vcpus = 2
+    kernel = "/var/lib/xen/images/box-xen.kernel/vmlinuz"
+    ramdisk = "/var/lib/xen/images/box-xen.kernel/initrd.img"
+    cmdline = "root=UUID=a1e2923f-be52-8b29-829a-3ea0484d260a ro console=hvc0 a=\"b\" <&>"
+    disk = [ "format=raw, vdev=xvda, access=rw, target=/var/lib/xen/images/box-xen.raw" ]
+    vif = [ "", "" ]
+    "#);
+    assert_snapshot!(text("box-xen.sh"), @r#"
+    #!/bin/sh
+    # Starts the machine with its serial line on the terminal (Ctrl-A X ends it). More words go to QEMU.
+    cd "$(dirname "$0")" || exit 1
+    exec qemu-system-x86_64 \
+        -machine q35 \
+        -display none \
+        -nodefaults \
+        -m 512M \
+        -smp 2 \
+        -device virtio-rng-pci \
+        -device virtio-net-pci,netdev=net0 \
+        -netdev user,id=net0 \
+        -device virtio-net-pci,netdev=net1 \
+        -netdev user,id=net1 \
+        -accel kvm \
+        -accel tcg \
+        -cpu max \
+        -chardev stdio,id=line,mux=on,signal=off \
+        -mon chardev=line \
+        -device virtio-serial-pci \
+        -device virtconsole,chardev=line \
+        -drive if=virtio,format=raw,file=box-xen.raw \
+        -kernel box-xen.kernel/vmlinuz \
+        -append 'root=UUID=a1e2923f-be52-8b29-829a-3ea0484d260a ro console=hvc0 a="b" <&>' \
+        -initrd box-xen.kernel/initrd.img \
+        "$@"
+    "#);
+    assert_snapshot!(text("box-xen.xml"), @r#"
+    <domain type='kvm'>
+      <name>box-xen</name>
+      <memory unit='MiB'>512</memory>
+      <vcpu>2</vcpu>
+      <os>
+        <type arch='x86_64' machine='q35'>hvm</type>
+        <kernel>/srv/some disks/box-xen.kernel/vmlinuz</kernel>
+        <initrd>/srv/some disks/box-xen.kernel/initrd.img</initrd>
+        <cmdline>root=UUID=a1e2923f-be52-8b29-829a-3ea0484d260a ro console=hvc0 a=&quot;b&quot; &lt;&amp;&gt;</cmdline>
+      </os>
+      <features><acpi/><apic/></features>
+      <cpu mode='host-passthrough'/>
+      <devices>
+        <disk type='file' device='disk'>
+          <driver name='qemu' type='raw'/>
+          <source file='/srv/some disks/box-xen.raw'/>
+          <target dev='vda' bus='virtio'/>
+        </disk>
+        <interface type='network'>
+          <source network='default'/>
+          <model type='virtio'/>
+        </interface>
+        <interface type='network'>
+          <source network='default'/>
+          <model type='virtio'/>
+        </interface>
+        <console type='pty'>
+          <target type='virtio'/>
+        </console>
+        <rng model='virtio'>
+          <backend model='random'>/dev/urandom</backend>
+        </rng>
+      </devices>
+    </domain>
+    "#);
+    assert_snapshot!(text("box-openvz.conf"), @r#"
+    ONBOOT="no"
+    OSTEMPLATE="box-openvz"
+    PHYSPAGES="0:512M"
+    SWAPPAGES="0:512M"
+    CPUS="2"
+    DISKSPACE="1048576:1048576"
+    NETIF="ifname=eth0;ifname=eth1"
+    "#);
     if has(&["xmllint"])
         && (Path::new(SCHEMA).is_file() || {
             skipped("libvirt's schemas");
@@ -97,8 +177,9 @@ fn the_script_starts_qemu() {
     project.build();
     // A machine that stands still as soon as it is there runs until somebody ends it.
     let script = project.path("build/box-xen.sh");
-    let done = Command::new("timeout").env("PATH", PATH).args(["5"]).arg(&script).args(["-S", "-snapshot"]);
-    let done = done.env("TMPDIR", project.outer()).output().unwrap();
+    let mut command = Command::new("timeout");
+    command.env("PATH", PATH).env("TMPDIR", project.outer()).arg("5").arg(&script).args(["-S", "-snapshot"]);
+    let done = command.output().unwrap();
     // It is no kernel, which QEMU says: all else was to its liking.
     let said = String::from_utf8_lossy(&done.stderr).into_owned();
     assert!(said.contains("kernel") || done.status.code() == Some(124), "{done:?}");
@@ -132,7 +213,17 @@ fn checksums_are_of_what_is_there() {
     let did = project.build();
     assert!(did.ran.contains("output:checksums.sha512@box:xen"));
     let listed = told(&project.path("build"), "sha512sum", &["--check", "--strict", "box-xen.sha512"]);
-    assert_snapshot!(listed, @"");
+    assert_snapshot!(listed, @r#"
+    box-xen.config/more/xl.conf: OK
+    box-xen.config/start: OK
+    box-xen.raw: OK
+    box-xen.kernel/cmdline: OK
+    box-xen.kernel/initrd.img: OK
+    box-xen.kernel/vmlinuz: OK
+    box-xen.cfg: OK
+    box-xen.xml: OK
+    box-xen.sh: OK
+    "#);
     assert!(project.build().ran.is_empty());
     // An output that is made again as it was leaves them alone; one that is another does not.
     fs::remove_file(project.path("build/box-xen.raw")).unwrap();
@@ -142,7 +233,7 @@ fn checksums_are_of_what_is_there() {
         fs::read_to_string(project.path("image.kdl")).unwrap().replace("nics=2", "nics=1"),
     );
     let why = project.run(&["why", "output:checksums.sha512@box:xen"]).out;
-    assert!(why.contains("follows from output:machine.cfg@box:xen"), "{why}");
+    assert!(why.contains("output:machine.cfg@box:xen is another one"), "{why}");
     assert!(project.build().ran.contains("output:checksums.sha512@box:xen"));
     told(&project.path("build"), "sha512sum", &["--check", "--strict", "box-xen.sha512"]);
     assert_eq!(project.outputs(), project.clean(), "as if nothing had been there");
@@ -266,7 +357,16 @@ fn incus_is_told_what_the_image_is() {
     };
     project.build();
     let text = told(&project.path("build"), "tar", &["-xOf", "box.metadata.tar.xz", "metadata.yaml"]);
-    assert_snapshot!(text, @"");
+    assert_snapshot!(text, @r#"
+    architecture: x86_64
+    creation_date: 1735689600
+    properties:
+      architecture: "amd64"
+      description: "box 2"
+      name: "box"
+      os: "debian"
+      release: "trixie"
+    "#);
 }
 
 #[test]
@@ -302,5 +402,36 @@ fn what_cannot_be_told_is_told_before_any_work() {
     );
     let told = project.run(&["check", "--message-format", "short"]);
     assert_eq!(told.code, Some(2), "{told:?}");
-    assert_snapshot!(told.err, @"");
+    assert_snapshot!(told.err, @r#"
+    image.kdl:3:29: error: vmx needs a disk, and no output beside it is `vmdk` [machine/disk]
+      help: add `output "vmdk"`
+    image.kdl:4:29: error: `hyperv` is not `libvirt`, `qemu`, `vmx`, `xl` or `openvz` [value/unfit]
+    image.kdl:5:5: error: `output` lacks `format=` [property/missing]
+      help: add `format=`: who reads it
+    image.kdl:10:9: error: such a machine has to start by itself, and its disk has no boot loader [machine/loader]
+      help: give it one: `boot loader="grub"`
+    image.kdl:11:9: error: this machine has no boot loader, and its kernel is not written [machine/kernel]
+      help: add `output "kernel"` beside it
+    image.kdl:11:45: error: the folder of a disk is an absolute path [machine/folder]
+    image.kdl:12:9: error: this machine has no boot loader, and its kernel is not written [machine/kernel]
+      help: add `output "kernel"` beside it
+    image.kdl:12:47: error: here a disk has no folder of its own: it lies beside what tells of it [machine/folder]
+    image.kdl:13:9: error: this test asks for nothing [test/empty]
+      help: say what has to come: `wait-for "login:"`, or `run "COMMAND"`
+    image.kdl:13:14: error: this machine has no boot loader, and its kernel is not written [test/kernel]
+      help: add `output "kernel"` beside it
+    image.kdl:14:9: error: the test `boots` stands twice [test/twice]
+    image.kdl:14:14: error: this machine has no boot loader, and its kernel is not written [test/kernel]
+      help: add `output "kernel"` beside it
+    image.kdl:15:21: error: there is no `missing` [config/missing]
+    image.kdl:19:9: error: there is no output beside this one that has a digest [checksums/none]
+      help: add one to the same block, as `output "tar"`, or remove this one
+    image.kdl:20:22: error: `9` is not a whole number from 0 to 8 [value/unfit]
+    image.kdl:21:14: error: there is no disk beside this test that could boot [test/disk]
+      help: add one to the same block: `output "raw"`, or `output "qcow2"`
+    image.kdl:21:38: error: `run` lacks its command [argument/missing]
+      help: write `run "COMMAND"`
+    image.kdl:21:43: error: unknown word `wait` in `test` [word/unknown]
+      help: there are `wait-for`, `send` and `run`
+    "#);
 }

@@ -24,7 +24,7 @@ const OVERLAYS: [&str; 11] = [
     "timezone",
     "web",
 ];
-const FILES: [(&str, &str); 11] = [
+const FILES: [(&str, &str); 12] = [
     ("common.kdl", "variable \"COMMON\" default=\"\"\n"),
     ("rootfs.tar.xz", ""),
     ("scripts/backup", "#!/bin/sh\n"),
@@ -36,6 +36,7 @@ const FILES: [(&str, &str); 11] = [
     ("scripts/app", "#!/bin/sh\n"),
     ("downloads/app.tar", ""),
     ("downloads/modules.tar", ""),
+    ("conf/openvz/config", "ONBOOT=yes\n"),
 ];
 
 #[test]

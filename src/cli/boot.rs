@@ -25,6 +25,9 @@ pub fn run(session: &Session, asked: &Boot) -> Result<Exit, Faults> {
     let file = session.folder().join(&asked.what);
     let format = file.extension().and_then(|extension| format_of(&extension.to_string_lossy()));
     let is_file = format.is_some() && file.is_file();
+    if !is_file && (format.is_some() || asked.what.contains('/')) {
+        return Err(no_file(&asked.what, &file, format.is_some()).into());
+    }
     let found = if is_file { None } else { Some(built(session, asked)?) };
     let store = session.store(Access::Use)?;
     let folder = store.stage()?.path("machine");
@@ -39,6 +42,19 @@ pub fn run(session: &Session, asked: &Boot) -> Result<Exit, Faults> {
         session.terminal.tell("the processor is emulated, which is slow: KVM does not work here\n");
     }
     start(session, &emulator, &machine, asked)
+}
+
+/// What is named as a file is none that can be booted.
+fn no_file(what: &str, file: &Path, is_format: bool) -> Fault {
+    let shown = wording::printable(what);
+    match file.is_file() {
+        true => Fault::error("boot/format", format!("`{shown}` has no name of a disk")).help(format!(
+            "what is in it is told by its name's end: {}",
+            wording::either(&FORMATS.map(|format| format!(".{format}")).each_ref().map(String::as_str))
+        )),
+        false => Fault::error("boot/file", format!("there is no file `{shown}`"))
+            .maybe_help(is_format.then(|| "to boot a target, name it as `imgbuild ls` does".into())),
+    }
 }
 
 fn format_of(name: &str) -> Option<&'static str> {

@@ -89,6 +89,7 @@ image "zeroth" {
         when SETUP="ipv4" { packages "common" recommends=#true { vim version="1" suite="sid" hold=#true } }
         output "tar" path="zeroth.tar"
         output "raw"
+        output "kernel"
         when SETUP="ipv4" {
             config from="script" path="zeroth.config"
             test "two" timeout=1 { wait-for "a"; send "b"; run "c" on="shell"; }

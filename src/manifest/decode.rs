@@ -324,7 +324,7 @@ impl Decoder<'_> {
         let any_hypervisor = children.iter().any(|child| child.word.name == words::HYPERVISOR.name);
         let any_output = children.iter().any(|child| child.word.name == outputs::WORD.name);
         if !any_hypervisor && !any_output && node.understood {
-            self.no_output(&format!("the image `{}`", name.value), &node.place);
+            self.no_output(&format!("the image `{}`", name.value), None, &node.place);
         }
         let (packages, early) = (asked.wishes, early(elements.trees, &name.place));
         Some(Image {
@@ -374,7 +374,8 @@ impl Decoder<'_> {
         self.boots(&machine, &siblings);
         let any_output = children.iter().any(|child| child.word.name == outputs::WORD.name);
         if !any_output && node.understood {
-            self.no_output(&format!("the hypervisor `{}`", name.value), &node.place);
+            let near = wording::nearest(&name.value, words::HYPERVISOR_KINDS.iter().copied());
+            self.no_output(&format!("the hypervisor `{}`", name.value), near, &node.place);
         }
         Some(Hypervisor { name, packages, recommends, early, steps, hooks, machine, outputs })
     }

@@ -150,22 +150,30 @@ pub static IMAGE: Word = Word {
     ..Word::BARE
 };
 
-/// The names of [`super::hypervisors::KINDS`].
-const HYPERVISOR_KINDS: &[&str] = &[
+/// All names of [`super::hypervisors::KINDS`].
+pub const HYPERVISOR_KINDS: &[&str] = &[
     "qemu",
+    "kvm",
+    "libvirt",
     "xen",
     "vmware",
+    "esxi",
     "virtualbox",
     "hyperv",
     "azure",
     "cloud",
+    "openstack",
     "nspawn",
     "ganeti",
     "openvz",
+    "virtuozzo",
     "lxc",
     "proxmox",
     "incus",
+    "lxd",
     "oci",
+    "docker",
+    "podman",
     "pxe",
 ];
 

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::Stated;
+use super::folder::settle_times;
 use crate::fault::{Fault, Faults, Place};
 use crate::key::Key;
 use crate::lang::{Child, Field, Form, Node, Spanned, Word};
@@ -86,6 +87,7 @@ impl Output for Config {
 
     fn facts(&self, world: &World) -> Result<Facts, Fault> {
         let mut facts = Facts::new(Key::new("output-config", 1));
+        facts.key.fact("epoch", world.epoch);
         if self.from.value.is_dir() {
             facts.tree("config", &self.from.value, world, self.tree(world)?);
             return Ok(facts);
@@ -111,14 +113,14 @@ impl Output for Config {
         if !from.is_dir() {
             let mode = if is_executable(from) { 0o755 } else { 0o644 };
             copy(from, &path.join(from.file_name().unwrap_or_default()), mode)?;
-            return Ok(Written::default());
+            return settle_times(path, world.epoch).map(|()| Written::default());
         }
         self.tree(world)?.visit(&mut |name: &[u8], item: &Item| {
             job.go_on()?;
             let name = OsStr::from_bytes(name);
             put(item, &from.join(name), &path.join(name))
         })?;
-        Ok(Written::default())
+        settle_times(path, world.epoch).map(|()| Written::default())
     }
 }
 

@@ -180,7 +180,7 @@ impl Machine {
             .map(|node| Arc::new(Disk::of(node, folders, faults)));
         let stated = disk.or_else(|| self.stated.clone());
         let usual = || Arc::new(Disk::usual(place, boot.loader, &boot.arch));
-        let disk = stated.clone().unwrap_or_else(usual);
+        let disk = stated.as_ref().map(|disk| disk.completed(boot.loader, &boot.arch)).unwrap_or_else(usual);
         let hardware = spec::stated(children, &words::MACHINE, faults).map(|node| Hardware::of(node, faults));
         Machine { disk, stated, boot, hardware: hardware.unwrap_or_else(|| self.hardware.clone()) }
     }

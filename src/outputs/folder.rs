@@ -156,10 +156,34 @@ impl Folder<'_> {
                 set?;
             }
         }
-        let time = Timespec { tv_sec: entry.mtime, tv_nsec: 0 };
-        let times = Timestamps { last_access: time, last_modification: time };
-        Ok(rustix::fs::utimensat(CWD, place, &times, AtFlags::SYMLINK_NOFOLLOW)?)
+        set_time(place, entry.mtime)
     }
+}
+
+/// Gives a file its time: seconds since 1970.
+fn set_time(place: &Path, time: i64) -> io::Result<()> {
+    let time = Timespec { tv_sec: time, tv_nsec: 0 };
+    let times = Timestamps { last_access: time, last_modification: time };
+    Ok(rustix::fs::utimensat(CWD, place, &times, AtFlags::SYMLINK_NOFOLLOW)?)
+}
+
+/// Gives all that is in a folder, which was just written, the time of everything: the clock is in no output.
+///
+/// # Errors
+///
+/// It cannot be read, or written to.
+pub(super) fn settle_times(folder: &Path, epoch: i64) -> Result<(), Fault> {
+    let settle = || -> io::Result<Vec<PathBuf>> {
+        let entries = fs::read_dir(folder)?.map(|entry| entry.map(|entry| entry.path()));
+        let paths: Vec<PathBuf> = entries.collect::<io::Result<_>>()?;
+        paths.iter().try_for_each(|path| set_time(path, epoch))?;
+        Ok(paths.into_iter().filter(|path| path.is_dir() && !path.is_symlink()).collect())
+    };
+    let folders = settle().map_err(|error| Fault::io("write", folder, &error))?;
+    folders.iter().try_for_each(|folder| {
+        settle_times(folder, epoch)?;
+        set_time(folder, epoch).map_err(|error| Fault::io("write", folder, &error))
+    })
 }
 
 fn special(place: &Path, kind: FileType, device: u64) -> io::Result<()> {

@@ -59,7 +59,7 @@ static SEND: Word = Word {
     name: "send",
     summary: "a line that is typed on the machine's console",
     docs: "With Enter behind it.",
-    example: "image \"server\" {\n    overlays \"site\"\n    output \"raw\"\n    test \"logs in\" {\n        wait-for \"login:\"\n        \
+    example: "image \"server\" {\n    overlays \"site\"\n    output \"raw\"\n    test \"logs-in\" {\n        wait-for \"login:\"\n        \
               send \"root\"\n        wait-for \"#\"\n    }\n}\n",
     arguments: &[Field::new("text", Form::Text, "The line.").required()],
     ..Word::BARE

@@ -15,13 +15,14 @@ use crate::sandbox::{Launcher, PATH, resolve_program};
 use crate::store::{Access, Store};
 use crate::wording;
 
-/// Beginnings of files that are disks in a format of a hypervisor's, and what qemu-img calls it.
-const FORMATS: [(&[u8], &str); 5] = [
-    (b"QFI\xfb", "qcow2"),
-    (b"KDMV", "vmdk"),
-    (b"conectix", "vpc"),
-    (b"vhdxfile", "vhdx"),
-    (b"<<< Oracle VM VirtualBox Disk Image >>>", "vdi"),
+/// What tells that a file is a disk in a format of a hypervisor's: where which bytes are, and what qemu-img calls it.
+const FORMATS: [(usize, &[u8], &str); 5] = [
+    (0, b"QFI\xfb", "qcow2"),
+    (0, b"KDMV", "vmdk"),
+    (0, b"conectix", "vpc"),
+    (0, b"vhdxfile", "vhdx"),
+    // Behind a text that each writer words in its own way.
+    (64, b"\x7f\x10\xda\xbe", "vdi"),
 ];
 
 /// A raw disk, and the store whose stage it lies in: both go together.

@@ -85,11 +85,17 @@ impl Decoder<'_> {
         outputs
     }
 
-    pub(super) fn no_output(&mut self, what: &str, place: &Place) {
+    pub(super) fn no_output(&mut self, what: &str, near: Option<&str>, place: &Place) {
+        let help = match near {
+            Some(kind) => format!(
+                "did you mean `hypervisor \"{kind}\"`, which brings its own? Else add one: `output \"tar\"`"
+            ),
+            None => "add one to its block: `output \"tar\"`".into(),
+        };
         self.faults.push(
             Fault::error("output/none", format!("{what} has no output"))
                 .at(place, "nothing would be written")
-                .help("add one to its block: `output \"tar\"`"),
+                .help(help),
         );
     }
 }

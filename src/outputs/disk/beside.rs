@@ -15,6 +15,7 @@ use crate::lang::{Node, Spanned, Word};
 use crate::layer::Merged;
 use crate::layer::copy::copy_by_kernel;
 use crate::layer::merge::Node as TreeNode;
+use crate::outputs::folder::settle_times;
 use crate::outputs::{Compress, Kind, Stated, Target, cpio};
 use crate::work::{Aids, Facts, Folders, Job, Output, Stack, World, Written};
 
@@ -184,7 +185,7 @@ impl Output for Beside {
                 fs::write(&file, text).map_err(|error| Fault::io("write", &file, &error))
             }
         }?;
-        Ok(Written::default())
+        settle_times(path, world.epoch).map(|()| Written::default())
     }
 }
 

@@ -15,6 +15,15 @@ pub struct Layout {
 }
 
 impl Layout {
+    /// Bytes of a disk that has room for what is stated in bytes, and nothing for the rest.
+    pub fn least(disk: &Disk) -> u64 {
+        let stated = disk.partitions.iter().map(|part| match part.size.as_ref().map(|size| size.value) {
+            Some(Share::Bytes(bytes)) => bytes,
+            _ => 0,
+        });
+        Frame::of(disk).whole(stated)
+    }
+
     /// Lays out `disk`; `wanted` is how large each partition without a size has to be, and `output` who asks for it.
     ///
     /// # Errors

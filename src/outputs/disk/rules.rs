@@ -1,5 +1,6 @@
 //! What must not be said of a disk, its partitions taken together.
 
+use super::layout::Layout;
 use super::spec::{Content, Disk, Partition, Table};
 use crate::fault::{Fault, Faults};
 use crate::lang::Share;
@@ -105,12 +106,31 @@ impl Disk {
                 Share::Percent(_) => {}
             }
         }
+        self.check_sum(faults);
         let mut swaps = self.partitions.iter().filter(|part| part.content == Content::Swap);
         if let Some(part) = swaps.find(|part| part.size.is_none() && self.size.is_none()) {
             faults.push(
                 Fault::error("partition/size", "swap has nothing in it that would give it a size")
                     .at(&part.place, "this partition")
                     .help("give it one: `size=\"512MiB\"`"),
+            );
+        }
+    }
+}
+
+impl Disk {
+    /// What is stated must fit what is stated: no build finds more room.
+    fn check_sum(&self, faults: &mut Faults) {
+        let Some(size) = &self.size else { return };
+        let least = Layout::least(self);
+        if least > size.value && !faults.list.iter().any(|fault| fault.code == "size/odd") {
+            faults.push(
+                Fault::error(
+                    "disk/size",
+                    format!("these partitions do not fit into {}", wording::size(size.value)),
+                )
+                .at(&size.place, "this size")
+                .help(format!("they need {} at least", wording::size(least))),
             );
         }
     }

@@ -1,6 +1,7 @@
 //! What a manifest says of a disk and of how it boots, and what it must not say.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use super::words::{FLAGS, LOADERS};
 use crate::fault::{Fault, Faults, Place};
@@ -105,13 +106,22 @@ pub struct Hardware {
     pub is_stated: bool,
 }
 
+/// More than any machine has: bytes.
+const MOST_MEMORY: u64 = 64 << 40;
+
 impl Hardware {
     /// What nobody says anything of.
     pub const USUAL: Hardware = Hardware { memory: 1 << 30, cpus: 2, nics: 1, efi: None, is_stated: false };
 
     /// What a `machine` node says.
     pub fn of(node: &Node, faults: &mut Faults) -> Hardware {
-        let memory = whole_size(node, "memory", faults).map_or(Hardware::USUAL.memory, |size| size.value);
+        let memory = node.size("memory").map_or(Hardware::USUAL.memory, |memory| {
+            if memory.value == 0 || memory.value % (1 << 20) != 0 || memory.value > MOST_MEMORY {
+                let message = "the memory of a machine is a multiple of 1 MiB, up to 64 TiB";
+                faults.push(Fault::error("machine/memory", message).at(&memory.place, "this one is not"));
+            }
+            memory.value
+        });
         let cpus = node.integer("cpus").map_or(Hardware::USUAL.cpus, |cpus| cpus.value);
         let nics = node.integer("nics").map_or(Hardware::USUAL.nics, |nics| nics.value);
         let efi = node.text("firmware").map(|firmware| firmware.value == "efi");
@@ -220,6 +230,32 @@ impl Disk {
         }
         disk.check(faults);
         disk
+    }
+
+    /// The same with what is usually on one, if it says nothing of that.
+    pub fn completed(self: &Arc<Disk>, loader: Loader, arch: &str) -> Arc<Disk> {
+        if !self.partitions.is_empty() {
+            return Arc::clone(self);
+        }
+        let usual = Disk::usual(&self.place, loader, arch);
+        // Without a boot loader it needs no table; one that is not the usual one was asked for.
+        let table = if self.table == Table::Gpt { usual.table } else { self.table };
+        let mut partitions = usual.partitions;
+        partitions.retain(|part| match table {
+            Table::Gpt => true,
+            Table::Mbr => part.kind != "bios-boot",
+            Table::None => part.kind == "root",
+        });
+        let (place, size) = (self.place.clone(), self.size.clone());
+        Arc::new(Disk {
+            place,
+            size,
+            room: self.room,
+            table,
+            align: self.align,
+            partitions,
+            fstab: self.fstab,
+        })
     }
 
     /// The disk of who does not say what is on it: what its boot loader needs, and one file system for all the rest.

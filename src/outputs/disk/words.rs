@@ -7,8 +7,8 @@ pub static DISK: Word = Word {
     name: "disk",
     summary: "the disk that images of disks are of: its size, its table, its partitions",
     docs: "Outputs such as `qcow2` and `raw` write it. Without this word a disk has what its boot loader needs, and one \
-           ext4 file system for all the rest, as large as it has to be. A hypervisor's own disk stands in place of the \
-           image's.\n\nPartitions lie on it in the order of the text. Where the disk has a size, one partition without a \
+           ext4 file system for all the rest, as large as it has to be; with it and without partitions it has the same, of \
+           this size. A hypervisor's own disk stands in place of the image's.\n\nPartitions lie on it in the order of the text. Where the disk has a size, one partition without a \
            size gets what the others leave; else each is as large as what is in it, with a tenth more and 64 MiB. All \
            UUIDs come from what is on the disk, so that the same image is the same bytes.\n\nWhat has a mount point gets a \
            line in the image's `/etc/fstab`, in front of the lines that are there for other mount points.",
@@ -31,7 +31,7 @@ pub static DISK: Word = Word {
         Field::new("fstab", Form::Flag, "Whether mount points are written to the image's `/etc/fstab`.")
             .default("#true"),
     ],
-    children: &[Child { word: &PARTITION, many: true, required: true }],
+    children: &[Child::many(&PARTITION)],
     ..Word::BARE
 };
 
