@@ -101,13 +101,16 @@ impl<'t, 'a> Plan<'t, 'a> {
 
     /// How many blocks are used, of contents and others.
     pub fn used_blocks(&self) -> u64 {
-        self.used + self.overhead() - self.journal.blocks()
+        self.used + self.fixed()
     }
 
     /// How many blocks can never be a file's: those of the file system and of its journal.
     pub fn overhead(&self) -> u64 {
-        let fixed: u64 = self.geometry.fixed.iter().map(|run| run.blocks).sum();
-        fixed + self.journal.blocks()
+        self.fixed() + self.journal.blocks()
+    }
+
+    fn fixed(&self) -> u64 {
+        self.geometry.fixed.iter().map(|run| run.blocks).sum()
     }
 }
 

@@ -24,7 +24,10 @@ pub struct Superblock<'a> {
     pub made: i64,
     pub blocks: u64,
     pub free_blocks: u64,
+    /// How many can never be a file's.
     pub overhead: u64,
+    /// How many were written so far, about.
+    pub written: u64,
     pub inodes: u64,
     pub free_inodes: u64,
     pub inodes_per_group: u64,
@@ -72,9 +75,8 @@ impl Superblock<'_> {
         put32(bytes, 40, self.inodes_per_group);
         put16(bytes, 206, self.reserved);
         put32(bytes, 584, self.overhead);
-        // KiB written so far.
-        let written = (self.blocks - self.free_blocks) * (BLOCK / 1024);
-        put_split(bytes, (376, 380), written);
+        // In KiB.
+        put_split(bytes, (376, 380), self.written * (BLOCK / 1024));
     }
 
     fn put_times(&self, bytes: &mut [u8]) {

@@ -142,7 +142,10 @@ impl Writer<'_> {
         let mut rest = buffer.as_slice();
         for run in first.into_iter().flat_map(|first| self.plan.geometry.runs(first, blocks)) {
             let (bytes, behind) = rest.split_at_checked((run.blocks * BLOCK) as usize).unwrap_or_default();
-            self.put(run.first, 0, bytes)?;
+            // Where there are zeros alone, there are zeros already.
+            if !is_zero(bytes) {
+                self.put(run.first, 0, bytes)?;
+            }
             rest = behind;
         }
         Ok(())
@@ -330,6 +333,10 @@ impl Writer<'_> {
     }
 }
 
+fn is_zero(bytes: &[u8]) -> bool {
+    bytes.chunks(BLOCK as usize).all(|block| block.iter().fold(0, |all, byte| all | byte) == 0)
+}
+
 /// What stands in front, and the copies of that.
 impl Writer<'_> {
     fn front(&self) -> Result<(), Fault> {
@@ -364,6 +371,7 @@ impl Writer<'_> {
             blocks: geometry.blocks,
             free_blocks: geometry.blocks - plan.used_blocks(),
             overhead: plan.overhead(),
+            written: plan.used - plan.journal.blocks(),
             inodes,
             free_inodes: inodes - plan.tree.inodes(),
             inodes_per_group: geometry.inodes_per_group,
