@@ -91,8 +91,9 @@ impl Ext4<'_> {
                     .at(&size.place, "this size")
             }
             false => {
-                let needed = wording::size(needed);
-                let message = format!("the image does not fit into {told}: it needs {needed}");
+                // Not rounded: it is to be written there.
+                let needed = needed / STEP;
+                let message = format!("the image does not fit into {told}: it needs {needed} MiB");
                 Fault::build("output/too-small", message)
                     .at(&size.place, "this size")
                     .help(format!("make it larger; the largest folders are {}", largest_folders(self.merged)))
