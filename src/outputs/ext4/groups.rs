@@ -152,7 +152,7 @@ fn set(bytes: &mut [u8], first: usize, end: usize) {
     let mut bit = first;
     while bit < end {
         let Some(byte) = bytes.get_mut(bit / 8) else { return };
-        if bit % 8 == 0 && end - bit >= 8 {
+        if bit.is_multiple_of(8) && end - bit >= 8 {
             *byte = 0xff;
             bit += 8;
         } else {

@@ -79,8 +79,9 @@ impl Inode {
         put_split(&mut bytes, (4, 108), self.size);
         put16(&mut bytes, 26, self.links);
         // In sectors of 512 bytes.
-        put32(&mut bytes, 28, self.blocks * 8);
-        put16(&mut bytes, 116, self.blocks * 8 >> 32);
+        let sectors = self.blocks * 8;
+        put32(&mut bytes, 28, sectors);
+        put16(&mut bytes, 116, sectors >> 32);
         put32(&mut bytes, 32, self.flags);
         put(&mut bytes, 40, &self.place);
         put32(&mut bytes, 104, self.xattr_block);
