@@ -67,7 +67,7 @@ fn an_image_that_does_not_fit_says_so_and_the_size_that_it_names_will_do() {
     let told = told.split_once("error:").map(|(_, told)| told.to_string()).unwrap_or(told);
     let shown = told.split("\n1 step of ").next().unwrap();
     assert_snapshot!(shown, @r#"
-     the image does not fit into 8.0 MiB: it needs 30 MiB [output/too-small]
+     the image does not fit into 8.0 MiB: it needs 22 MiB [output/too-small]
        ╭─[image.kdl:3:24]
      2 │     base "tar" from="odd.tar"
      3 │     output "ext4" size="8MiB"
@@ -110,12 +110,158 @@ fn an_image_that_does_not_fit_says_so_and_the_size_that_it_names_will_do() {
         let told = project.run(&["build", "--message-format", "short"]).err;
         let needed = told.split("it needs ").nth(1).unwrap().split(' ').next().unwrap();
         let needed: u64 = needed.parse().unwrap();
+        project.write("image.kdl", manifest(&format!("{}MiB", needed - 1)));
+        let told = project.run(&["build", "--message-format", "short"]).err;
+        assert!(told.contains("it needs "), "{name}: {needed} MiB is not the least: {told}");
         for size in [needed, needed + 1, needed * 2] {
             project.write("image.kdl", manifest(&format!("{size}MiB")));
             project.build();
             assert_eq!(checked(&project.path("build/box.ext4")), "", "{name} in {size} MiB");
         }
     }
+}
+
+#[test]
+fn an_ext4_has_all_that_a_tree_can_have() {
+    let manifest = "epoch \"2200-01-01\"\nimage \"box\" {\n    base \"tar\" from=\"all.tar\"\n    output \"tar\"\n    \
+                    output \"ext4\"\n}\n";
+    let project = Project::new();
+    project.write("image.kdl", manifest);
+    project.write("all.tar", all_of_ext4());
+    project.build();
+    let image = project.path("build/box.ext4");
+    assert_eq!(checked(&image), "");
+    if !is_root() {
+        return skipped("root, to mount file systems");
+    }
+    // Whoever looks for each name finds it by its hash.
+    let mut expected = entries(&project.path("build/box.tar"));
+    expected.retain(|path, _| !path.starts_with(b"lost+found"));
+    let told = differences(&mounted(&project, "build/box.ext4"), &expected);
+    assert!(told.is_empty(), "{told:#?}");
+    let script = "mkdir -p seen; mount -o loop,ro build/box.ext4 seen; cd seen; stat -c '%n %Y' times/*; stat -c '%n %t:%T' \
+                  dev/*; cat lost+found/kept; stat -c '%n %h' many list";
+    let mut command = Command::new("unshare");
+    let output =
+        command.args(["--mount", "sh", "-ec", script]).current_dir(project.path("")).output().unwrap();
+    assert_snapshot!(String::from_utf8(output.stdout).unwrap(), @"
+    times/0 2147483647
+    times/1 2147483648
+    times/2 4294967303
+    times/3 7000000000
+    dev/255 ff:ff
+    dev/259 103:12c
+    dev/4000 fa0:f4240
+    dev/8 8:1
+    kept
+    many 2
+    list 17
+    ");
+}
+
+/// A tar with what ext4 has more than one way to write, or more room for than others.
+fn all_of_ext4() -> Vec<u8> {
+    use tar::EntryType::{Block, Char, Directory, Regular};
+    let mut tar = tar::Builder::new(Vec::new());
+    let mut add =
+        |path: &str, kind, content: &[u8], change: &dyn Fn(&mut tar::Header), xattrs: &[(&str, &[u8])]| {
+            let names: Vec<String> = xattrs.iter().map(|(name, _)| format!("SCHILY.xattr.{name}")).collect();
+            let pairs = names.iter().map(String::as_str).zip(xattrs.iter().map(|(_, value)| *value));
+            tar.append_pax_extensions(pairs).unwrap();
+            let mut header = tar::Header::new_gnu();
+            header.set_entry_type(kind);
+            header.set_mode(0o755);
+            header.set_size(content.len() as u64);
+            header.set_uid(4_000_000_000);
+            header.set_gid(3_999_999_999);
+            header.set_mtime(1_700_000_000);
+            change(&mut header);
+            tar.append_data(&mut header, path, content).unwrap();
+        };
+    let same = |_: &mut tar::Header| {};
+    for folder in ["acl", "dev", "lost+found", "many", "list", "times"] {
+        add(folder, Directory, b"", &same, &[]);
+    }
+    add("lost+found/kept", Regular, b"kept\n", &same, &[]);
+    let access = acl(&[(1, 6, !0), (2, 4, 4_000_000_000), (4, 4, !0), (16, 4, !0), (32, 0, !0)]);
+    let capability = b"\x01\0\0\x02\0\x20\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
+    let several: [(&str, &[u8]); 4] = [
+        ("security.capability", capability),
+        ("system.posix_acl_access", &access),
+        ("trusted.x", b"\0\xff"),
+        ("user.empty", b""),
+    ];
+    add("acl/file", Regular, b"x", &|header| header.set_mode(0o640), &several);
+    let default = acl(&[(1, 7, !0), (4, 5, !0), (8, 7, 70_000), (16, 7, !0), (32, 5, !0)]);
+    add("acl/folder", Directory, b"", &same, &[("system.posix_acl_default", &default)]);
+    add("acl/full", Regular, b"", &same, &[("user.full", &[b'f'; 4036]), ("user.beside", &[b'b'; 60])]);
+    for (number, seconds) in [(0, (1 << 31) - 1), (1, 1 << 31), (2, (1u64 << 32) + 7), (3, 7_000_000_000)] {
+        add(&format!("times/{number}"), Regular, b"", &|header| header.set_mtime(seconds), &[]);
+    }
+    for (kind, major, minor) in [(Block, 8, 1), (Block, 259, 300), (Char, 4000, 1_000_000), (Char, 255, 255)]
+    {
+        let numbers = |header: &mut tar::Header| {
+            header.set_device_major(major).unwrap();
+            header.set_device_minor(minor).unwrap();
+        };
+        add(&format!("dev/{major}"), kind, b"", &numbers, &[]);
+    }
+    // As many as take an index of two levels, and as many as just fit into one block.
+    (0..11_000).for_each(|number| add(&format!("many/{number:0200}"), Regular, b"", &same, &[]));
+    (0..15).for_each(|number| add(&format!("list/{number:0255}"), Directory, b"", &same, &[]));
+    for size in [4095, 4096, 4097, 1 << 20, (1 << 20) + 1, 5 << 20] {
+        add(&format!("of-{size}"), Regular, &vec![b's'; size], &same, &[]);
+    }
+    let mut deep = String::from("deep");
+    for _ in 0..200 {
+        add(&deep, Directory, b"", &same, &[]);
+        deep.push_str("/d");
+    }
+    tar.into_inner().unwrap()
+}
+
+/// An access list as programs see it: tags, permissions, and whose.
+fn acl(entries: &[(u16, u16, u32)]) -> Vec<u8> {
+    let mut bytes = 2u32.to_le_bytes().to_vec();
+    for (tag, permissions, id) in entries {
+        bytes.extend(tag.to_le_bytes());
+        bytes.extend(permissions.to_le_bytes());
+        bytes.extend(id.to_le_bytes());
+    }
+    bytes
+}
+
+#[test]
+fn what_ext4_cannot_have_is_told() {
+    let project = Project::new();
+    let manifest = |files: &str| format!("image \"box\" {{\n    {files}\n    output \"ext4\"\n}}\n");
+    let told = |files: &str| {
+        project.write("image.kdl", manifest(files));
+        project.run(&["build", "--message-format", "short"]).err
+    };
+    let mut tar = tar::Builder::new(Vec::new());
+    let large = vec![b'x'; 5000];
+    tar.append_pax_extensions([("SCHILY.xattr.user.large", large.as_slice())]).unwrap();
+    let mut header = tar::Header::new_gnu();
+    header.set_size(0);
+    header.set_mode(0o644);
+    tar.append_data(&mut header, "f", b"".as_slice()).unwrap();
+    project.write("large.tar", tar.into_inner().unwrap());
+    let all = [
+        told("base \"tar\" from=\"large.tar\""),
+        told("files { file \"/lost+found\" content=\"x\"; }"),
+        told("files { link \"/l\" to=\"\"; }"),
+    ];
+    let faults: Vec<String> = all
+        .iter()
+        .flat_map(|told| told.lines().filter(|line| line.contains("error")))
+        .map(String::from)
+        .collect();
+    assert_snapshot!(faults.join("\n"), @"
+    image.kdl:3:5: error: `/f` cannot be in an ext4 file system: of its extended attributes, all that do not fit into its inode have to fit into one block of 4 KiB [output/xattr]
+    image.kdl:3:5: error: `/lost+found` cannot be in an ext4 file system: this name is a folder's, where `e2fsck` puts what it finds [output/ext4]
+    image.kdl:3:5: error: `/l` cannot be in an ext4 file system: a symbolic link has from one byte to 4095 [output/ext4]
+    ");
 }
 
 /// Compressions of both kinds, each at the ends of its levels and without one.
@@ -171,27 +317,30 @@ fn every_compression_works_from_its_least_level_to_its_highest() {
 
 #[test]
 fn what_it_is_written_with_counts() {
-    let manifest = "image \"box\" {\n    base \"tar\" from=\"odd.tar\"\n    output \"ext4\"\n    output \"squashfs\"\n}\n";
+    let manifest = "image \"box\" {\n    base \"tar\" from=\"odd.tar\"\n    output \"erofs\"\n    output \"squashfs\"\n}\n";
     let Some(project) = odd_project(manifest) else { return };
     project.build();
-    // One package less, which mke2fs can do without.
+    // One package more, which mkfs.erofs has no use for.
     let lock = fs::read_to_string(project.path("image.lock.kdl")).unwrap();
-    let lines = lock.lines().filter(|line| !line.trim_start().starts_with("package \"logsave\""));
-    let changed: String = lines.map(|line| format!("{line}\n")).collect();
-    assert!(changed.len() < lock.len(), "{lock}");
+    let line = |name: &str| {
+        let line = lock.lines().find(|line| line.trim_start().starts_with(&format!("package \"{name}\"")));
+        format!("{}\n", line.unwrap())
+    };
+    // The first is that of erofs-utils.
+    let changed = lock.replacen(&line("liblz4-1"), &(line("liblz4-1") + &line("liblzo2-2")), 1);
     project.write("image.lock.kdl", &changed);
-    let why = project.run(&["why", "output:ext4@box"]).out;
-    assert!(why.contains("tools:e2fsprogs"), "{why}");
+    let why = project.run(&["why", "output:erofs@box"]).out;
+    assert!(why.contains("tools:erofs-utils"), "{why}");
     // Another run of this test may have left that tree in the cache.
     let ran = project.build().ran;
-    let of_output: Vec<&String> = ran.iter().filter(|step| *step != "tools:e2fsprogs").collect();
-    assert_eq!(of_output, ["output:ext4@box"]);
+    let of_output: Vec<&String> = ran.iter().filter(|step| *step != "tools:erofs-utils").collect();
+    assert_eq!(of_output, ["output:erofs@box"]);
     assert!(project.build().ran.is_empty());
     // With the lock as it was, that tree is there still.
     project.write("image.lock.kdl", &lock);
-    let why = project.run(&["why", "output:ext4@box"]).out;
-    assert!(why.contains("tools:e2fsprogs made another layer"), "{why}");
-    assert!(project.build().ran.iter().eq(&["output:ext4@box".to_string()]));
+    let why = project.run(&["why", "output:erofs@box"]).out;
+    assert!(why.contains("tools:erofs-utils made another layer"), "{why}");
+    assert!(project.build().ran.iter().eq(&["output:erofs@box".to_string()]));
 }
 
 #[test]

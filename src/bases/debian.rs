@@ -120,7 +120,7 @@ pub(super) fn decode(
     })
 }
 
-/// What the programs come from that outputs are written with: the first suite whose e2fsprogs and erofs-utils read tars.
+/// What the programs come from that outputs are written with: the first suite whose erofs-utils reads tars.
 const TOOLS: (&str, &str) = ("debian", "trixie");
 
 /// Whether the mirrors that a base states have what [`of_tools`] needs, too.

@@ -65,6 +65,7 @@ fn send(source: &File, at: u64, length: u64, out: &mut File) -> io::Result<()> {
     Ok(())
 }
 
-fn short() -> io::Error {
+/// What is wrong where a layer's tar ends too early.
+pub fn short() -> io::Error {
     io::Error::new(io::ErrorKind::UnexpectedEof, "a layer in the cache is cut short")
 }

@@ -20,7 +20,7 @@ pub fn image_id(image: &str, hypervisor: Option<&str>) -> String {
     }
 }
 
-/// The id of the solution of a package that outputs are written with: `tools e2fsprogs`.
+/// The id of the solution of a package that outputs are written with: `tools erofs-utils`.
 pub fn tools_id(package: &str) -> String {
     format!("tools {package}")
 }

@@ -25,7 +25,7 @@ use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::{Kind, Sibling, Stated, Target, ext4};
+use super::{Kind, Sibling, Stated, Target};
 use crate::fault::{Fault, Faults, Place};
 use crate::key::Key;
 use crate::lang::{Field, Form, Node, Spanned, Word};
@@ -257,14 +257,12 @@ impl Machine {
 
     /// The trees with what a disk is written with.
     pub(super) fn tools(&self) -> Vec<&'static [&'static str]> {
-        let ext4 = self.disk.partitions.iter().any(|part| part.content == Content::Ext4);
-        let ext4 = ext4.then_some(ext4::TOOLS);
-        ext4.into_iter().chain(loader::tools(&self.boot, &self.disk)).collect()
+        loader::tools(&self.boot, &self.disk).into_iter().collect()
     }
 
     /// All that a disk depends on but its layers.
     pub(super) fn facts(&self, title: &str, world: &World) -> Result<Facts, Fault> {
-        let mut facts = Facts::new(Key::new("disk", 1));
+        let mut facts = Facts::new(Key::new("disk", 2));
         facts.key.fact("epoch", world.epoch);
         facts.key.fact("title", title);
         self.disk.facts(&mut facts.key);

@@ -1,215 +1,116 @@
-//! ext4: how large it has to be, and what mke2fs is told (mke2fs(8)).
+//! ext4, written without a tool: it is new, so that everything lies in one piece, in the order of paths.
+//!
+//! The format is that of the kernel's Documentation/filesystems/ext4 and of ext4(5); the features are those that Debian's
+//! mke2fs(8) takes by itself, so that whoever reads one of its file systems reads these: kernels, boot loaders, resize2fs(8).
+//! First is the [`Tree`](tree::Tree) of inodes, then the [`Plan`](plan::Plan) of their blocks, and only then anything is
+//! written. The same image is the same bytes: the clock and what else mke2fs would draw are given.
+
+mod checksum;
+mod directory;
+mod extent;
+mod geometry;
+mod groups;
+mod hash;
+mod inode;
+mod journal;
+mod plan;
+mod record;
+mod superblock;
+mod tree;
+mod write;
+mod xattr;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::path::Path;
 
-use super::tool::{OUT, Then, Tool};
+use self::geometry::LARGEST;
+pub use self::plan::STEP;
+use self::plan::{Plan, least};
+use self::tree::Tree;
+use self::write::Writer;
 use crate::fault::{Fault, Place};
 use crate::lang::Spanned;
-use crate::layer::{EntryPath, Kind, Merged};
-use crate::sandbox::image::Given;
+use crate::layer::Merged;
 use crate::wording;
+use crate::work::{Job, Stack};
 
-/// What it is made with; the library is what mke2fs reads tars with, and loads only then.
-pub const TOOLS: &[&str] = &["e2fsprogs", "libarchive13t64"];
-
-const BLOCK: u64 = 4096;
-const INODE: u64 = 256;
-/// A symbolic link up to this stands in its inode: bytes.
-const SHORT_LINK: usize = 59;
-/// Extended attributes up to this stand in the inode: bytes of names and values.
-const SHORT_XATTRS: usize = 64;
 /// What is free at least where no size is stated: bytes.
 const ROOM: u64 = 64 << 20;
-/// Bytes of the journal of a small file system.
-const SMALLEST_JOURNAL: u64 = 4 << 20;
-/// A size is a multiple of this: bytes.
-pub const STEP: u64 = 1 << 20;
 
 /// A file system that is yet to be made.
 pub struct Ext4<'a> {
     /// All that is in it.
     pub merged: &'a Merged,
+    /// Where its contents are.
+    pub stack: &'a Stack,
     /// Its UUID, and what its hash seed is made from.
     pub uuid: &'a str,
     /// What it is called: up to 16 bytes.
     pub label: Option<&'a str>,
-    /// The time of all that the tool makes itself: seconds since 1970.
+    /// The time of all that the image does not have: seconds since 1970.
     pub epoch: i64,
     /// Who asks for it.
     pub place: &'a Place,
+    /// How many threads may write it.
+    pub threads: usize,
 }
 
 impl Ext4<'_> {
-    /// What makes it, in a file, `offset` bytes from its beginning and `size` bytes long.
+    /// Writes it into `out`, from byte `at` on and `size` bytes long, where nothing but zeros is.
     ///
     /// # Errors
     ///
-    /// A name that has an extended attribute and cannot be told.
-    pub fn tool(&self, offset: u64, size: u64) -> Result<Tool, Fault> {
-        let mut tool = Tool::new("mke2fs", self.arguments(offset, size));
+    /// It does not fit; the image has what ext4 cannot have; reading layers, writing; the work was ended.
+    pub fn write(
+        &self,
+        (out, path): (&File, &Path),
+        at: u64,
+        size: &Spanned<u64>,
+        job: &Job<'_>,
+    ) -> Result<(), Fault> {
+        let tree = Tree::of(self.merged, self.epoch);
+        tree.check(self.place)?;
+        let plan = Plan::of(&tree, size.value).filter(|_| size.value <= LARGEST);
+        let plan = plan.ok_or_else(|| self.odd_size(size, &tree))?;
+        let digits: String = self.uuid.chars().filter(char::is_ascii_hexdigit).collect();
+        let uuid = u128::from_str_radix(&digits, 16).unwrap_or_default().to_be_bytes();
+        let (plan, stack, label) = (&plan, self.stack, self.label.unwrap_or_default());
         // Zero would be no time at all.
-        tool.environment.push(("E2FSPROGS_FAKE_TIME", self.epoch.max(1).to_string()));
-        tool.then = with_xattrs(self.merged, offset, self.place)?;
-        Ok(tool)
+        let made = self.epoch.max(1);
+        Writer { plan, stack, uuid, label, made, out, path, at, job }.write(self.threads)
     }
 
-    fn arguments(&self, offset: u64, size: u64) -> Vec<String> {
-        let (needs, uuid) = (Needs::of(self.merged), self.uuid);
-        let mut words: Vec<String> =
-            ["-q", "-F", "-t", "ext4", "-b", "4096", "-I", "256"].map(String::from).into();
-        words.extend(["-N".into(), needs.inodes_of(size).to_string()]);
-        words.extend(["-J".into(), format!("size={}", needs.journal(size) >> 20)]);
-        words.extend(["-U".into(), uuid.to_string(), "-E".into()]);
-        // All is written now, so that nothing is left for whoever mounts it first.
-        words.push(format!(
-            "hash_seed={uuid},lazy_itable_init=0,lazy_journal_init=0,root_owner=0:0,offset={offset}"
-        ));
-        if let Some(label) = &self.label {
-            words.extend(["-L".into(), label.to_string()]);
-        }
-        words.extend(["-d".into(), "-".into(), OUT.into(), format!("{}k", size >> 10)]);
-        words
+    /// What is wrong with a size.
+    fn odd_size(&self, size: &Spanned<u64>, tree: &Tree<'_>) -> Fault {
+        let needed = least(tree, size.value);
+        let (told, largest) = (wording::size(size.value), wording::size(LARGEST));
+        let fault = match needed > LARGEST {
+            true => {
+                Fault::build("output/too-large", format!("no ext4 of more than {largest} can be written"))
+                    .at(&size.place, "this size")
+            }
+            false => {
+                // Not rounded: it is to be written there.
+                let needed = needed / STEP;
+                let message = format!("the image does not fit into {told}: it needs {needed} MiB");
+                Fault::build("output/too-small", message)
+                    .at(&size.place, "this size")
+                    .help(format!("make it larger; the largest folders are {}", largest_folders(self.merged)))
+            }
+        };
+        if size.place == *self.place { fault } else { fault.at(self.place, "of this output") }
     }
-}
-
-/// Bytes of the smallest file system that holds all of `merged`.
-pub fn least(merged: &Merged) -> u64 {
-    Needs::of(merged).bytes()
 }
 
 /// Bytes of a file system that holds all of `merged`, with some room.
 pub fn roomy(merged: &Merged) -> u64 {
-    let least = least(merged);
+    let least = least(&Tree::of(merged, 0), 0);
     (least + least / 10 + ROOM).next_multiple_of(STEP)
 }
 
-/// What is wrong where `size` bytes are stated, and it needs more.
-pub fn too_small(size: &Spanned<u64>, merged: &Merged, place: &Place) -> Option<Fault> {
-    let needed = least(merged);
-    if size.value >= needed {
-        return None;
-    }
-    let message = format!(
-        "the image does not fit into {}: it needs {}",
-        wording::size(size.value),
-        wording::size(needed.next_multiple_of(STEP))
-    );
-    let fault = Fault::build("output/too-small", message)
-        .at(&size.place, "this size")
-        .help(format!("make it larger; the largest folders are {}", largest(merged)));
-    Some(if size.place == *place { fault } else { fault.at(place, "of this output") })
-}
-
-/// The one extended attribute that mke2fs takes from a tar.
-const TAKEN: &[u8] = b"security.capability";
-
-/// What sets the extended attributes that mke2fs leaves out: debugfs(8), with a script, which has a line for each.
-fn with_xattrs(merged: &Merged, offset: u64, place: &Place) -> Result<Option<Then>, Fault> {
-    const FOLDER: &str = "run/imgbuild/xattrs";
-    let given = |name: &str, bytes: Vec<u8>| {
-        let path = EntryPath::parse(format!("{FOLDER}/{name}")).unwrap_or_default();
-        Given { path, mode: 0o600, bytes }
-    };
-    let (mut script, mut files) = (Vec::new(), Vec::new());
-    for node in merged.nodes().filter(|node| !matches!(node.entry.kind, Kind::Hardlink(_))) {
-        for (name, value) in node.entry.xattrs.iter().filter(|(name, _)| name != TAKEN) {
-            let number = files.len().to_string();
-            script.extend(format!("ea_set -f /{FOLDER}/{number} ").into_bytes());
-            script.extend(quoted(&[b"/", node.entry.path.as_bytes()].concat()));
-            script.push(b' ');
-            script.extend(quoted(name));
-            script.push(b'\n');
-            files.push(given(&number, value.clone()));
-            if node.entry.path.as_bytes().contains(&b'\n') || name.contains(&b'\n') {
-                let message =
-                    format!("`{}` has an extended attribute, and a name of several lines", node.entry.path);
-                return Err(Fault::build("output/xattr", message)
-                    .at(place, "this output")
-                    .help("leave one of them out"));
-            }
-        }
-    }
-    if files.is_empty() {
-        return Ok(None);
-    }
-    files.push(given("script", script));
-    let device = format!("{OUT}?offset={offset}");
-    let arguments = ["-w", "-f", &format!("/{FOLDER}/script"), &device].map(String::from).to_vec();
-    Ok(Some(Then { program: "debugfs", arguments, files }))
-}
-
-/// A word of debugfs: between double quotes, of which one inside stands there twice.
-fn quoted(word: &[u8]) -> Vec<u8> {
-    let inside = word.iter().flat_map(|byte| if *byte == b'"' { vec![b'"', b'"'] } else { vec![*byte] });
-    std::iter::once(b'"').chain(inside).chain([b'"']).collect()
-}
-
-/// What an image needs of an ext4 file system.
-struct Needs {
-    inodes: u64,
-    blocks: u64,
-}
-
-impl Needs {
-    fn of(merged: &Merged) -> Needs {
-        let mut needs = Needs { inodes: 0, blocks: 0 };
-        let mut folders: BTreeMap<Vec<u8>, u64> = BTreeMap::new();
-        for node in merged.nodes() {
-            let entry = &node.entry;
-            let name = entry.path.name().len() as u64;
-            if let Some(parent) = entry.path.parent() {
-                // An entry of a directory: eight bytes and the name, rounded up (struct ext4_dir_entry_2).
-                *folders.entry(parent.as_bytes().to_vec()).or_default() += (8 + name).next_multiple_of(4);
-            }
-            let xattrs: usize = entry.xattrs.iter().map(|(name, value)| name.len() + value.len()).sum();
-            needs.blocks += u64::from(xattrs > SHORT_XATTRS);
-            needs.blocks += match &entry.kind {
-                // Of a large file, blocks that say where the others are.
-                Kind::File { size, .. } => size.div_ceil(BLOCK) + size / (128 << 20),
-                Kind::Symlink(target) => u64::from(target.len() > SHORT_LINK),
-                _ => 0,
-            };
-            needs.inodes += u64::from(!matches!(entry.kind, Kind::Hardlink(_)));
-        }
-        let folders: u64 = merged
-            .nodes()
-            .filter(|node| node.entry.kind == Kind::Directory)
-            .map(|node| folders.get(node.entry.path.as_bytes()).copied().unwrap_or(0))
-            // Blocks are never quite full, and a large directory has an index.
-            .map(|bytes| (bytes * 5 / 4).div_ceil(BLOCK).max(1) + 1)
-            .sum();
-        needs.blocks += folders;
-        needs
-    }
-
-    /// Bytes of the smallest file system that holds it.
-    fn bytes(&self) -> u64 {
-        let content = self.blocks * BLOCK + SMALLEST_JOURNAL;
-        // The tables are of the whole, and they are part of it.
-        (content + self.tables(content + self.tables(content))).next_multiple_of(STEP)
-    }
-
-    /// Bytes of all that is there for the others: inodes; for each group of 128 MiB two bitmaps and its descriptor; the
-    /// copies of the superblock and of all descriptors, and room for more of these.
-    fn tables(&self, size: u64) -> u64 {
-        self.inodes_of(size) * INODE + size.div_ceil(128 << 20) * 3 * BLOCK + (8 << 20)
-    }
-
-    /// How many files it can have: room for a quarter more, or one for each 16 KiB.
-    fn inodes_of(&self, size: u64) -> u64 {
-        (self.inodes * 5 / 4 + 1024).max(size / 16384)
-    }
-
-    /// Bytes of the journal of a file system of `size`: what mke2fs would take, if there is room for it.
-    fn journal(&self, size: u64) -> u64 {
-        let free = size.saturating_sub(self.blocks * BLOCK + self.tables(size));
-        let fits = |journal: &u64| size >= 16 * journal && free >= *journal;
-        [64 << 20, 16 << 20].into_iter().find(fits).unwrap_or(SMALLEST_JOURNAL)
-    }
-}
-
 /// The five largest folders, two levels deep, with their sizes.
-fn largest(merged: &Merged) -> String {
+fn largest_folders(merged: &Merged) -> String {
     let mut sizes: BTreeMap<Vec<u8>, u64> = BTreeMap::new();
     for node in merged.nodes() {
         let parts: BTreeSet<Vec<u8>> = node

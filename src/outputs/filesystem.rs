@@ -1,7 +1,7 @@
 //! `output "ext4"`, `output "squashfs"`, `output "erofs"`: the image as a file system in a file.
 //!
-//! The file systems' own tools write them, out of the image's tar: nothing is unpacked and nothing mounted. What they
-//! would draw at random or take from the clock (UUIDs, hash seeds, times) comes from the layers.
+//! An ext4 is written here; the others' own tools write them, out of the image's tar. Nothing is unpacked and nothing
+//! mounted. What would be drawn at random or taken from the clock (UUIDs, hash seeds, times) comes from the layers.
 
 use std::fs::File;
 use std::path::Path;
@@ -27,8 +27,8 @@ static EXT4_WORD: Word = Word {
     name: "ext4",
     summary: "the image as an ext4 file system",
     docs: "A file system and nothing around it: no table of partitions, no boot loader. Its UUID and what else is random \
-           comes from what is in it, so that the same image is the same bytes. Written by the mke2fs of a locked Debian \
-           tree that imgbuild brings itself; a file that is sparse where nothing is.",
+           comes from what is in it, so that the same image is the same bytes. It has the features that Debian's mke2fs \
+           gives one, and resize2fs can grow it a thousandfold; the file is sparse where nothing is.",
     example: "image \"server\" {\n    base \"debian\" suite=\"trixie\"\n    output \"ext4\" size=\"4GiB\" label=\"root\"\n}\n",
     properties: &[
         Field::new("size", Form::Size, "Its size: a multiple of 1 MiB.")
@@ -188,15 +188,15 @@ impl Output for FileSystem {
         self.stated.path.as_ref()
     }
     fn tools(&self) -> Vec<&'static [&'static str]> {
-        vec![match self.how {
-            How::Ext4 { .. } => ext4::TOOLS,
-            How::Squashfs(_) => &["squashfs-tools"],
-            How::Erofs(_) => &["erofs-utils"],
-        }]
+        match self.how {
+            How::Ext4 { .. } => Vec::new(),
+            How::Squashfs(_) => vec![&["squashfs-tools"]],
+            How::Erofs(_) => vec![&["erofs-utils"]],
+        }
     }
 
     fn facts(&self, world: &World) -> Result<Facts, Fault> {
-        let mut key = Key::new("output-file-system", 1);
+        let mut key = Key::new("output-file-system", 2);
         key.fact("kind", self.kind());
         key.fact("epoch", world.epoch);
         match &self.how {
@@ -223,20 +223,20 @@ impl Output for FileSystem {
         let failed = |error: std::io::Error| Fault::io("write", path, &error);
         let (merged, place) = (world.image(stack)?, &self.stated.place);
         let uuid = Seed::of(stack, "").uuid("file system");
-        let (tool, size) = match &self.how {
+        let out = File::create_new(path).map_err(failed)?;
+        let tool = match &self.how {
             How::Ext4 { size, label } => {
-                let whole = match size {
-                    Some(size) => ext4::too_small(size, &merged, place).map_or(Ok(size.value), Err)?,
-                    None => ext4::roomy(&merged),
-                };
-                let label = label.as_deref();
-                let made = Ext4 { merged: &merged, uuid: &uuid, label, epoch: world.epoch, place };
-                (made.tool(0, whole)?, whole)
+                let size = size.clone().unwrap_or_else(|| Spanned::new(ext4::roomy(&merged), place));
+                out.set_len(size.value).map_err(failed)?;
+                let (merged, uuid, label) = (&merged, uuid.as_str(), label.as_deref());
+                let (epoch, threads) = (world.epoch, world.threads);
+                let made = Ext4 { merged, stack, uuid, label, epoch, place, threads };
+                made.write((&out, path), 0, &size, job)?;
+                return Ok(Written::default());
             }
-            How::Squashfs(compression) => (squashfs(compression, &merged, world), 0),
-            How::Erofs(compression) => (erofs(compression, &uuid, world), 0),
+            How::Squashfs(compression) => squashfs(compression, &merged, world),
+            How::Erofs(compression) => erofs(compression, &uuid, world),
         };
-        File::create_new(path).and_then(|out| out.set_len(size)).map_err(failed)?;
         let tree = aids.tool(self.tools().concat().first().copied().unwrap_or_default())?;
         tool.write_from(&Tarball::of(merged.nodes(), stack), (tree, place), path, world, job)?;
         Ok(Written::default())

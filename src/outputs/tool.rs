@@ -14,7 +14,7 @@ use rustix::io::Errno;
 use super::tarball::Tarball;
 use crate::fault::{Fault, Place};
 use crate::layer::EntryPath;
-use crate::sandbox::image::{Call, Given, ImageRan, ImageRun, Shown, Special};
+use crate::sandbox::image::{Call, ImageRan, ImageRun, Shown, Special};
 use crate::sandbox::{Exit, Launcher};
 use crate::work::{Job, World};
 
@@ -28,23 +28,10 @@ pub(super) struct Tool {
     /// Its name and its arguments.
     pub program: &'static str,
     pub arguments: Vec<String>,
-    /// What it has in its environment.
-    pub environment: Vec<(&'static str, String)>,
-    /// What another program of the same tree does to the file behind it.
-    pub then: Option<Then>,
     /// Files that it finds: paths begin with `run/`.
     pub finds: Vec<Special>,
     /// Files of this machine that it finds.
     pub shown: Vec<Shown>,
-}
-
-/// A program that runs behind a tool.
-pub(super) struct Then {
-    /// Its name and its arguments.
-    pub program: &'static str,
-    pub arguments: Vec<String>,
-    /// Files that it finds: paths begin with `run/`.
-    pub files: Vec<Given>,
 }
 
 /// Where a tool runs, and for which output.
@@ -53,8 +40,7 @@ pub(super) type Tree<'a> = (&'a ImageRun, &'a Place);
 impl Tool {
     /// A program with nothing beside it.
     pub fn new(program: &'static str, arguments: Vec<String>) -> Tool {
-        let (environment, finds, shown) = (Vec::new(), Vec::new(), Vec::new());
-        Tool { program, arguments, environment, then: None, finds, shown }
+        Tool { program, arguments, finds: Vec::new(), shown: Vec::new() }
     }
 
     /// Lets it make the file at `out`, which must be there.
@@ -115,19 +101,10 @@ impl Tool {
         job: &Job<'_>,
     ) -> Result<ImageRan, Fault> {
         shown.extend(self.shown.iter().cloned());
-        let then = self.then.iter().map(|then| Call {
-            program: then.program.into(),
-            arguments: then.arguments.clone(),
-            must_succeed: true,
-            ..Call::default()
-        });
-        let environment = self.environment.iter().cloned();
         let run = ImageRun {
             shown,
             written: vec![Shown { host: out.to_path_buf(), at: inside(OUT) }],
-            environment: environment.map(|(name, value)| (name.to_string(), value)).collect(),
-            commands: std::iter::once(call).chain(then).collect(),
-            passing: self.then.iter().flat_map(|then| then.files.clone()).collect(),
+            commands: vec![call],
             scratch: self.finds.clone(),
             log: job.log.clone(),
             ..tree.clone()
@@ -154,11 +131,7 @@ impl Tool {
             Some(Exit::Code(code)) => format!("it ended with {code}"),
             None => "it was not started".into(),
         };
-        let program = match &self.then {
-            Some(then) if ran.exits.len() > 1 => then.program,
-            _ => self.program,
-        };
-        let fault = Fault::build("output/tool", format!("`{program}` failed: {how}"))
+        let fault = Fault::build("output/tool", format!("`{}` failed: {how}", self.program))
             .help(format!("the whole output is in `{}`", job.log.display()));
         Fault { output: ran.tail, ..fault }
     }

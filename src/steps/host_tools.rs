@@ -17,7 +17,6 @@ use crate::work::{Facts, Job, Made, Stack, State, Step, TOOLS, World};
 type Known = (&'static str, &'static [&'static str], &'static [&'static str]);
 
 const KNOWN: &[Known] = &[
-    ("e2fsprogs", &["mke2fs", "debugfs"], &[]),
     ("squashfs-tools", &["mksquashfs"], &[]),
     ("erofs-utils", &["mkfs.erofs"], &[]),
     ("btrfs-progs", &["mkfs.btrfs"], &[]),

@@ -18,7 +18,7 @@ use crate::work::{Facts, Job, Made, Stack, State, Step, TOOLS, World};
 /// One tool and what it needs to run.
 #[derive(Debug)]
 pub struct Tools {
-    /// The package that has the tool: `e2fsprogs`.
+    /// The package that has the tool: `erofs-utils`.
     pub name: String,
     /// The first output that needs it.
     pub place: Place,

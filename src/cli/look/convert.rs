@@ -43,9 +43,10 @@ pub fn raw(session: &Session, path: &Path) -> Result<Option<Raw>, Faults> {
     let mut start = [0; 80];
     let length = file.read_at(&mut start, 0).map_err(failed)?;
     let start = start.get(..length).unwrap_or_default();
-    let Some((_, format)) = FORMATS.iter().find(|(magic, _)| start.starts_with(magic)) else {
-        return Ok(None);
+    let is = |(at, magic, _): &&(usize, &[u8], &str)| {
+        start.get(*at..).is_some_and(|start| start.starts_with(magic))
     };
+    let Some((_, _, format)) = FORMATS.iter().find(is) else { return Ok(None) };
     if *format == "qcow2" && stands_on_another(start) {
         let message = format!("`{}` stands on another disk, which is not looked into", path.display());
         return Err(Fault::error("look/backing", message)

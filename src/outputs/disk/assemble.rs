@@ -26,7 +26,6 @@ use crate::layer::merge::Node;
 use crate::layer::{EntryPath, Kind, Merged};
 use crate::outputs::ext4::{self, Ext4};
 use crate::outputs::given::layer_of;
-use crate::outputs::tarball::Tarball;
 use crate::wording;
 use crate::work::{Aids, Job, SharedFile, Stack, StackLayer, World, layer_facts};
 
@@ -256,15 +255,9 @@ impl Assembly<'_> {
         match filling {
             Filling::Empty | Filling::Bios => Ok(()),
             Filling::Ext4(merged) => {
-                let stated = Spanned::new(size, told);
-                if let Some(fault) = ext4::too_small(&stated, merged, self.place) {
-                    return Err(fault);
-                }
-                let (label, epoch) = (part.label.as_deref(), self.world.epoch);
-                let made = Ext4 { merged, uuid, label, epoch, place: self.place };
-                let tree = (self.aids.tool(ext4::TOOLS[0])?, self.place);
-                let tarball = Tarball::of(merged.nodes(), stack);
-                made.tool(at, size)?.write_from(&tarball, tree, path, self.world, self.job)
+                let (label, epoch, place) = (part.label.as_deref(), self.world.epoch, self.place);
+                let made = Ext4 { merged, stack, uuid, label, epoch, place, threads: self.world.threads };
+                made.write((out, path), at, &Spanned::new(size, told), self.job)
             }
             Filling::Fat(files) => {
                 let id = u32::from_str_radix(&uuid.replace('-', ""), 16).unwrap_or(1);

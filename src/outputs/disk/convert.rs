@@ -206,7 +206,7 @@ fn settle_vhdx(file: &File, seed: Seed) -> io::Result<()> {
     for (order, at) in (1u64..).zip(HEADERS) {
         header[NUMBER].copy_from_slice(&order.to_le_bytes());
         header[4..8].fill(0);
-        let sum = crc32c(&header);
+        let sum = crc32c::crc32c(&header);
         header[4..8].copy_from_slice(&sum.to_le_bytes());
         file.write_all_at(&header, at)?;
     }
@@ -237,13 +237,6 @@ fn vhdx_disk_id(file: &File) -> io::Result<u64> {
     Ok(region + number(&item[16..20]))
 }
 
-/// CRC-32C (Castagnoli), bit by bit: it is of two sectors.
-fn crc32c(bytes: &[u8]) -> u32 {
-    !bytes.iter().fold(!0u32, |sum, byte| {
-        (0..8).fold(sum ^ u32::from(*byte), |sum, _| sum >> 1 ^ (0x82f6_3b78 & (sum & 1).wrapping_neg()))
-    })
-}
-
 fn odd(what: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, format!("qemu-img wrote no {what} that is known"))
 }
@@ -261,10 +254,5 @@ mod tests {
             assert_eq!(super::with_content_id(&descriptor(id), 0xabcdef), Some(descriptor("abcdef")));
         }
         assert_eq!(super::with_content_id(b"\nCID=1", 0xabcdef), None, "no room");
-    }
-
-    #[test]
-    fn the_sum_of_vhdx_is_castagnolis() {
-        assert_eq!(super::crc32c(b"123456789"), 0xe306_9283);
     }
 }

@@ -1,0 +1,25 @@
+//! The journal: new and empty (Documentation/filesystems/ext4/journal.rst). Its first block says so; the others are zeros.
+
+use super::geometry::BLOCK;
+use super::record::put;
+
+const MAGIC: u32 = 0xc03b_3998;
+/// A superblock of the second kind, which has what stands behind its first 36 bytes.
+const SUPERBLOCK: u32 = 4;
+
+/// The first block of a journal of `blocks` blocks. Its numbers have the highest byte first.
+pub fn first_block(blocks: u64, uuid: &[u8; 16]) -> Vec<u8> {
+    let mut bytes = vec![0; BLOCK as usize];
+    let mut number = |at: usize, number: u32| put(&mut bytes, at, &number.to_be_bytes());
+    number(0, MAGIC);
+    number(4, SUPERBLOCK);
+    number(12, BLOCK as u32);
+    number(16, blocks as u32);
+    // The first block of the log, and the first transaction that is to come.
+    number(20, 1);
+    number(24, 1);
+    // One file system uses it.
+    number(64, 1);
+    put(&mut bytes, 48, uuid);
+    bytes
+}

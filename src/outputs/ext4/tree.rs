@@ -1,0 +1,274 @@
+//! The image as ext4 sees it: inodes, and the names that directories have for them.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+
+use super::directory::{self, Name, types};
+use super::geometry::{BLOCK, FIRST_INODES};
+use super::inode::{device, modes};
+use super::xattr::Packed;
+use crate::fault::{Fault, Place};
+use crate::layer::{Entry, EntryPath, Kind, Merged};
+use crate::wording;
+
+/// A symbolic link up to this stands in its inode: bytes.
+const SHORT_LINK: usize = 59;
+/// Names of one file at most.
+const MOST_LINKS: u64 = 65_000;
+/// Blocks that `lost+found` has at least, so that e2fsck(8) need not look for any.
+const LOST_BLOCKS: u64 = 4;
+
+/// The inodes of a file system, but for its own.
+#[derive(Debug)]
+pub struct Tree<'a> {
+    /// The root, `lost+found`, and all others in the order of their paths.
+    pub items: Vec<Item<'a>>,
+    /// Names of what is not there.
+    astray: Vec<&'a Entry>,
+}
+
+/// An inode.
+#[derive(Debug)]
+pub struct Item<'a> {
+    /// What the image says of it.
+    pub entry: Cow<'a, Entry>,
+    /// The layer that it came from.
+    pub layer: usize,
+    /// The directory that it is in, by its number in the tree.
+    pub parent: usize,
+    /// How many names it has; a directory with `.` and those in the directories inside.
+    pub links: u64,
+    /// In a directory: the names, and what they are of, by its number in the tree.
+    pub names: Vec<(&'a [u8], usize)>,
+    /// Blocks of what is in it.
+    pub content: u64,
+    /// Whether some extended attributes are in a block of their own.
+    pub xattr_block: bool,
+}
+
+/// Where in a tree the root and `lost+found` are.
+const ROOT: usize = 0;
+const LOST: usize = 1;
+const LOST_NAME: &[u8] = b"lost+found";
+
+impl<'a> Tree<'a> {
+    /// That of `merged`; what is not in there is of `epoch`.
+    pub fn of(merged: &'a Merged, epoch: i64) -> Tree<'a> {
+        let root = EntryPath::root();
+        let lost = root.join(LOST_NAME);
+        let mut tree = Tree { items: Vec::with_capacity(merged.len() + 1), astray: Vec::new() };
+        let made = |path: &EntryPath, mode| Cow::Owned(Entry { mode, ..Entry::passage(path.clone(), epoch) });
+        for (path, mode) in [(&root, 0o755), (&lost, 0o700)] {
+            let node = merged.get(path).filter(|node| node.entry.kind == Kind::Directory);
+            let entry = node.map_or(made(path, mode), |node| Cow::Borrowed(&node.entry));
+            tree.add(entry, node.map_or(0, |node| node.layer), (ROOT, LOST_NAME));
+        }
+        let mut linked: HashMap<&EntryPath, usize> = merged
+            .nodes()
+            .filter_map(
+                |node| if let Kind::Hardlink(target) = &node.entry.kind { Some((target, 0)) } else { None },
+            )
+            .collect();
+        let mut links = Vec::new();
+        let mut open = vec![(root.clone(), ROOT)];
+        for node in merged.nodes().filter(|node| !node.entry.path.is_root() && !node.entry.is_whiteout()) {
+            let (entry, path) = (&node.entry, &node.entry.path);
+            let (parent, name) = tree.folder(path, &mut open, epoch);
+            if let Kind::Hardlink(target) = &entry.kind {
+                links.push((parent, name, target, entry));
+                continue;
+            }
+            let number = match *path == lost && entry.kind == Kind::Directory {
+                true => LOST,
+                false => tree.add(Cow::Borrowed(entry), node.layer, (parent, name)),
+            };
+            if entry.kind == Kind::Directory {
+                open.push((path.clone(), number));
+            } else if let Some(known) = linked.get_mut(path) {
+                *known = number;
+            }
+        }
+        for (parent, name, target, entry) in links {
+            match linked.get(target) {
+                Some(number) if *number > LOST => tree.name(*number, (parent, name)),
+                _ => tree.astray.push(entry),
+            }
+        }
+        tree.measure();
+        tree
+    }
+
+    /// The directory that `path` is in, which is the last of those that are `open` or made now, and its name in there.
+    fn folder(
+        &mut self,
+        path: &'a EntryPath,
+        open: &mut Vec<(EntryPath, usize)>,
+        epoch: i64,
+    ) -> (usize, &'a [u8]) {
+        loop {
+            let (folder, number) =
+                open.last().map_or((EntryPath::root(), ROOT), |(path, at)| (path.clone(), *at));
+            let Some(below) = path.below(&folder) else {
+                open.pop();
+                continue;
+            };
+            let Some(end) = below.iter().position(|byte| *byte == b'/') else { return (number, below) };
+            let name = below.get(..end).unwrap_or_default();
+            let missing = folder.join(name);
+            let entry = Cow::Owned(Entry::passage(missing.clone(), epoch));
+            let made = self.add(entry, 0, (number, name));
+            open.push((missing, made));
+        }
+    }
+
+    fn add(&mut self, entry: Cow<'a, Entry>, layer: usize, (parent, name): (usize, &'a [u8])) -> usize {
+        let number = self.items.len();
+        let is_folder = entry.kind == Kind::Directory;
+        let (names, content, xattr_block) = (Vec::new(), 0, false);
+        let links = u64::from(is_folder);
+        self.items.push(Item { entry, layer, parent, links, names, content, xattr_block });
+        if let (true, Some(parent)) = (is_folder, self.items.get_mut(parent)) {
+            // Its `..`.
+            parent.links += 1;
+        }
+        if number == ROOT {
+            // The root has no name; but it is its own parent.
+            return number;
+        }
+        self.name(number, (parent, name));
+        number
+    }
+
+    /// Gives an item a name.
+    fn name(&mut self, number: usize, (parent, name): (usize, &'a [u8])) {
+        if let Some(parent) = self.items.get_mut(parent) {
+            parent.names.push((name, number));
+        }
+        if let Some(item) = self.items.get_mut(number) {
+            item.links += 1;
+        }
+    }
+
+    fn measure(&mut self) {
+        for (number, item) in self.items.iter_mut().enumerate() {
+            item.content = match &item.entry.kind {
+                Kind::File { size, .. } => size.div_ceil(BLOCK),
+                Kind::Symlink(target) => u64::from(target.len() > SHORT_LINK),
+                Kind::Directory => {
+                    let least = if number == LOST { LOST_BLOCKS } else { 1 };
+                    directory::blocks(item.names.iter().map(|(name, _)| *name)).max(least)
+                }
+                _ => 0,
+            };
+            item.xattr_block = Packed::of(&item.entry.xattrs).is_ok_and(|packed| packed.block.is_some());
+        }
+    }
+
+    /// How many blocks all contents take at least.
+    pub fn blocks(&self) -> u64 {
+        let blocks = |item: &Item<'_>| item.content.saturating_add(item.xattr_block.into());
+        self.items.iter().map(blocks).fold(0, u64::saturating_add)
+    }
+
+    /// How many inodes are used, with those that are never a file's.
+    pub fn inodes(&self) -> u64 {
+        FIRST_INODES + self.items.len() as u64 - 2
+    }
+
+    /// The names of a directory, as they are written.
+    pub fn names(&self, item: &Item<'a>) -> Vec<Name<'a>> {
+        let name = |(bytes, of): &(&'a [u8], usize)| {
+            let kind = self.items.get(*of).map(|item| &item.entry.kind);
+            Name { bytes, inode: inode_of(*of), of: kind.map_or(0, |kind| types_of(kind).1) }
+        };
+        item.names.iter().map(name).collect()
+    }
+
+    /// Finds what ext4 cannot have.
+    ///
+    /// # Errors
+    ///
+    /// That, at `place`.
+    pub fn check(&self, place: &Place) -> Result<(), Fault> {
+        let odd = |code, path: &EntryPath, why: &str| {
+            let path = wording::printable(&path.to_string());
+            let message = format!("`/{path}` cannot be in an ext4 file system: {why}");
+            Err(Fault::build(code, message).at(place, "this output"))
+        };
+        for item in &self.items {
+            let path = &item.entry.path;
+            if let Err(why) = Packed::of(&item.entry.xattrs) {
+                return odd("output/xattr", path, &format!("of its extended attributes, {why}"));
+            }
+            if let Err(why) = item.check() {
+                return odd("output/ext4", path, why);
+            }
+        }
+        match self.astray.first() {
+            Some(entry) => odd("output/ext4", &entry.path, "it is a link to no file that is there"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Item<'_> {
+    /// Why ext4 cannot have it, if so.
+    fn check(&self) -> Result<(), &'static str> {
+        match &self.entry.kind {
+            Kind::Symlink(target) if target.is_empty() || target.len() as u64 >= BLOCK => {
+                Err("a symbolic link has from one byte to 4095")
+            }
+            Kind::Character(major, minor) | Kind::Block(major, minor) if device(*major, *minor).is_none() => {
+                Err("the numbers of a device have 12 and 20 bits")
+            }
+            Kind::File { .. } if self.content > u32::MAX.into() => Err("a file has less than 16 TiB"),
+            Kind::Directory => Ok(()),
+            _ if self.links > MOST_LINKS => Err("a file has up to 65000 names"),
+            _ if self.entry.path.as_bytes() == LOST_NAME => {
+                Err("this name is a folder's, where `e2fsck` puts what it finds")
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The number of links that its inode has: a directory with more than there can be has 1 (`dir_nlink`).
+    pub fn told_links(&self) -> u64 {
+        if self.links > MOST_LINKS { 1 } else { self.links }
+    }
+
+    /// The target of a symbolic link that stands in the inode.
+    pub fn short_link(&self) -> Option<&[u8]> {
+        match &self.entry.kind {
+            Kind::Symlink(target) if target.len() <= SHORT_LINK => Some(target),
+            _ => None,
+        }
+    }
+}
+
+/// The number of an item's inode.
+pub fn inode_of(number: usize) -> u64 {
+    match number {
+        ROOT => 2,
+        number => FIRST_INODES + number as u64 - 1,
+    }
+}
+
+/// The item whose inode has that number, if it can have one.
+pub fn item_of(inode: u64) -> Option<usize> {
+    match inode {
+        2 => Some(ROOT),
+        inode => usize::try_from(inode.checked_sub(FIRST_INODES)?).ok().map(|number| number + 1),
+    }
+}
+
+/// How a mode and a directory tell what is there.
+pub fn types_of(kind: &Kind) -> (u32, u8) {
+    match kind {
+        Kind::Directory => (modes::DIRECTORY, types::DIRECTORY),
+        Kind::Symlink(_) => (modes::SYMLINK, types::SYMLINK),
+        Kind::Character(..) => (modes::CHARACTER, types::CHARACTER),
+        Kind::Block(..) => (modes::BLOCK, types::BLOCK),
+        Kind::Fifo => (modes::FIFO, types::FIFO),
+        Kind::File { .. } | Kind::Hardlink(_) | Kind::Whiteout | Kind::Opaque => (modes::FILE, types::FILE),
+    }
+}
