@@ -254,8 +254,8 @@ fn look_into_disks(project: &Project) {
     let faults = faults.concat().replace(elsewhere.path("x").parent().unwrap().to_str().unwrap(), "HERE");
     assert_snapshot!(faults, @r#"
     imgbuild: error: cannot read `HERE/cut.raw`: a partition ends behind the end of the file [io/failed]
-    imgbuild: error: `HERE/odd.qcow2` is a disk as qcow2, which cannot be looked into [look/format]
-      help: look at its target; or make it one that can: `qemu-img convert -f qcow2 -O raw HERE/odd.qcow2 disk.raw`
+    imgbuild: error: cannot read the disk `HERE/odd.qcow2` [look/damaged]
+      | qemu-img: Could not open '/run/imgbuild/disk': Unsupported qcow2 version 543256164
     "#);
 }
 
@@ -425,14 +425,21 @@ fn what_cannot_be_is_told_before_any_work() {
     image.kdl:30:13: error: a partition of the type `esp` has a vfat file system [partition/type]
       help: `filesystem="vfat"`
     image.kdl:30:63: error: the size of a file system or a disk is a multiple of 1 MiB [size/odd]
-    image.kdl:35:19: error: a partition with a size has no room beyond what is in it [disk/room]
+    image.kdl:35:9: error: there is no place for grub on this disk [boot/place]
+      help: add `partition "bios" size="1MiB"` in front, for a BIOS, or `partition "esp" filesystem="vfat" mount="/boot/efi"`, for EFI; or say `boot loader="none"`
+    image.kdl:35:19: error: these partitions do not fit into 32 MiB [disk/size]
+      help: they need 42 MiB at least
+    image.kdl:39:24: error: the memory of a machine is a multiple of 1 MiB, up to 64 TiB [machine/memory]
+    image.kdl:42:5: error: the hypervisor `qemuu` has no output [output/none]
+      help: did you mean `hypervisor "qemu"`, which brings its own? Else add one: `output "tar"`
+    image.kdl:46:19: error: a partition with a size has no room beyond what is in it [disk/room]
       help: leave one of them out
-    image.kdl:36:53: error: a label of vfat has letters and digits of ASCII, `_`, `-` and, inside, spaces [label/unfit]
-    image.kdl:37:13: error: two partitions are of the type `esp` [partition/type]
+    image.kdl:47:53: error: a label of vfat has letters and digits of ASCII, `_`, `-` and, inside, spaces [label/unfit]
+    image.kdl:48:13: error: two partitions are of the type `esp` [partition/type]
       help: the boot loader is in one: give the other `type="data"`
-    image.kdl:37:53: error: a label has at least one letter, and no control characters [label/unfit]
-    image.kdl:38:54: error: a FAT file system has 4 MiB or more, and less than 2 TiB [partition/size]
-    image.kdl:38:82: error: a label of vfat has letters and digits of ASCII, `_`, `-` and, inside, spaces [label/unfit]
+    image.kdl:48:53: error: a label has at least one letter, and no control characters [label/unfit]
+    image.kdl:49:54: error: a FAT file system has 4 MiB or more, and less than 2 TiB [partition/size]
+    image.kdl:49:82: error: a label of vfat has letters and digits of ASCII, `_`, `-` and, inside, spaces [label/unfit]
     "#);
 
     project.write(
@@ -486,8 +493,8 @@ fn what_does_not_fit_says_so() {
                    \"root\" filesystem=\"ext4\" mount=\"/\"\n    }\n";
     project.write("image.kdl", manifest(crowded));
     assert_snapshot!(short(&project), @r#"
-    image.kdl:5:15: error: what is to be on this disk does not fit into 32 MiB [output/too-small]
-      help: 131 MiB would do
+    image.kdl:7:9: error: the image does not fit into 2.0 MiB: it needs 22 MiB [output/too-small]
+      help: make it larger; the largest folders are `/home` (4.8 MiB), `/many` (4.3 MiB), `/etc` (193 B)
     "#);
     let little = "    disk size=\"64MiB\" {\n        partition \"root\" filesystem=\"ext4\" mount=\"/\"\n        partition \"home\" \
                   size=\"4MiB\" filesystem=\"vfat\" mount=\"/many\"\n    }\n";

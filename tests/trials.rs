@@ -40,7 +40,9 @@ fn tests_boot_what_was_built() {
         project.run(&["test", "--keep-going", "--junit", "build/report.xml", "--message-format", "short"]);
     assert_eq!(told.code, Some(1), "{told:?}");
     let failure: Vec<&str> = told.err.lines().filter(|line| line.contains("image.kdl")).collect();
-    assert_snapshot!(failure.join("\n"), @r#""#);
+    assert_snapshot!(failure.join("\n"), @r#"
+    image.kdl:17:13: error: the test `fails` failed: `echo this much; ls /nothing` ended with 2 [test/failed]
+    "#);
     assert!(told.err.contains("/nothing"), "what it said: {}", told.err);
     let log = fs::read_to_string(project.path("build/web.boots.log")).unwrap();
     assert!(log.contains("Linux version") && log.contains("login:"), "{log}");
@@ -109,7 +111,9 @@ image "small" {
     let told = project.run(&["test", "--keep-going", "--message-format", "short"]);
     assert_eq!(told.code, Some(1), "{told:?}");
     let failure: Vec<&str> = told.err.lines().filter(|line| line.contains("image.kdl")).collect();
-    assert_snapshot!(failure.join("\n"), @r#""#);
+    assert_snapshot!(failure.join("\n"), @r#"
+    image.kdl:24:18: error: the test `ends` failed: the machine ended, and `never said` did not come [test/failed]
+    "#);
     assert!(fs::read_to_string(project.path("build/small.talks.log")).unwrap().contains("hello, World"));
     let none = project.run(&["test", "nothing"]);
     assert_eq!(none.code, Some(2));

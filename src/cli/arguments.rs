@@ -175,9 +175,18 @@ pub struct Build {
     /// Where a report of the tests goes.
     #[arg(skip)]
     pub junit: Option<PathBuf>,
-    /// The one output that is built, if it is not of the manifest.
+    /// What is built in place of targets.
     #[arg(skip)]
-    pub ramdisk: Option<Ramdisk>,
+    pub only: Option<Only>,
+}
+
+/// A part of what a manifest asks for, or something that it does not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Only {
+    /// An output that a target may not have.
+    Ramdisk(Ramdisk),
+    /// Steps by their ids, and what they stand on.
+    Steps(Vec<String>),
 }
 
 impl Build {
@@ -390,7 +399,7 @@ pub struct Ramdisk {
 impl Ramdisk {
     /// The build of it.
     pub fn asked(&self) -> Build {
-        Build { ramdisk: Some(self.clone()), ..Build::default() }
+        Build { only: Some(Only::Ramdisk(self.clone())), ..Build::default() }
     }
 }
 

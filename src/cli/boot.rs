@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::arguments::{Boot, Build, Firmware as Asked};
+use super::arguments::{Boot, Build, Firmware as Asked, Only};
 use super::build::{self, cancelled_by_signals};
 use super::exit::Exit;
 use super::look;
@@ -14,7 +14,7 @@ use crate::deb::own_arch;
 use crate::fault::{Fault, Faults};
 use crate::outputs::disk::{FORMATS, Firmware, Machine, qemu_name};
 use crate::plan::graph::Target;
-use crate::plan::{self, Graph, Wanted, Work};
+use crate::plan::{self, Graph, StepId, Wanted, Work};
 use crate::sandbox::Exit as Ended;
 use crate::sandbox::emulator::{Emulated, Emulator, Start, Wait, Waited, efi};
 use crate::store::Access;
@@ -50,7 +50,7 @@ fn no_file(what: &str, file: &Path, is_format: bool) -> Fault {
     match file.is_file() {
         true => Fault::error("boot/format", format!("`{shown}` has no name of a disk")).help(format!(
             "what is in it is told by its name's end: {}",
-            wording::either(&FORMATS.map(|format| format!(".{format}")).each_ref().map(String::as_str))
+            wording::either(FORMATS.map(|format| format!(".{format}")))
         )),
         false => Fault::error("boot/file", format!("there is no file `{shown}`"))
             .maybe_help(is_format.then(|| "to boot a target, name it as `imgbuild ls` does".into())),
@@ -96,17 +96,18 @@ fn built(session: &Session, asked: &Boot) -> Result<Option<Built>, Faults> {
     let graph = project.graph()?;
     let target = one_target(&graph, &asked.what)?;
     let (name, machine) = (target.name.clone(), machine_of(&project, target));
-    let kinds: Vec<(&str, &Path)> = target
+    let outputs: Vec<(&str, StepId, &Path)> = target
         .outputs
         .iter()
         .filter_map(|step| match &graph.task(*step).work {
-            Work::Output { output, path, .. } => Some((output.kind(), path.as_path())),
+            Work::Output { output, path, .. } => Some((output.kind(), *step, path.as_path())),
             Work::Layer { .. } => None,
         })
         .collect();
-    let path = |kind: &str| kinds.iter().find(|(of, _)| *of == kind).map(|(_, path)| path.to_path_buf());
-    let disk = FORMATS.iter().find_map(|kind| Some((path(kind)?, qemu_name(kind))));
-    let disk = disk.ok_or_else(|| {
+    let find = |kind: &str| outputs.iter().find(|(of, ..)| *of == kind);
+    let path = |kind: &str| find(kind).map(|(.., path)| path.to_path_buf());
+    let disk = FORMATS.iter().find_map(|kind| Some((path(kind)?, *kind)));
+    let (disk, format) = disk.ok_or_else(|| {
         Fault::error("boot/disk", format!("`{name}` has no disk that could boot"))
             .help("add one to its block: `output \"raw\"`, or `output \"qcow2\"`")
     })?;
@@ -119,7 +120,11 @@ fn built(session: &Session, asked: &Boot) -> Result<Option<Built>, Faults> {
         .help("add `output \"kernel\"` to its block")
         .into());
     }
-    let build = Build { targets: vec![name], ..Build::default() };
+    // Only what is booted: whatever else the target is written as can wait.
+    let needed = [Some(format), kernel.as_ref().map(|_| "kernel")].into_iter().flatten().filter_map(find);
+    let needed = needed.map(|(_, step, _)| graph.task(*step).id.clone()).collect();
+    let build = Build { only: Some(Only::Steps(needed)), ..Build::default() };
+    let disk = (disk, qemu_name(format));
     drop(project);
     Ok((build::run(session, &build)? == Exit::Done).then_some((machine, disk, kernel)))
 }

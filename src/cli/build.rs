@@ -9,7 +9,7 @@ use std::time::Instant;
 use crossbeam_channel::Receiver;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
-use super::arguments::Build;
+use super::arguments::{Build, Only};
 use super::contract::{EventAnswer, OutputAnswer};
 use super::exit::Exit;
 use super::folded;
@@ -36,8 +36,9 @@ pub fn run(session: &Session, asked: &Build) -> Result<Exit, Faults> {
     let cancel = cancelled_by_signals();
     let mut project = session.project_with(Access::Use, &session.how_to_resolve(None), &cancel)?;
     session.warn(&project.warnings);
-    let plan = match &asked.ramdisk {
-        Some(asked) => ramdisk::plan(&mut project, asked, &session.folder())?,
+    let plan = match &asked.only {
+        Some(Only::Ramdisk(asked)) => ramdisk::plan(&mut project, asked, &session.folder())?,
+        Some(Only::Steps(ids)) => project.plan_of(project.graph()?, ids)?,
         None => project.plan(&asked.targets, asked.wanted())?,
     };
     if asked.tests && !plan.steps.keys().any(|step| plan.graph.task(*step).kind == TEST) {

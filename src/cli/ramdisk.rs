@@ -1,6 +1,5 @@
 //! `imgbuild ramdisk`: a target as a kernel and an initramfs that is all of it, whatever its outputs are.
 
-use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::arguments::Ramdisk;
@@ -28,7 +27,8 @@ pub fn plan(project: &mut Project, asked: &Ramdisk, here: &Path) -> Result<Plan,
         return Err(Fault::error("target/unknown", format!("no target is called `{shown}`")).into());
     };
     if let (Some(step), None) = (written(&graph, target), &asked.output) {
-        return judged(project, graph, step);
+        let id = graph.task(step).id.clone();
+        return project.plan_of(graph, &[id]);
     }
     let path = asked.output.as_ref().map(|folder| here.join(folder).display().to_string());
     add(project, target, path);
@@ -37,12 +37,8 @@ pub fn plan(project: &mut Project, asked: &Ramdisk, here: &Path) -> Result<Plan,
     let added = graph.targets.iter().find(|target| target.name == name);
     let step = added.and_then(|target| target.outputs.last().copied());
     let step = step.ok_or_else(|| Fault::machine("internal", "an output was lost"))?;
-    judged(project, graph, step)
-}
-
-fn judged(project: &Project, graph: Graph, step: StepId) -> Result<Plan, Faults> {
-    let wanted: BTreeSet<StepId> = graph.closure([step]);
-    plan::judge(graph, &wanted, &project.world, &project.journal)
+    let id = graph.task(step).id.clone();
+    project.plan_of(graph, &[id])
 }
 
 /// The target's own output of this kind.

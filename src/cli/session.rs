@@ -326,6 +326,12 @@ impl Project {
         Graph::of(&self.manifest, &self.resolved)
     }
 
+    /// The plan for these steps, by their ids, and what they stand on.
+    pub fn plan_of(&self, graph: Graph, ids: &[String]) -> Result<Plan, Faults> {
+        let wanted = graph.closure(ids.iter().filter_map(|id| graph.find(id)));
+        plan::judge(graph, &wanted, &self.world, &self.journal)
+    }
+
     /// The plan for what is wanted of these targets; of all of them if none is named.
     pub fn plan(&self, targets: &[String], what: Wanted) -> Result<Plan, Faults> {
         let graph = self.graph()?;

@@ -87,6 +87,7 @@ impl Disk {
                     .help("give one of them a size, or a part of what is left: `size=\"50%\"`"),
             );
         }
+        let mut all_known = true;
         for part in &self.partitions {
             let Some(size) = &part.size else { continue };
             match size.value {
@@ -98,6 +99,7 @@ impl Disk {
                 ),
                 Share::Bytes(bytes) => {
                     let known = check_size(bytes, &size.place, faults);
+                    all_known &= known;
                     if known && part.content == Content::Vfat && !FAT_SIZES.contains(&bytes) {
                         let message = "a FAT file system has 4 MiB or more, and less than 2 TiB";
                         faults.push(Fault::error("partition/size", message).at(&size.place, "this size"));
@@ -106,7 +108,9 @@ impl Disk {
                 Share::Percent(_) => {}
             }
         }
-        self.check_sum(faults);
+        if all_known {
+            self.check_sum(faults);
+        }
         let mut swaps = self.partitions.iter().filter(|part| part.content == Content::Swap);
         if let Some(part) = swaps.find(|part| part.size.is_none() && self.size.is_none()) {
             faults.push(
@@ -123,7 +127,7 @@ impl Disk {
     fn check_sum(&self, faults: &mut Faults) {
         let Some(size) = &self.size else { return };
         let least = Layout::least(self);
-        if least > size.value && !faults.list.iter().any(|fault| fault.code == "size/odd") {
+        if least > size.value {
             faults.push(
                 Fault::error(
                     "disk/size",
