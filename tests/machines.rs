@@ -163,12 +163,9 @@ fn a_machine_is_told_as_its_hypervisor_reads_it() {
     DISKSPACE="1048576:1048576"
     NETIF="ifname=eth0;ifname=eth1"
     "#);
-    if has(&["xmllint"])
-        && (Path::new(SCHEMA).is_file() || {
-            skipped("libvirt's schemas");
-            false
-        })
-    {
+    if !Path::new(SCHEMA).is_file() {
+        skipped("libvirt's schemas");
+    } else if has(&["xmllint"]) {
         told(&project.path("build"), "xmllint", &["--noout", "--relaxng", SCHEMA, "box-xen.xml"]);
     }
     assert!(project.build().ran.is_empty());

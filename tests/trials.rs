@@ -44,6 +44,7 @@ fn tests_boot_what_was_built() {
     image.kdl:17:13: error: the test `fails` failed: `echo this much; ls /nothing` ended with 2 [test/failed]
     "#);
     assert!(told.err.contains("/nothing"), "what it said: {}", told.err);
+    assert!(told.err.contains("\n1 of 2 tests passed\n"), "{}", told.err);
     let log = fs::read_to_string(project.path("build/web.boots.log")).unwrap();
     assert!(log.contains("Linux version") && log.contains("login:"), "{log}");
     assert!(

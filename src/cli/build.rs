@@ -71,7 +71,7 @@ pub fn run(session: &Session, asked: &Build) -> Result<Exit, Faults> {
     }
     if let Some(path) = &asked.junit {
         let path = session.folder().join(path);
-        crate::store::write_whole(&path, teller.report().as_bytes())?;
+        crate::store::write_whole(&path, junit::report(&teller.tests()).as_bytes())?;
     }
     Ok(teller.finished(cancel.load(Ordering::Relaxed)))
 }
@@ -394,7 +394,7 @@ impl<'a> Teller<'a> {
             outputs: self.outputs(),
         });
         if !self.json {
-            self.session.terminal.tell(&format!("{}\n", self.closing(cancelled)));
+            self.session.terminal.tell(&format!("{}{}\n", self.told_tests(), self.closing(cancelled)));
         }
         if cancelled || self.interrupted {
             return Exit::Interrupted;
@@ -415,8 +415,8 @@ impl<'a> Teller<'a> {
         (!self.failed.is_empty()).then_some(at + 1)
     }
 
-    /// What became of each test that was asked for, for programs that read JUnit's reports.
-    fn report(&self) -> String {
+    /// What became of each test that was asked for.
+    fn tests(&self) -> Vec<Case<'_>> {
         let tests = self.plan.steps.iter().filter_map(|(step, judged)| {
             let task = self.plan.graph.task(*step);
             let Work::Output { output, .. } = &task.work else { return None };
@@ -434,7 +434,19 @@ impl<'a> Teller<'a> {
                 },
             })
         });
-        junit::report(&tests.collect::<Vec<_>>())
+        tests.collect()
+    }
+
+    /// `2 of 3 tests passed`; nothing where none was asked for.
+    fn told_tests(&self) -> String {
+        let tests = self.tests();
+        let passed = tests.iter().filter(|test| matches!(test.ended, Ended::Passed)).count();
+        match tests.len() {
+            0 => String::new(),
+            1 if passed == 1 => "the test passed\n".into(),
+            all if passed == all => format!("all {all} tests passed\n"),
+            all => format!("{passed} of {} passed\n", wording::count(all, "test")),
+        }
     }
 
     /// Every output that was asked for and is there.
