@@ -8,6 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::ext4::{self, Ext4};
+use super::own::{Made, Own};
 use super::seed::Seed;
 use super::tarball::Tarball;
 use super::tool::{OUT, Tool};
@@ -20,6 +21,7 @@ use crate::layer::{EntryPath, Merged};
 use crate::work::{Aids, Facts, Folders, Job, Output, Stack, World, Written};
 
 pub(super) const EXT4: Kind = Kind { word: &EXT4_WORD, decode };
+pub(super) const BTRFS: Kind = Kind { word: &BTRFS_WORD, decode };
 pub(super) const SQUASHFS: Kind = Kind { word: &SQUASHFS_WORD, decode };
 pub(super) const EROFS: Kind = Kind { word: &EROFS_WORD, decode };
 
@@ -34,6 +36,22 @@ static EXT4_WORD: Word = Word {
         Field::new("size", Form::Size, "Its size: a multiple of 1 MiB.")
             .default("what is in it, a tenth more, and 64 MiB"),
         Field::new("label", Form::Text, "What it is called: up to 16 bytes.").default("none"),
+    ],
+    ..Word::BARE
+};
+
+static BTRFS_WORD: Word = Word {
+    name: "btrfs",
+    summary: "the image as a btrfs file system",
+    docs: "On one device, without subvolumes: data once and metadata twice, as mkfs.btrfs makes it. Its UUIDs come from \
+           what is in it, so that the same image is the same bytes. Written by imgbuild itself; a file that is sparse where \
+           nothing is.",
+    example: "image \"server\" {\n    base \"debian\" suite=\"trixie\"\n    output \"btrfs\" size=\"4GiB\" \
+              label=\"root\"\n}\n",
+    properties: &[
+        Field::new("size", Form::Size, "Its size: a multiple of 1 MiB, and 109 MiB at least.")
+            .default("what is in it, a tenth more, and 64 MiB"),
+        Field::new("label", Form::Text, "What it is called: up to 255 bytes.").default("none"),
     ],
     ..Word::BARE
 };
@@ -93,6 +111,7 @@ struct FileSystem {
 #[derive(Debug)]
 enum How {
     Ext4 { size: Option<Spanned<u64>>, label: Option<String> },
+    Own { own: Own, size: Option<Spanned<u64>>, label: Option<String> },
     Squashfs(Compression),
     Erofs(Compression),
 }
@@ -109,7 +128,14 @@ fn decode(
     _folders: &Folders,
     faults: &mut Faults,
 ) -> Option<Arc<dyn Output>> {
-    let how = match node.kind?.name {
+    let name = node.kind?.name;
+    let how = match name {
+        _ if let Some(own) = Own::named(name) => {
+            let size = whole_size(node, "size", faults);
+            let fault = size.as_ref().and_then(|size| own.check_size(size.value, &size.place));
+            fault.into_iter().for_each(|fault| faults.push(fault));
+            How::Own { own, size, label: label(node, name, faults) }
+        }
         "ext4" => How::Ext4 { size: whole_size(node, "size", faults), label: label(node, "ext4", faults) },
         "squashfs" => {
             let mut how = compression(node, "zstd", &SQUASHFS_LEVELS, faults);
@@ -174,6 +200,7 @@ impl Output for FileSystem {
     fn kind(&self) -> &'static str {
         match self.how {
             How::Ext4 { .. } => "ext4",
+            How::Own { own, .. } => own.name(),
             How::Squashfs(_) => "squashfs",
             How::Erofs(_) => "erofs",
         }
@@ -188,11 +215,12 @@ impl Output for FileSystem {
         self.stated.path.as_ref()
     }
     fn tools(&self) -> Vec<&'static [&'static str]> {
-        vec![match self.how {
-            How::Ext4 { .. } => ext4::TOOLS,
-            How::Squashfs(_) => &["squashfs-tools"],
-            How::Erofs(_) => &["erofs-utils"],
-        }]
+        match self.how {
+            How::Ext4 { .. } => vec![ext4::TOOLS],
+            How::Own { .. } => Vec::new(),
+            How::Squashfs(_) => vec![&["squashfs-tools"]],
+            How::Erofs(_) => vec![&["erofs-utils"]],
+        }
     }
 
     fn facts(&self, world: &World) -> Result<Facts, Fault> {
@@ -200,7 +228,7 @@ impl Output for FileSystem {
         key.fact("kind", self.kind());
         key.fact("epoch", world.epoch);
         match &self.how {
-            How::Ext4 { size, label } => {
+            How::Ext4 { size, label } | How::Own { size, label, .. } => {
                 key.fact_if("size", size.as_ref().map(|size| size.value));
                 key.fact_if("label", label.as_ref());
             }
@@ -232,6 +260,16 @@ impl Output for FileSystem {
                 let label = label.as_deref();
                 let made = Ext4 { merged: &merged, uuid: &uuid, label, epoch: world.epoch, place };
                 (made.tool(0, whole)?, whole)
+            }
+            How::Own { own, size, label } => {
+                let whole = size.clone().map_or_else(|| own.roomy(&merged).map(|size| Spanned::new(size, place)), Ok);
+                let whole = whole.map_err(|fault| fault.at(place, "this output"))?;
+                let out = File::create_new(path).map_err(failed)?;
+                out.set_len(whole.value).map_err(failed)?;
+                let (label, epoch) = (label.as_deref(), world.epoch);
+                let made = Made { merged: &merged, stack, uuid: &uuid, label, epoch };
+                own.write(&made, (&out, path), (0, &whole), place, job)?;
+                return Ok(Written::default());
             }
             How::Squashfs(compression) => (squashfs(compression, &merged, world), 0),
             How::Erofs(compression) => (erofs(compression, &uuid, world), 0),

@@ -2,14 +2,17 @@
 //!
 //! Each is a function of a stack of layers and writes to a path aside; putting it into its place is for whoever called.
 
+mod btrfs;
 mod cpio;
 pub mod disk;
 mod ext4;
 mod filesystem;
+mod fit;
 mod folder;
 mod iso;
 pub mod iso9660;
 mod oci;
+mod own;
 mod seed;
 mod tar;
 mod tarball;
@@ -57,6 +60,7 @@ pub static KINDS: &[Kind] = &[
     oci::KIND,
     folder::KIND,
     filesystem::EXT4,
+    filesystem::BTRFS,
     filesystem::SQUASHFS,
     filesystem::EROFS,
     disk::RAW,
@@ -114,8 +118,9 @@ impl Stated {
     }
 }
 
-/// The longest label of each file system: bytes (ext4(5), mkswap(8); FAT has 8 of a name and 3 of an extension).
-const LABELS: [(&str, usize); 3] = [("ext4", 16), ("swap", 16), ("vfat", 11)];
+/// The longest label of each file system: bytes (ext4(5), btrfs' 256 with their end, xfs(5), mkswap(8); FAT has 8
+/// of a name and 3 of an extension).
+const LABELS: [(&str, usize); 5] = [("ext4", 16), ("btrfs", 255), ("xfs", 12), ("swap", 16), ("vfat", 11)];
 
 /// What a file system is called.
 fn label(node: &Node, filesystem: &str, faults: &mut Faults) -> Option<String> {

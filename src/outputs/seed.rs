@@ -14,6 +14,11 @@ impl Seed {
         Seed(Digest::of(ids + how))
     }
 
+    /// The seed of what `text` tells from all others.
+    pub fn of_text(text: &str) -> Seed {
+        Seed(Digest::of(text))
+    }
+
     /// 32 hexadecimal digits for what is called `name`.
     fn digits(self, name: &str) -> String {
         let mut digits = Digest::of(format!("{} {name}", self.0)).to_string();

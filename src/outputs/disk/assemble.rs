@@ -24,6 +24,7 @@ use crate::layer::copy::copy_by_kernel;
 use crate::layer::merge::Node;
 use crate::layer::{Entry, EntryPath, Kind, LayerWriter, Merged};
 use crate::outputs::ext4::{self, Ext4};
+use crate::outputs::own::{Made, Own};
 use crate::outputs::seed::Seed;
 use crate::outputs::tarball::Tarball;
 use crate::store::Layer;
@@ -46,6 +47,7 @@ pub struct Assembly<'a> {
 /// What is in a partition, ready to be written.
 enum Filling<'a> {
     Ext4(&'a Merged),
+    Own(Own, &'a Merged),
     Fat(Files<'a>),
     Swap,
     Empty,
@@ -86,8 +88,8 @@ impl Assembly<'_> {
             let of_loader = esp.take_if(|(of, _)| *of == number).map(|(_, files)| files);
             fillings.push(filling(part, tree, of_loader.unwrap_or_default())?);
         }
-        let wanted: Vec<u64> = fillings.iter().map(|filling| wanted(filling, bios.as_ref())).collect();
-        let wanted = self.with_room(wanted);
+        let wanted = fillings.iter().map(|filling| wanted(filling, bios.as_ref())).collect::<Result<_, _>>();
+        let wanted = self.with_room(wanted.map_err(|fault| fault.at(self.place, "this output"))?);
         let layout = Layout::of(disk, &wanted, self.place)?;
         let mut out = File::create_new(path).map_err(failed)?;
         self.put_table(&out, &layout, &ids).map_err(failed)?;
@@ -306,6 +308,11 @@ impl Assembly<'_> {
                 let tarball = Tarball::of(merged.nodes(), stack);
                 made.tool(at, size)?.write_from(&tarball, tree, path, self.world, self.job)
             }
+            Filling::Own(own, merged) => {
+                let (label, epoch) = (part.label.as_deref(), self.world.epoch);
+                let made = Made { merged, stack, uuid, label, epoch };
+                own.write(&made, (out, path), (at, &Spanned::new(size, told)), self.place, self.job)
+            }
             Filling::Fat(files) => {
                 let id = u32::from_str_radix(&uuid.replace('-', ""), 16).unwrap_or(1);
                 let fat = Fat { files, label: part.label.as_deref(), id, epoch: self.world.epoch };
@@ -328,6 +335,7 @@ impl Assembly<'_> {
 fn filling<'m>(part: &Partition, tree: &'m Merged, of_loader: Files<'m>) -> Result<Filling<'m>, Fault> {
     Ok(match &part.content {
         Content::Ext4 => Filling::Ext4(tree),
+        Content::Own(own) => Filling::Own(*own, tree),
         Content::Vfat => {
             let mut files = fat::files_of(tree, part)?;
             for (path, source) in of_loader {
@@ -375,15 +383,16 @@ fn inner(path: &EntryPath, root: &EntryPath) -> EntryPath {
 }
 
 /// Bytes of a partition that nothing is said of.
-fn wanted(filling: &Filling<'_>, bios: Option<&Bios>) -> u64 {
+fn wanted(filling: &Filling<'_>, bios: Option<&Bios>) -> Result<u64, Fault> {
     let bytes = match filling {
         Filling::Ext4(merged) => ext4::roomy(merged),
+        Filling::Own(own, merged) => own.roomy(merged)?,
         Filling::Fat(files) => fat::roomy(files),
         Filling::Bios => bios.map_or(0, |bios| bios.core.len() as u64),
         Filling::File(_, length) => *length,
         Filling::Swap | Filling::Empty => 0,
     };
-    bytes.max(1).next_multiple_of(1 << 20)
+    Ok(bytes.max(1).next_multiple_of(1 << 20))
 }
 
 fn slots(disk: &Disk, layout: &Layout, ids: &Ids) -> Vec<Slot> {

@@ -8,6 +8,7 @@ use crate::key::Key;
 use crate::lang::{Node, Share, Spanned};
 use crate::outputs::filesystem::whole_size;
 use crate::outputs::label;
+use crate::outputs::own::Own;
 use crate::wording;
 use crate::work::Folders;
 
@@ -58,6 +59,7 @@ pub struct Partition {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Content {
     Ext4,
+    Own(Own),
     Vfat,
     Swap,
     /// Nothing, or what a boot loader puts there.
@@ -310,6 +312,7 @@ impl Partition {
         let from = node.text("from");
         let content = match (named, &from) {
             ("ext4", _) => Content::Ext4,
+            (name, _) if let Some(own) = Own::named(name) => Content::Own(own),
             ("vfat", _) => Content::Vfat,
             ("swap", _) => Content::Swap,
             (_, Some(from)) => Content::File(folders.path(from)),
@@ -355,7 +358,7 @@ fn mount(node: &Node, content: &Content, faults: &mut Faults) -> Option<Spanned<
         "" => "/".to_string(),
         path => path.to_string(),
     });
-    if !matches!(content, Content::Ext4 | Content::Vfat) {
+    if !matches!(content, Content::Ext4 | Content::Own(_) | Content::Vfat) {
         faults.push(
             Fault::error(
                 "partition/mount",

@@ -1,0 +1,128 @@
+//! File systems that imgbuild writes itself: what all of them have in common.
+
+use std::fs::File;
+use std::path::Path;
+
+use super::btrfs::{self, Btrfs};
+use super::fit;
+use crate::fault::{Fault, Place};
+use crate::lang::Spanned;
+use crate::layer::Merged;
+use crate::layer::merge::Node;
+use crate::store::Layer;
+use crate::work::{Job, Stack};
+
+/// What is free at least where no size is stated: bytes.
+const ROOM: u64 = 64 << 20;
+/// A size is a multiple of this: bytes.
+const STEP: u64 = 1 << 20;
+
+/// Which one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Own {
+    Btrfs,
+}
+
+/// A file system that is yet to be written.
+pub struct Made<'a> {
+    /// All that is in it, and where its content is.
+    pub merged: &'a Merged,
+    pub stack: &'a Stack,
+    /// Its UUID, and what all others in it are made from.
+    pub uuid: &'a str,
+    /// What it is called.
+    pub label: Option<&'a str>,
+    /// The time of what is not in the image: seconds since 1970.
+    pub epoch: i64,
+}
+
+impl Made<'_> {
+    /// The layer that has the content of a file.
+    pub fn layer(&self, node: &Node) -> Result<&Layer, Fault> {
+        self.stack.layer_of(node).ok_or_else(|| Fault::machine("internal", "a layer was lost"))
+    }
+
+    /// The whole content of a file.
+    pub fn content(&self, node: &Node) -> Result<Vec<u8>, Fault> {
+        let layer = self.layer(node)?;
+        let read = layer.bytes(&node.entry, node.entry.kind.size());
+        read.map_err(|error| Fault::io("read", &layer.path, &error))
+    }
+}
+
+impl Own {
+    /// The one of that name.
+    pub fn named(name: &str) -> Option<Own> {
+        [Own::Btrfs].into_iter().find(|own| own.name() == name)
+    }
+
+    /// What the kernel calls it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Own::Btrfs => "btrfs",
+        }
+    }
+
+    /// Bytes of the smallest that there is.
+    pub fn smallest(self) -> u64 {
+        match self {
+            Own::Btrfs => btrfs::SMALLEST,
+        }
+    }
+
+    /// Bytes of the smallest that holds all of `merged`.
+    ///
+    /// # Errors
+    ///
+    /// What it cannot have.
+    pub fn least(self, merged: &Merged) -> Result<u64, Fault> {
+        let least = match self {
+            Own::Btrfs => btrfs::least(merged)?,
+        };
+        Ok(least.next_multiple_of(STEP).max(self.smallest()))
+    }
+
+    /// Bytes of one that holds all of `merged`, with some room.
+    ///
+    /// # Errors
+    ///
+    /// What it cannot have.
+    pub fn roomy(self, merged: &Merged) -> Result<u64, Fault> {
+        let least = self.least(merged)?;
+        Ok((least + least / 10 + ROOM).next_multiple_of(STEP))
+    }
+
+    /// What is wrong where a size is stated, before any work.
+    pub fn check_size(self, size: u64, place: &Place) -> Option<Fault> {
+        if size >= self.smallest() {
+            return None;
+        }
+        let (name, least) = (self.name(), crate::wording::size(self.smallest()));
+        let fault = Fault::error("size/small", format!("{name} has {least} at least"));
+        Some(fault.at(place, "this size"))
+    }
+
+    /// Writes it into `out`, which is at `path`, from `at` on, where nothing but zeros is.
+    ///
+    /// # Errors
+    ///
+    /// It does not fit into its size, or cannot have what is in it; reading layers, writing.
+    pub fn write(
+        self,
+        made: &Made<'_>,
+        (out, path): (&File, &Path),
+        (at, size): (u64, &Spanned<u64>),
+        place: &Place,
+        job: &Job<'_>,
+    ) -> Result<(), Fault> {
+        let of_output = |fault: Fault| fault.at(place, "this output");
+        let least = self.least(made.merged).map_err(of_output)?;
+        if let Some(fault) = fit::too_small(size, least, made.merged, place) {
+            return Err(fault);
+        }
+        match self {
+            Own::Btrfs => Btrfs(made).write((out, path), (at, size.value), job),
+        }
+        .map_err(of_output)
+    }
+}
