@@ -15,9 +15,11 @@ use mounted::{checked, differences, entries, mounted, odd_project};
 use project::{Project, is_root, skipped};
 
 const MANIFEST: &str = "epoch \"2024-05-06\"\nimage \"box\" {\n    base \"tar\" from=\"odd.tar\"\n    output \"tar\"\n    \
-                        output \"ext4\" label=\"odd\"\n    output \"squashfs\"\n    output \"squashfs\" path=\"build/xz.squashfs\" \
+                        output \"ext4\" label=\"odd\"\n    output \"btrfs\" label=\"odd\"\n    output \"squashfs\"\n    output \"squashfs\" path=\"build/xz.squashfs\" \
                         compression=\"xz\"\n    output \"erofs\"\n    output \"erofs\" path=\"build/lz4.erofs\" \
                         compression=\"lz4hc\"\n}\n";
+
+const IMAGES: [&str; 6] = ["box.ext4", "box.btrfs", "box.squashfs", "xz.squashfs", "box.erofs", "lz4.erofs"];
 
 #[test]
 fn what_is_mounted_is_what_is_in_the_image() {
@@ -28,12 +30,14 @@ fn what_is_mounted_is_what_is_in_the_image() {
     project.build();
     let expected = entries(&project.path("build/box.tar"));
     assert!(expected.len() > 3015, "{}", expected.len());
-    for image in ["box.ext4", "box.squashfs", "xz.squashfs", "box.erofs", "lz4.erofs"] {
+    for image in IMAGES {
         let found = mounted(&project, &format!("build/{image}"));
         let told = differences(&found, &expected);
         assert!(told.is_empty(), "{image}: {told:#?}");
     }
-    assert_eq!(checked(&project.path("build/box.ext4")), "");
+    for image in ["box.ext4", "box.btrfs"] {
+        assert_eq!(checked(&project.path(&format!("build/{image}"))), "", "{image}");
+    }
     let header = Command::new("dumpe2fs").arg("-h").arg(project.path("build/box.ext4")).output().unwrap();
     let header = String::from_utf8(header.stdout).unwrap();
     assert!(header.contains("Filesystem volume name:   odd\n"), "{header}");
@@ -49,8 +53,7 @@ fn what_is_mounted_is_what_is_in_the_image() {
 }
 
 fn outputs(project: &Project) -> Vec<Vec<u8>> {
-    let names = ["box.ext4", "box.squashfs", "xz.squashfs", "box.erofs", "lz4.erofs"];
-    names.iter().map(|name| fs::read(project.path(&format!("build/{name}"))).unwrap()).collect()
+    IMAGES.iter().map(|name| fs::read(project.path(&format!("build/{name}"))).unwrap()).collect()
 }
 
 #[test]

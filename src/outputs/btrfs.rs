@@ -11,19 +11,16 @@ mod format;
 mod space;
 mod tree;
 
-use std::fs::File;
-use std::io::Read;
-use std::os::unix::fs::FileExt;
-use std::path::Path;
-
-use super::own::Made;
+use super::own::{Device, Made, uuid_bytes};
 use super::seed::Seed;
 use crate::fault::Fault;
 use crate::layer::Merged;
 use crate::layer::merge::Node;
 use crate::work::Job;
 use content::{Content, Extent};
-use format::{GENERATION, Inode, Item, Key, NODE, ROOT_INODE, Record, SECTOR, Uuid, dir_item, inode_ref, kind};
+use format::{
+    GENERATION, Inode, Item, Key, NODE, ROOT_INODE, Record, SECTOR, Uuid, dir_item, inode_ref, kind,
+};
 use space::{Space, flags};
 use tree::{NodeIds, Tree, summed};
 
@@ -53,21 +50,15 @@ pub fn least(merged: &Merged) -> Result<u64, Fault> {
 }
 
 impl Btrfs<'_> {
-    /// Writes it into `out`, which is at `path`, from `at` on and `size` bytes long, where nothing but zeros is. It has to
-    /// be as large as [`least`] says.
+    /// Writes it, `size` bytes large, where nothing but zeros is. It has to be as large as [`least`] says.
     ///
     /// # Errors
     ///
     /// What btrfs cannot have; reading layers, writing.
-    pub fn write(
-        &self,
-        (out, path): (&File, &Path),
-        (at, size): (u64, u64),
-        job: &Job<'_>,
-    ) -> Result<(), Fault> {
-        let (ids, device) = (Ids::of(self.0.uuid), Device { out, path, at });
+    pub fn write(&self, device: &Device<'_>, size: u64, job: &Job<'_>) -> Result<(), Fault> {
+        let ids = Ids::of(self.0.uuid);
         let mut plan = Plan::of(self.0.merged, &ids, (size, self.0.epoch), &|node| self.0.content(node))?;
-        let sums = self.write_content(&plan, &device, job)?;
+        let sums = self.write_content(&plan, device, job)?;
         plan.fill_sums(&sums);
         for tree in plan.trees.iter().chain([&plan.chunks]) {
             for (address, bytes) in tree.written(&ids.nodes) {
@@ -81,29 +72,14 @@ impl Btrfs<'_> {
 
     /// Writes the content of all files that does not stand in the tree; gives the sum of each sector.
     fn write_content(&self, plan: &Plan<'_>, device: &Device<'_>, job: &Job<'_>) -> Result<Vec<u8>, Fault> {
-        let (mut sums, mut buffer) = (Vec::new(), vec![0; PIECE]);
+        let mut sums = Vec::new();
         for extent in &plan.extents {
             job.go_on()?;
-            let layer = self.0.layer(extent.node)?;
-            let mut content = layer.content(&extent.node.entry);
-            content.at += extent.offset;
-            content.left = content.left.saturating_sub(extent.offset).min(extent.length);
-            let mut place = plan.space.on_device(extent.address).first().copied().unwrap_or_default();
-            while content.left > 0 {
-                let length = content.left.min(PIECE as u64) as usize;
-                let whole = length.next_multiple_of(SECTOR as usize);
-                let piece = buffer.get_mut(..whole).unwrap_or_default();
-                let (read, rest) = piece.split_at_mut(length);
-                content.read_exact(read).map_err(|error| Fault::io("read", &layer.path, &error))?;
-                rest.fill(0);
+            let place = plan.space.on_device(extent.address).first().copied().unwrap_or_default();
+            self.0.copy(extent.node, (extent.offset, extent.length), (device, place), &mut |piece| {
                 let sectors = piece.chunks(SECTOR as usize);
                 sums.extend(sectors.flat_map(|sector| crc32c::crc32c(sector).to_le_bytes()));
-                // What is zero is there already.
-                if piece.iter().any(|byte| *byte != 0) {
-                    device.put(place, piece)?;
-                }
-                place += whole as u64;
-            }
+            })?;
         }
         Ok(sums)
     }
@@ -121,8 +97,10 @@ impl Btrfs<'_> {
         let (root, chunks) = (plan.trees.last(), &plan.chunks);
         let (root, level) = root.map_or((0, 0), |tree| (tree.root(), tree.level()));
         let array = plan.space.groups.first().map(|group| group.chunk(&ids.device));
-        let array = array.map(|item| Record::new().key(item.key).bytes(&item.data).done()).unwrap_or_default();
-        let record = Record::new().zeros(tree::SUM).bytes(&ids.nodes.system).u64s(&[at, WRITTEN]).bytes(MAGIC);
+        let array =
+            array.map(|item| Record::new().key(item.key).bytes(&item.data).done()).unwrap_or_default();
+        let record =
+            Record::new().zeros(tree::SUM).bytes(&ids.nodes.system).u64s(&[at, WRITTEN]).bytes(MAGIC);
         let record = record.u64s(&[GENERATION, root, chunks.root(), 0, 0, size, plan.space.used()]);
         let record = record.u64s(&[format::tree::ROOT_DIRECTORY, 1]).u32(SECTOR as u32).u32(NODE as u32);
         let record = record.u32(NODE as u32).u32(SECTOR as u32).u32(array.len() as u32).u64(GENERATION);
@@ -138,22 +116,6 @@ impl Btrfs<'_> {
     }
 }
 
-/// Bytes that are read at once.
-const PIECE: usize = 1 << 20;
-
-/// Where it is written.
-struct Device<'a> {
-    out: &'a File,
-    path: &'a Path,
-    at: u64,
-}
-
-impl Device<'_> {
-    fn put(&self, place: u64, bytes: &[u8]) -> Result<(), Fault> {
-        self.out.write_all_at(bytes, self.at + place).map_err(|error| Fault::io("write", self.path, &error))
-    }
-}
-
 /// What tells its parts from all others.
 struct Ids {
     nodes: NodeIds,
@@ -165,18 +127,13 @@ struct Ids {
 impl Ids {
     fn of(uuid: &str) -> Ids {
         let seed = Seed::of_text(uuid);
-        let made = |name| bytes_of(&seed.uuid(name));
+        let made = |name| uuid_bytes(&seed.uuid(name));
         Ids {
-            nodes: NodeIds { system: bytes_of(uuid), chunks: made("chunks") },
+            nodes: NodeIds { system: uuid_bytes(uuid), chunks: made("chunks") },
             device: made("device"),
             files: made("files"),
         }
     }
-}
-
-fn bytes_of(uuid: &str) -> Uuid {
-    let digits: String = uuid.chars().filter(char::is_ascii_hexdigit).collect();
-    u128::from_str_radix(&digits, 16).unwrap_or_default().to_be_bytes()
 }
 
 /// Where everything is to be.
@@ -256,7 +213,8 @@ impl<'a> Plan<'a> {
     /// All that is taken, but for the nodes of the tree that tells this.
     fn extent_items(&self, space: &Space, root: &[u64], free: &Tree) -> Vec<Item> {
         let trees = self.trees.iter().chain([&self.chunks, free]);
-        let nodes = trees.flat_map(|tree| tree.placed().map(|(place, level)| node_item(place, level, tree.id)));
+        let nodes =
+            trees.flat_map(|tree| tree.placed().map(|(place, level)| node_item(place, level, tree.id)));
         let roots = root.iter().map(|place| node_item(*place, 0, format::tree::ROOT));
         let groups = space.groups.iter().map(space::Group::item);
         nodes.chain(roots).chain(groups).chain(self.extents.iter().map(Extent::item)).collect()

@@ -22,6 +22,7 @@ use crate::work::{Aids, Facts, Folders, Job, Output, Stack, World, Written};
 
 pub(super) const EXT4: Kind = Kind { word: &EXT4_WORD, decode };
 pub(super) const BTRFS: Kind = Kind { word: &BTRFS_WORD, decode };
+pub(super) const XFS: Kind = Kind { word: &XFS_WORD, decode };
 pub(super) const SQUASHFS: Kind = Kind { word: &SQUASHFS_WORD, decode };
 pub(super) const EROFS: Kind = Kind { word: &EROFS_WORD, decode };
 
@@ -52,6 +53,21 @@ static BTRFS_WORD: Word = Word {
         Field::new("size", Form::Size, "Its size: a multiple of 1 MiB, and 109 MiB at least.")
             .default("what is in it, a tenth more, and 64 MiB"),
         Field::new("label", Form::Text, "What it is called: up to 255 bytes.").default("none"),
+    ],
+    ..Word::BARE
+};
+
+static XFS_WORD: Word = Word {
+    name: "xfs",
+    summary: "the image as an xfs file system",
+    docs: "Its UUID comes from what is in it, so that the same image is the same bytes. Written by imgbuild itself; a file \
+           that is sparse where nothing is. A symbolic link can have 1023 bytes, extended attributes of a file about 4000.",
+    example: "image \"server\" {\n    base \"debian\" suite=\"trixie\"\n    output \"xfs\" size=\"4GiB\" \
+              label=\"root\"\n}\n",
+    properties: &[
+        Field::new("size", Form::Size, "Its size: a multiple of 1 MiB, and 300 MiB at least.")
+            .default("what is in it, a tenth more, and 64 MiB"),
+        Field::new("label", Form::Text, "What it is called: up to 12 bytes.").default("none"),
     ],
     ..Word::BARE
 };
@@ -262,7 +278,8 @@ impl Output for FileSystem {
                 (made.tool(0, whole)?, whole)
             }
             How::Own { own, size, label } => {
-                let whole = size.clone().map_or_else(|| own.roomy(&merged).map(|size| Spanned::new(size, place)), Ok);
+                let whole =
+                    size.clone().map_or_else(|| own.roomy(&merged).map(|size| Spanned::new(size, place)), Ok);
                 let whole = whole.map_err(|fault| fault.at(place, "this output"))?;
                 let out = File::create_new(path).map_err(failed)?;
                 out.set_len(whole.value).map_err(failed)?;

@@ -17,6 +17,7 @@ mod seed;
 mod tar;
 mod tarball;
 mod tool;
+mod xfs;
 
 use std::sync::Arc;
 
@@ -61,6 +62,7 @@ pub static KINDS: &[Kind] = &[
     folder::KIND,
     filesystem::EXT4,
     filesystem::BTRFS,
+    filesystem::XFS,
     filesystem::SQUASHFS,
     filesystem::EROFS,
     disk::RAW,

@@ -1,10 +1,13 @@
 //! File systems that imgbuild writes itself: what all of them have in common.
 
 use std::fs::File;
+use std::io::Read;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use super::btrfs::{self, Btrfs};
 use super::fit;
+use super::xfs::{self, Xfs};
 use crate::fault::{Fault, Place};
 use crate::lang::Spanned;
 use crate::layer::Merged;
@@ -21,6 +24,7 @@ const STEP: u64 = 1 << 20;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Own {
     Btrfs,
+    Xfs,
 }
 
 /// A file system that is yet to be written.
@@ -48,18 +52,75 @@ impl Made<'_> {
         let read = layer.bytes(&node.entry, node.entry.kind.size());
         read.map_err(|error| Fault::io("read", &layer.path, &error))
     }
+
+    /// Copies `length` bytes of a file, whole sectors, from `offset` on to a place; what is behind its end is zeros. `each`
+    /// is given piece by piece what was copied.
+    pub fn copy(
+        &self,
+        node: &Node,
+        (offset, length): (u64, u64),
+        (device, mut place): (&Device<'_>, u64),
+        each: &mut dyn FnMut(&[u8]),
+    ) -> Result<(), Fault> {
+        let layer = self.layer(node)?;
+        let mut content = layer.content(&node.entry);
+        content.at += offset;
+        content.left = content.left.saturating_sub(offset).min(length);
+        let mut buffer = vec![0; length.min(PIECE) as usize];
+        while content.left > 0 {
+            let length = content.left.min(PIECE) as usize;
+            let piece = buffer.get_mut(..length.next_multiple_of(SECTOR)).unwrap_or_default();
+            let (read, rest) = piece.split_at_mut(length);
+            content.read_exact(read).map_err(|error| Fault::io("read", &layer.path, &error))?;
+            rest.fill(0);
+            each(piece);
+            // What is zero is there already.
+            if piece.iter().any(|byte| *byte != 0) {
+                device.put(place, piece)?;
+            }
+            place += piece.len() as u64;
+        }
+        Ok(())
+    }
+}
+
+/// Bytes that are copied at once.
+const PIECE: u64 = 1 << 20;
+/// What content is given out in: bytes.
+const SECTOR: usize = 4096;
+
+/// Where a file system is written.
+pub struct Device<'a> {
+    pub out: &'a File,
+    pub path: &'a Path,
+    /// Where it begins: bytes.
+    pub at: u64,
+}
+
+impl Device<'_> {
+    /// Writes at a place of the file system.
+    pub fn put(&self, place: u64, bytes: &[u8]) -> Result<(), Fault> {
+        self.out.write_all_at(bytes, self.at + place).map_err(|error| Fault::io("write", self.path, &error))
+    }
+}
+
+/// The bytes of a UUID.
+pub fn uuid_bytes(uuid: &str) -> [u8; 16] {
+    let digits: String = uuid.chars().filter(char::is_ascii_hexdigit).collect();
+    u128::from_str_radix(&digits, 16).unwrap_or_default().to_be_bytes()
 }
 
 impl Own {
     /// The one of that name.
     pub fn named(name: &str) -> Option<Own> {
-        [Own::Btrfs].into_iter().find(|own| own.name() == name)
+        [Own::Btrfs, Own::Xfs].into_iter().find(|own| own.name() == name)
     }
 
     /// What the kernel calls it.
     pub fn name(self) -> &'static str {
         match self {
             Own::Btrfs => "btrfs",
+            Own::Xfs => "xfs",
         }
     }
 
@@ -67,6 +128,7 @@ impl Own {
     pub fn smallest(self) -> u64 {
         match self {
             Own::Btrfs => btrfs::SMALLEST,
+            Own::Xfs => xfs::SMALLEST,
         }
     }
 
@@ -78,6 +140,7 @@ impl Own {
     pub fn least(self, merged: &Merged) -> Result<u64, Fault> {
         let least = match self {
             Own::Btrfs => btrfs::least(merged)?,
+            Own::Xfs => xfs::least(merged)?,
         };
         Ok(least.next_multiple_of(STEP).max(self.smallest()))
     }
@@ -120,8 +183,10 @@ impl Own {
         if let Some(fault) = fit::too_small(size, least, made.merged, place) {
             return Err(fault);
         }
+        let device = Device { out, path, at };
         match self {
-            Own::Btrfs => Btrfs(made).write((out, path), (at, size.value), job),
+            Own::Btrfs => Btrfs(made).write(&device, size.value, job),
+            Own::Xfs => Xfs(made).write(&device, size.value, job),
         }
         .map_err(of_output)
     }

@@ -75,7 +75,9 @@ impl Space {
 
     /// Takes up to `most` bytes, a multiple of the sector or the node, of the last group, or of a new one.
     pub fn take(&mut self, flags: u64, most: u64) -> Range<u64> {
-        if let Some(taken) = self.groups.last_mut().filter(|group| group.flags == flags).and_then(|group| group.take(most)) {
+        if let Some(taken) =
+            self.groups.last_mut().filter(|group| group.flags == flags).and_then(|group| group.take(most))
+        {
             return taken;
         }
         self.add(flags, LARGEST);
@@ -86,7 +88,8 @@ impl Space {
     pub fn trim(&mut self, least: u64) {
         let Some(group) = self.groups.last_mut() else { return };
         let length = (group.next - group.start).next_multiple_of(STEP).max(least).min(group.length);
-        (self.end, self.address) = (self.end - (group.length - length), self.address - (group.length - length));
+        (self.end, self.address) =
+            (self.end - (group.length - length), self.address - (group.length - length));
         group.length = length;
         let end = group.start + length;
         group.holes.retain(|hole| hole.start < end);
@@ -147,7 +150,10 @@ impl Group {
         let record = record.u32(STRIPE as u32).u32(STRIPE as u32).u32(super::format::SECTOR as u32);
         let record = record.u16(self.stripes.len() as u16).u16(1);
         let stripe = |record: Record, at: &u64| record.u64s(&[DEVICE, *at]).bytes(device);
-        Item { key: Key(CHUNKS, kind::CHUNK, self.start), data: self.stripes.iter().fold(record, stripe).done() }
+        Item {
+            key: Key(CHUNKS, kind::CHUNK, self.start),
+            data: self.stripes.iter().fold(record, stripe).done(),
+        }
     }
 
     /// `struct btrfs_dev_extent` for each of its copies.

@@ -90,7 +90,9 @@ impl Tree {
             let groups = pointed.chunks(POINTERS);
             firsts = groups.clone().filter_map(|group| group.first()).map(|(key, _)| *key).collect();
             let places = self.places.iter().skip(below.end);
-            nodes.extend(places.zip(groups).map(|(place, group)| (*place, self.node(group, level, *place, ids))));
+            nodes.extend(
+                places.zip(groups).map(|(place, group)| (*place, self.node(group, level, *place, ids))),
+            );
             below = below.end..below.end + firsts.len();
         }
         nodes.into_iter()
@@ -121,7 +123,8 @@ impl Tree {
 
     fn node(&self, children: &[(Key, u64)], level: u8, place: u64, ids: &NodeIds) -> Vec<u8> {
         let start = self.header(children.len(), level, place, ids);
-        let pointer = |record: Record, (key, place): &(Key, u64)| record.key(*key).u64(*place).u64(GENERATION);
+        let pointer =
+            |record: Record, (key, place): &(Key, u64)| record.key(*key).u64(*place).u64(GENERATION);
         let mut bytes = children.iter().fold(start, pointer).done();
         bytes.resize(NODE as usize, 0);
         summed(bytes)

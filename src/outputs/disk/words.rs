@@ -60,7 +60,7 @@ static PARTITION: Word = Word {
         .default("what is left, or what is in it"),
         Field::new(
             "filesystem",
-            Form::OneOf(&["ext4", "btrfs", "vfat", "swap", "none"]),
+            Form::OneOf(&["ext4", "btrfs", "xfs", "vfat", "swap", "none"]),
             "What it is formatted with.",
         )
         .default("none"),
