@@ -30,7 +30,7 @@ use crate::fault::{Fault, Faults, Place};
 use crate::key::Key;
 use crate::lang::{Field, Form, Node, Spanned, Word};
 use crate::work::{Aids, Facts, Folders, Job, Output, Stack, World, Written, layer_facts};
-pub use table::read as partitions;
+pub use table::{read as partitions, system};
 
 use assemble::Assembly;
 use convert::Format;

@@ -176,22 +176,32 @@ fn attributes(flags: &[&str]) -> u64 {
     flags.iter().map(bit).fold(0, |all, bit: u64| all | bit)
 }
 
-/// Where the parts of a disk begin and how long they are, in bytes, by its table; all of it for a disk that is one ext4
-/// file system. None for what is no disk.
+/// File systems by what stands in them, and how many bytes from their beginning.
+pub const SYSTEMS: [(&str, u64, &[u8]); 3] =
+    [("ext4", 1080, &[0x53, 0xef]), ("btrfs", (64 << 10) + 64, b"_BHRfS_M"), ("xfs", 0, b"XFSB")];
+
+/// The file system that begins at a byte of a disk, if it is one of [`SYSTEMS`].
+pub fn system(disk: &File, at: u64) -> Option<&'static str> {
+    let is = |(_, offset, magic): &&(&str, u64, &[u8])| {
+        let mut found = vec![0; magic.len()];
+        disk.read_exact_at(&mut found, at + offset).is_ok() && found == *magic
+    };
+    SYSTEMS.iter().find(is).map(|(name, ..)| *name)
+}
+
+/// Where the parts of a disk begin and how long they are, in bytes, by its table; all of it for a disk that is one file
+/// system. None for what is no disk.
 ///
 /// # Errors
 ///
 /// Of reading.
 pub fn read(disk: &File) -> io::Result<Option<Vec<(u64, u64)>>> {
-    const EXT4: (u64, [u8; 2]) = (1080, [0x53, 0xef]);
     let size = disk.metadata()?.len();
     let mut front = vec![0; 2 * SECTOR as usize];
-    let mut magic = [0; 2];
     if size < 64 << 10 {
         return Ok(None);
     }
     disk.read_exact_at(&mut front, 0)?;
-    disk.read_exact_at(&mut magic, EXT4.0)?;
     let whole = |parts: Vec<(u64, u64)>| {
         let ends = |(at, length): &(u64, u64)| at.checked_add(*length).is_none_or(|end| end > size);
         match parts.iter().any(ends) {
@@ -205,7 +215,7 @@ pub fn read(disk: &File) -> io::Result<Option<Vec<(u64, u64)>>> {
     if header.starts_with(b"EFI PART") {
         return whole(read_gpt(disk, header)?);
     }
-    if magic == EXT4.1 {
+    if system(disk, 0).is_some() {
         return Ok(Some(vec![(0, size)]));
     }
     let slots = mbr[BOOT_CODE + 6..].chunks_exact(16);

@@ -96,7 +96,7 @@ impl Space {
     pub fn take(&mut self, mut offset: u64, mut count: u64) -> Vec<Extent> {
         let mut extents = Vec::new();
         while let Some(group) = self.groups.get_mut(self.current).filter(|_| count > 0) {
-            let taken = count.min(group.length - group.next).min(LARGEST_EXTENT);
+            let taken = count.min(group.room()).min(LARGEST_EXTENT);
             if taken == 0 {
                 self.current += 1;
                 continue;
@@ -163,6 +163,12 @@ impl Group {
         let mut free = vec![self.gap, (self.next, self.length - self.next)];
         free.retain(|(_, length)| *length > 0);
         free
+    }
+
+    /// Blocks that files may have: a part stays for what trees of inodes and of shared blocks can grow to, which the kernel
+    /// sets aside in each group.
+    fn room(&self) -> u64 {
+        (self.length - self.next).saturating_sub(self.length / 64 + 16)
     }
 
     fn free_blocks(&self) -> u64 {
