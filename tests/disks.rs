@@ -638,9 +638,14 @@ fn btrfs_and_xfs_hold_what_the_image_has() {
         assert!(identity(&disk, (*at, *size)).contains(&format!("TYPE={name}\n")));
     }
     assert!(identity(&disk, all[0]).contains("LABEL=root\n"));
-    let looked = project.run(&["ls", "build/box.raw", "--message-format", "short"]);
-    let said = looked.err.lines().last().unwrap_or_default().trim();
-    assert_eq!(said, "help: only ext4 is looked into; this one has xfs and btrfs and btrfs", "{looked:?}");
+    // As a file that no manifest knows.
+    let folder = project.outer().join("elsewhere");
+    fs::create_dir(&folder).unwrap();
+    fs::copy(&disk, folder.join("disk.raw")).unwrap();
+    let elsewhere = Project::at(folder, project.outer().join("elsewhere-cache"));
+    let looked = elsewhere.run(&["ls", "disk.raw", "--message-format", "short"]);
+    let help = "help: only ext4 is looked into; this one has xfs and btrfs and btrfs";
+    assert_eq!(looked.err.lines().last().unwrap_or_default().trim(), help);
     let before = fs::read(&disk).unwrap();
     fs::remove_file(&disk).unwrap();
     project.build();

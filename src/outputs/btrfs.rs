@@ -11,6 +11,7 @@ mod format;
 mod space;
 mod tree;
 
+use super::files::file_type;
 use super::own::{Device, Made, uuid_bytes};
 use super::seed::Seed;
 use crate::fault::Fault;
@@ -288,7 +289,7 @@ fn root_items(trees: &[Tree], files: &Uuid, epoch: i64) -> Vec<Item> {
     let folder = format::tree::ROOT_DIRECTORY;
     let inode = Inode { links: 1, bytes: NODE, mode: 0o40_755, time: epoch, ..Inode::default() };
     let mounted = Key(format::tree::FILES, kind::ROOT, u64::MAX);
-    let entry = dir_item(mounted, DEFAULT, &[], format::file_type::DIRECTORY);
+    let entry = dir_item(mounted, DEFAULT, &[], file_type::DIRECTORY);
     let mut items: Vec<Item> = trees.iter().map(|tree| root_item(tree, files, epoch)).collect();
     let mut put = |key, data| items.push(Item { key, data });
     put(Key(format::tree::FILES, kind::INODE_REF, folder), inode_ref(0, DEFAULT));

@@ -6,6 +6,7 @@ mod btrfs;
 mod cpio;
 pub mod disk;
 mod ext4;
+mod files;
 mod filesystem;
 mod fit;
 mod folder;

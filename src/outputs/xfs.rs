@@ -13,15 +13,15 @@ mod space;
 
 use std::collections::BTreeMap;
 
+use super::files::{file_type, file_type_of, holder, number, type_bits};
 use super::own::{Device, Made, uuid_bytes};
 use crate::fault::Fault;
-use crate::lang::value::Id;
 use crate::layer::merge::Node;
 use crate::layer::{Entry, EntryPath, Kind, Merged};
 use crate::work::Job;
 use attributes::attributes;
 use folder::{Kept, Name};
-use format::{BLOCK, CHUNK, CORE, EXTENT, Extent, INODE, NONE, Record, SECTOR, Uuid, file_type, fork};
+use format::{BLOCK, CHUNK, CORE, EXTENT, Extent, INODE, NONE, Record, SECTOR, Uuid, fork};
 use space::{LOG, Space};
 
 /// The smallest one: bytes (mkfs.xfs(8)).
@@ -189,7 +189,7 @@ impl<'a> Plan<'a> {
         let space = Space::of(blocks, inodes);
         let mut plan =
             Plan { uuid: *uuid, inodes: Vec::new(), blocks: Vec::new(), contents: Vec::new(), space };
-        plan.inodes = vec![0; space_of(&plan.space)];
+        plan.inodes = vec![0; plan.space.inodes as usize * INODE];
         let known = plan.named(merged, known)?;
         for index in 0..plan.space.inodes {
             plan.put(index, &Inode::default());
@@ -390,11 +390,6 @@ impl Inode {
     }
 }
 
-/// Bytes of all inodes.
-fn space_of(space: &Space) -> usize {
-    space.inodes as usize * INODE
-}
-
 /// An inode for each file, in the order of paths, and how many names it has.
 fn known<'a>(merged: &Merged) -> BTreeMap<EntryPath, Known<'a>> {
     let of = |index, links| Known { index, links, names: Vec::new() };
@@ -414,19 +409,6 @@ fn known<'a>(merged: &Merged) -> BTreeMap<EntryPath, Known<'a>> {
     known
 }
 
-/// The path that has the content.
-fn holder(entry: &Entry) -> &EntryPath {
-    match &entry.kind {
-        Kind::Hardlink(target) => target,
-        _ => &entry.path,
-    }
-}
-
-/// Names were made numbers before.
-fn number(id: &Id) -> u32 {
-    if let Id::Number(number) = id { *number } else { 0 }
-}
-
 /// A device's number: 14 bits and 18.
 fn device(major: u32, minor: u32, entry: &Entry) -> Result<Vec<u8>, Fault> {
     if major >= 1 << 14 || minor >= 1 << 18 {
@@ -434,27 +416,4 @@ fn device(major: u32, minor: u32, entry: &Entry) -> Result<Vec<u8>, Fault> {
         return Err(Fault::build("output/device", message));
     }
     Ok(Record::new().u32(major << 18 | minor).done())
-}
-
-fn file_type_of(kind: &Kind) -> u8 {
-    match kind {
-        Kind::Directory => file_type::DIRECTORY,
-        Kind::Symlink(_) => file_type::SYMLINK,
-        Kind::Character(..) => file_type::CHARACTER,
-        Kind::Block(..) => file_type::BLOCK,
-        Kind::Fifo => file_type::FIFO,
-        _ => file_type::FILE,
-    }
-}
-
-/// The type in a mode (inode(7)).
-fn type_bits(kind: &Kind) -> u32 {
-    match kind {
-        Kind::Directory => 0o040_000,
-        Kind::Symlink(_) => 0o120_000,
-        Kind::Character(..) => 0o020_000,
-        Kind::Block(..) => 0o060_000,
-        Kind::Fifo => 0o010_000,
-        _ => 0o100_000,
-    }
 }

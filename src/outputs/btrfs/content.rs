@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 
 use super::format::{
-    GENERATION, Inode, Item, Key, LARGEST_ITEM, ROOT_INODE, Record, SECTOR, dir_item, extref_hash, file_type,
-    inode_ref, kind, name_hash, tree,
+    GENERATION, Inode, Item, Key, LARGEST_ITEM, OF_ATTRIBUTE, ROOT_INODE, Record, SECTOR, dir_item,
+    extref_hash, inode_ref, kind, name_hash, tree,
 };
 use super::space::{Space, flags};
 use crate::fault::Fault;
-use crate::lang::value::Id;
 use crate::layer::merge::Node;
 use crate::layer::{Entry, EntryPath, Kind, Merged};
+use crate::outputs::files::{file_type, file_type_of, holder, number, type_bits};
 
 /// Content up to this stands in the tree: bytes, as in what the kernel writes without being told otherwise.
 const INLINE: u64 = 2048;
@@ -158,7 +158,7 @@ impl<'a, 's> Content<'a, 's> {
         }
         self.put(Key(of.number, kind::INODE, 0), inode.record());
         for (name, value) in &entry.xattrs {
-            let data = dir_item(Key(0, 0, 0), name, value, file_type::XATTR);
+            let data = dir_item(Key(0, 0, 0), name, value, OF_ATTRIBUTE);
             self.put(Key(of.number, kind::XATTR, name_hash(name)), data);
             check_attribute(entry, name, value)?;
         }
@@ -272,21 +272,8 @@ fn numbered(merged: &Merged) -> BTreeMap<EntryPath, Known> {
     known
 }
 
-/// The path that has the content.
-fn holder(entry: &Entry) -> &EntryPath {
-    match &entry.kind {
-        Kind::Hardlink(target) => target,
-        _ => &entry.path,
-    }
-}
-
 fn lost(path: &EntryPath) -> Fault {
     Fault::machine("internal", format!("`/{path}` is in no folder, or a name of nothing"))
-}
-
-/// Names were made numbers before.
-fn number(id: &Id) -> u32 {
-    if let Id::Number(number) = id { *number } else { 0 }
 }
 
 fn check_attribute(entry: &Entry, name: &[u8], value: &[u8]) -> Result<(), Fault> {
@@ -297,27 +284,4 @@ fn check_attribute(entry: &Entry, name: &[u8], value: &[u8]) -> Result<(), Fault
     let name = String::from_utf8_lossy(name);
     let message = format!("`/{}`: btrfs has no room for its extended attribute `{name}`", entry.path);
     Err(Fault::build("output/xattr", message).help(format!("a name and its value have up to {most} bytes")))
-}
-
-fn file_type_of(kind: &Kind) -> u8 {
-    match kind {
-        Kind::Directory => file_type::DIRECTORY,
-        Kind::Symlink(_) => file_type::SYMLINK,
-        Kind::Character(..) => file_type::CHARACTER,
-        Kind::Block(..) => file_type::BLOCK,
-        Kind::Fifo => file_type::FIFO,
-        _ => file_type::FILE,
-    }
-}
-
-/// The type in a mode (inode(7)).
-fn type_bits(kind: &Kind) -> u32 {
-    match kind {
-        Kind::Directory => 0o040_000,
-        Kind::Symlink(_) => 0o120_000,
-        Kind::Character(..) => 0o020_000,
-        Kind::Block(..) => 0o060_000,
-        Kind::Fifo => 0o010_000,
-        _ => 0o100_000,
-    }
 }

@@ -58,16 +58,8 @@ pub mod kind {
     pub const OF_FILE: u8 = 178;
 }
 
-/// What the entry of a directory is of.
-pub mod file_type {
-    pub const FILE: u8 = 1;
-    pub const DIRECTORY: u8 = 2;
-    pub const CHARACTER: u8 = 3;
-    pub const BLOCK: u8 = 4;
-    pub const FIFO: u8 = 5;
-    pub const SYMLINK: u8 = 7;
-    pub const XATTR: u8 = 8;
-}
+/// What the entry of an attribute says that it is.
+pub const OF_ATTRIBUTE: u8 = 8;
 
 /// A UUID's bytes.
 pub type Uuid = [u8; 16];

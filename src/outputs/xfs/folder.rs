@@ -1,6 +1,7 @@
 //! Directories: in the inode itself, in one block, or in many with an index (`fs/xfs/libxfs/xfs_da_format.h`).
 
-use super::format::{BLOCK, Record, Uuid, file_type, name_hash};
+use super::format::{BLOCK, Record, Uuid, name_hash};
+use crate::outputs::files::file_type;
 
 /// What stands in a directory.
 #[derive(Clone, Debug)]
@@ -144,15 +145,9 @@ fn index_blocks(index: &[(u32, u32)]) -> Vec<Block> {
         counts.insert(0, counts[0].div_ceil(ENTRIES));
     }
     let mut blocks = Vec::new();
-    let mut at = INDEX;
     // From the root on: where each level begins.
-    let starts: Vec<u64> = counts
-        .iter()
-        .map(|count| {
-            at += *count as u64;
-            at - *count as u64
-        })
-        .collect();
+    let starts: Vec<u64> =
+        counts.iter().scan(INDEX, |at, count| Some(std::mem::replace(at, *at + *count as u64))).collect();
     let links = |number: usize, count: usize, offset: u64| {
         let next = if number + 1 < count { offset as u32 + 1 } else { 0 };
         let before = if number > 0 { offset as u32 - 1 } else { 0 };

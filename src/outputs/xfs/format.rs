@@ -19,16 +19,6 @@ pub const NONE: u32 = u32::MAX;
 /// A UUID's bytes.
 pub type Uuid = [u8; 16];
 
-/// What the entry of a directory is of.
-pub mod file_type {
-    pub const FILE: u8 = 1;
-    pub const DIRECTORY: u8 = 2;
-    pub const CHARACTER: u8 = 3;
-    pub const BLOCK: u8 = 4;
-    pub const FIFO: u8 = 5;
-    pub const SYMLINK: u8 = 7;
-}
-
 /// How a fork of an inode is kept.
 pub mod fork {
     pub const DEVICE: u8 = 0;

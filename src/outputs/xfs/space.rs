@@ -12,8 +12,13 @@ const LARGEST_GROUP: u64 = (1 << 40) / BLOCK - 1;
 const HEADERS: u64 = 1;
 const ROOTS: u64 = 5;
 const SPARE: u64 = 4;
-/// Records of a tree of inodes in a leaf, and pointers in a node.
-const RECORDS: u64 = (BLOCK - 56) / 16;
+/// Records of a tree of inodes in a leaf.
+const RECORDS: u64 = (BLOCK - NODE_HEADER as u64) / 16;
+/// Bytes in front of what a node of a tree holds.
+const NODE_HEADER: usize = 56;
+
+/// A node's block in its group, and those beside it.
+type Links = (u64, u32, u32);
 
 /// Where things lie.
 #[derive(Clone, Debug)]
@@ -177,15 +182,8 @@ impl Group {
 
     /// The same with places from the group's beginning; `own` of its inodes are somebody's, and it begins at block `start`.
     fn headers(&self, own: u64, start: u64, uuid: &Uuid) -> Vec<(u64, Vec<u8>)> {
-        let tree = |magic: &[u8; 4],
-                    level: u16,
-                    count: usize,
-                    (block, left, right): (u64, u32, u32),
-                    rest: &[u8]| {
-            let record = Record::new().bytes(magic).u16(level).small(count).u32s(&[left, right]);
-            let record = record.u64s(&[(start + block) * (BLOCK / SECTOR), 0]).bytes(uuid);
-            let record = record.u32(self.number as u32).zeros(4).bytes(rest);
-            (block * BLOCK, record.up_to(BLOCK as usize).summed(52))
+        let tree = |magic, block, count, rest: &[u8]| {
+            self.node(magic, (0, count), (block, NONE, NONE), (start, uuid), rest)
         };
         let pairs = |free: &[(u64, u64)]| -> Vec<u8> {
             let record =
@@ -195,41 +193,64 @@ impl Group {
         let by_place = self.free();
         let mut by_length = by_place.clone();
         by_length.sort_by_key(|(at, length)| (*length, *at));
-        let alone = |block| (block, NONE, NONE);
         let records = self.inode_records(own);
-        let with_free: Vec<u8> = records.iter().filter(|record| record[7] > 0).flatten().copied().collect();
+        let has_free = |record: &&Vec<u8>| record.get(7) > Some(&0);
+        let with_free: Vec<u8> = records.iter().filter(has_free).flatten().copied().collect();
         let mut pieces = vec![
             (SECTOR, self.free_header(uuid)),
             (2 * SECTOR, self.inode_header(own, uuid)),
             (3 * SECTOR, self.spare_header(uuid)),
-            tree(b"AB3B", 0, by_place.len(), alone(1), &pairs(&by_place)),
-            tree(b"AB3C", 0, by_length.len(), alone(2), &pairs(&by_length)),
-            tree(b"FIB3", 0, with_free.len() / 16, alone(4), &with_free),
-            tree(b"R3FC", 0, 0, alone(5), &[]),
+            tree(b"AB3B", 1, by_place.len(), &pairs(&by_place)),
+            tree(b"AB3C", 2, by_length.len(), &pairs(&by_length)),
+            tree(b"FIB3", 4, with_free.len() / 16, &with_free),
+            tree(b"R3FC", 5, 0, &[]),
         ];
-        if self.leaves.1 == 0 {
-            pieces.push(tree(b"IAB3", 0, records.len(), alone(3), &records.concat()));
-            return pieces;
+        pieces.extend(self.inode_tree(&records, start, uuid));
+        pieces
+    }
+
+    /// The tree of inodes: its root, or the leaves, which are about equally full, and a root above them.
+    fn inode_tree(&self, records: &[Vec<u8>], start: u64, uuid: &Uuid) -> Vec<(u64, Vec<u8>)> {
+        const ROOT: Links = (3, NONE, NONE);
+        let tree =
+            |level, count, links, rest: &[u8]| self.node(b"IAB3", (level, count), links, (start, uuid), rest);
+        let (first, leaves) = self.leaves;
+        if leaves == 0 {
+            return vec![tree(0, records.len(), ROOT, &records.concat())];
         }
-        // Leaves that are about equally full.
-        let (first, count) = self.leaves;
-        let bound = |leaf: u64| (leaf * records.len() as u64 / count) as usize;
-        let (mut keys, mut places) = (Record::new(), Record::new());
-        for leaf in 0..count {
+        let bound = |leaf: u64| (leaf * records.len() as u64 / leaves) as usize;
+        let (mut keys, mut places, mut pieces) = (Record::new(), Record::new(), Vec::new());
+        for leaf in 0..leaves {
             let block = first + leaf;
             let left = if leaf == 0 { NONE } else { block as u32 - 1 };
-            let right = if leaf + 1 == count { NONE } else { block as u32 + 1 };
+            let right = if leaf + 1 == leaves { NONE } else { block as u32 + 1 };
             let here = records.get(bound(leaf)..bound(leaf + 1)).unwrap_or_default();
-            pieces.push(tree(b"IAB3", 0, here.len(), (block, left, right), &here.concat()));
+            pieces.push(tree(0, here.len(), (block, left, right), &here.concat()));
             keys = keys.bytes(here.first().and_then(|record| record.get(..4)).unwrap_or_default());
             places = places.u32(block as u32);
         }
-        let count = keys.len() / 4;
         // Pointers stand behind room for all keys that there could be.
-        let most = (BLOCK as usize - 56) / 8;
+        let most = (BLOCK as usize - NODE_HEADER) / 8;
         let root = keys.up_to(most * 4).bytes(&places.done()).done();
-        pieces.push(tree(b"IAB3", 1, count, alone(3), &root));
+        pieces.push(tree(1, leaves as usize, ROOT, &root));
         pieces
+    }
+
+    /// A node of a tree (`xfs_btree_block`), with its place: its level and how many records it has, its block and those
+    /// beside it.
+    fn node(
+        &self,
+        magic: &[u8; 4],
+        (level, count): (u16, usize),
+        (block, left, right): Links,
+        (start, uuid): (u64, &Uuid),
+        rest: &[u8],
+    ) -> (u64, Vec<u8>) {
+        let record = Record::new().bytes(magic).u16(level).small(count).u32s(&[left, right]);
+        let record = record.u64s(&[(start + block) * (BLOCK / SECTOR), 0]).bytes(uuid);
+        let record = record.u32(self.number as u32);
+        let at = record.len();
+        (block * BLOCK, record.zeros(4).bytes(rest).up_to(BLOCK as usize).summed(at))
     }
 
     /// `xfs_inobt_rec` for each chunk of inodes.
