@@ -152,7 +152,7 @@ impl<'a, 's> Content<'a, 's> {
                 self.extents(node, of.number, inode.bytes);
             }
             Kind::Character(major, minor) | Kind::Block(major, minor) => {
-                inode.device = u64::from(*major) << 20 | u64::from(*minor & 0xf_ffff);
+                inode.device = device(*major, *minor, entry)?;
             }
             Kind::Fifo | Kind::Hardlink(_) | Kind::Whiteout | Kind::Opaque => {}
         }
@@ -274,6 +274,15 @@ fn numbered(merged: &Merged) -> BTreeMap<EntryPath, Known> {
 
 fn lost(path: &EntryPath) -> Fault {
     Fault::machine("internal", format!("`/{path}` is in no folder, or a name of nothing"))
+}
+
+/// A device's number: 12 bits and 20.
+fn device(major: u32, minor: u32, entry: &Entry) -> Result<u64, Fault> {
+    if major >= 1 << 12 || minor >= 1 << 20 {
+        let message = format!("`/{}`: btrfs cannot have the device {major}:{minor}", entry.path);
+        return Err(Fault::build("output/device", message));
+    }
+    Ok(u64::from(major) << 20 | u64::from(minor))
 }
 
 fn check_attribute(entry: &Entry, name: &[u8], value: &[u8]) -> Result<(), Fault> {
