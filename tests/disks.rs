@@ -640,6 +640,61 @@ fn what_cannot_boot_says_so() {
     "#);
 }
 
+const OWN: &str = r#"
+epoch "2024-05-06"
+image "box" {
+    base "tar" from="odd.tar"
+    boot loader="none"
+    output "tar"
+    disk {
+        partition "root" filesystem="xfs" mount="/" label="root"
+        partition "many" filesystem="btrfs" mount="/many" size="150MiB" options="noatime"
+        partition "empty" filesystem="btrfs"
+    }
+    output "raw"
+}
+"#;
+
+#[test]
+fn btrfs_and_xfs_hold_what_the_image_has() {
+    let Some(project) = odd_project(OWN) else { return };
+    if !is_root() {
+        return skipped("root, to mount file systems");
+    }
+    if !has(&["sfdisk", "blkid", "btrfs", "xfs_repair"]) {
+        return;
+    }
+    project.build();
+    let disk = project.path("build/box.raw");
+    let all = parts(&disk);
+    let found =
+        mounted_parts(&project, "build/box.raw", &[(all[0].0, all[0].1, ""), (all[1].0, all[1].1, "many")]);
+    let mut expected = entries(&project.path("build/box.tar"));
+    expected.insert(b"etc/fstab".to_vec(), found[b"etc/fstab".as_slice()].clone());
+    let told_by = differences(&found, &expected);
+    assert!(told_by.is_empty(), "{told_by:#?}");
+    for ((at, size), name) in all.iter().zip(["xfs", "btrfs", "btrfs"]) {
+        let part = cut(&project, &disk, (*at, *size));
+        let named = part.with_extension(name);
+        fs::rename(&part, &named).unwrap();
+        assert_eq!(checked(&named), "");
+        assert!(identity(&disk, (*at, *size)).contains(&format!("TYPE={name}\n")));
+    }
+    assert!(identity(&disk, all[0]).contains("LABEL=root\n"));
+    // As a file that no manifest knows.
+    let folder = project.outer().join("elsewhere");
+    fs::create_dir(&folder).unwrap();
+    fs::copy(&disk, folder.join("disk.raw")).unwrap();
+    let elsewhere = Project::at(folder, project.outer().join("elsewhere-cache"));
+    let looked = elsewhere.run(&["ls", "disk.raw", "--message-format", "short"]);
+    let help = "help: only ext4 is looked into; this one has xfs and btrfs and btrfs";
+    assert_eq!(looked.err.lines().last().unwrap_or_default().trim(), help);
+    let before = fs::read(&disk).unwrap();
+    fs::remove_file(&disk).unwrap();
+    project.build();
+    assert!(before == fs::read(&disk).unwrap(), "other bytes");
+}
+
 const BOOTING: &str = r#"
 image "SUITE" {
     base "debian" suite="SUITE"
@@ -668,17 +723,33 @@ image "SUITE" {
         output "raw"
         output "kernel"
     }
+    hypervisor "btrfs" {
+        disk {
+            partition "bios" size="1MiB"
+            partition "root" filesystem="btrfs" mount="/"
+        }
+        output "raw"
+    }
+    hypervisor "xfs" {
+        disk {
+            partition "esp" filesystem="vfat" mount="/boot/efi"
+            partition "root" filesystem="xfs" mount="/"
+        }
+        output "raw"
+    }
 }
 "#;
 
 /// What boots in each suite: the target, and options.
-const BOOTS: [(&str, &[&str]); 6] = [
+const BOOTS: [(&str, &[&str]); 8] = [
     ("grub", &["--firmware", "bios"]),
     ("grub", &["--firmware", "efi"]),
     ("systemd-boot", &[]),
     ("uki", &[]),
     ("mbr", &[]),
     ("beside", &[]),
+    ("btrfs", &[]),
+    ("xfs", &[]),
 ];
 
 #[test]
@@ -686,7 +757,7 @@ fn disks_boot_to_a_login_prompt() {
     let all = switch("IMGBUILD_TEST_BOOTS").is_some();
     // Each takes half a minute here: the rest is for who asks.
     let chosen: [(&str, &[usize]); 2] = if all {
-        [("trixie", &[0, 1, 2, 3, 4, 5]), ("bookworm", &[0, 1, 2, 3, 4, 5])]
+        [("trixie", &[0, 1, 2, 3, 4, 5, 6, 7]), ("bookworm", &[0, 1, 2, 3, 4, 5, 6, 7])]
     } else {
         [("trixie", &[1, 3]), ("bookworm", &[0, 2])]
     };

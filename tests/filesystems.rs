@@ -9,15 +9,18 @@ mod project;
 use std::fs;
 use std::process::Command;
 
-use based::says;
+use based::{debian, says};
 use insta::assert_snapshot;
 use mounted::{checked, differences, entries, mounted, odd_project};
 use project::{Project, is_root, skipped};
 
 const MANIFEST: &str = "epoch \"2024-05-06\"\nimage \"box\" {\n    base \"tar\" from=\"odd.tar\"\n    output \"tar\"\n    \
-                        output \"ext4\" label=\"odd\"\n    output \"squashfs\"\n    output \"squashfs\" path=\"build/xz.squashfs\" \
+                        output \"ext4\" label=\"odd\"\n    output \"btrfs\" label=\"odd\"\n    output \"xfs\" label=\"odd\"\n    output \"squashfs\"\n    output \"squashfs\" path=\"build/xz.squashfs\" \
                         compression=\"xz\"\n    output \"erofs\"\n    output \"erofs\" path=\"build/lz4.erofs\" \
                         compression=\"lz4hc\"\n}\n";
+
+const IMAGES: [&str; 7] =
+    ["box.ext4", "box.btrfs", "box.xfs", "box.squashfs", "xz.squashfs", "box.erofs", "lz4.erofs"];
 
 #[test]
 fn what_is_mounted_is_what_is_in_the_image() {
@@ -28,12 +31,14 @@ fn what_is_mounted_is_what_is_in_the_image() {
     project.build();
     let expected = entries(&project.path("build/box.tar"));
     assert!(expected.len() > 3015, "{}", expected.len());
-    for image in ["box.ext4", "box.squashfs", "xz.squashfs", "box.erofs", "lz4.erofs"] {
+    for image in IMAGES {
         let found = mounted(&project, &format!("build/{image}"));
         let told = differences(&found, &expected);
         assert!(told.is_empty(), "{image}: {told:#?}");
     }
-    assert_eq!(checked(&project.path("build/box.ext4")), "");
+    for image in ["box.ext4", "box.btrfs", "box.xfs"] {
+        assert_eq!(checked(&project.path(&format!("build/{image}"))), "", "{image}");
+    }
     let header = Command::new("dumpe2fs").arg("-h").arg(project.path("build/box.ext4")).output().unwrap();
     let header = String::from_utf8(header.stdout).unwrap();
     assert!(header.contains("Filesystem volume name:   odd\n"), "{header}");
@@ -49,8 +54,7 @@ fn what_is_mounted_is_what_is_in_the_image() {
 }
 
 fn outputs(project: &Project) -> Vec<Vec<u8>> {
-    let names = ["box.ext4", "box.squashfs", "xz.squashfs", "box.erofs", "lz4.erofs"];
-    names.iter().map(|name| fs::read(project.path(&format!("build/{name}"))).unwrap()).collect()
+    IMAGES.iter().map(|name| fs::read(project.path(&format!("build/{name}"))).unwrap()).collect()
 }
 
 #[test]
@@ -264,6 +268,77 @@ fn what_ext4_cannot_have_is_told() {
     ");
 }
 
+/// What is measured by the tools of btrfs and xfs.
+const OWN: [&str; 2] = ["btrfs", "xfs"];
+
+#[test]
+fn own_file_systems_fit_in_the_size_that_they_name_and_can_be_written_to() {
+    type Fill = fn(&Project);
+    let shapes: [(&str, Fill); 4] = [
+        ("few", |project| project.write("overlays/few/f", "x")),
+        ("folders", |project| {
+            for number in 0..5000 {
+                let folder = format!("overlays/folders/{}/{number}", number % 50);
+                fs::create_dir_all(project.path(&folder)).unwrap();
+            }
+        }),
+        // An index of several levels.
+        ("names", |project| {
+            fs::create_dir_all(project.path("overlays/names/all")).unwrap();
+            for number in 0..40_000 {
+                let name = format!("overlays/names/all/{number:0>100}");
+                fs::write(project.path(&name), "").unwrap();
+            }
+        }),
+        ("large", |project| project.write("overlays/large/f", vec![b'x'; 500 << 20])),
+    ];
+    for (name, fill) in shapes {
+        let Some(project) = debian("") else { return };
+        fill(&project);
+        for own in OWN {
+            let manifest = |size: &str| {
+                format!("image \"box\" {{\n    overlays \"{name}\"\n    output \"{own}\"{size}\n}}\n")
+            };
+            // The smallest that there is, or what it says that it needs.
+            let smallest = if own == "btrfs" { 109 } else { 300 };
+            project.write("image.kdl", manifest(&format!(" size=\"{smallest}MiB\"")));
+            let told = project.run(&["build", "--message-format", "short"]).err;
+            let needed = told
+                .split("it needs ")
+                .nth(1)
+                .map_or(smallest, |needed| needed.split(' ').next().unwrap().parse().unwrap());
+            project.write("image.kdl", manifest(&format!(" size=\"{needed}MiB\"")));
+            project.build();
+            let image = project.path(&format!("build/box.{own}"));
+            assert_eq!(fs::metadata(&image).unwrap().len(), needed << 20);
+            assert_eq!(checked(&image), "", "{name} in {needed} MiB");
+            written_to(&project, own, name);
+            project.write("image.kdl", manifest(""));
+            project.build();
+            assert_eq!(checked(&image), "", "{name}");
+        }
+    }
+}
+
+/// Writes to a copy of a file system that is mounted, and checks it again.
+fn written_to(project: &Project, own: &str, name: &str) {
+    if !is_root() {
+        return skipped("root, to mount file systems");
+    }
+    let copy = project.path(&format!("build/copy.{own}"));
+    fs::copy(project.path(&format!("build/box.{own}")), &copy).unwrap();
+    let script = "mkdir -p \"$2\"; mount -o loop \"$1\" \"$2\"; mkdir \"$2/new\"; cd \"$2\"; \
+                  for number in $(seq 200); do echo \"$number\" > \"new/$number\"; done; ln new/1 new/link; \
+                  mv new/2 new/moved; rm new/3; cd /; umount \"$2\"";
+    let output = Command::new("unshare")
+        .args(["--mount", "sh", "-ec", script, "sh"])
+        .args([&copy, &project.path("written")])
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{own} with {name}: {output:?}");
+    assert_eq!(checked(&copy), "", "{own} with {name}");
+}
+
 /// Compressions of both kinds, each at the ends of its levels and without one.
 const COMPRESSIONS: [&str; 22] = [
     "squashfs zstd",
@@ -375,7 +450,8 @@ fn what_cannot_be_is_told_before_any_work() {
         "image.kdl",
         "image \"box\" {\n    overlays \"site\"\n    output \"ext4\" size=\"1000000\" label=\"seventeen letters\"\n    output \
          \"squashfs\" compression=\"xz\" level=3\n    output \"erofs\" compression=\"lzma\" level=50\n    output \"ext4\" \
-         size=\"a lot\" path=\"build/other\"\n}\n",
+         size=\"a lot\" path=\"build/other\"\n    output \"btrfs\" size=\"108MiB\"\n    output \"xfs\" size=\"299MiB\" \
+         label=\"thirteen here\"\n}\n",
     );
     let told = project.run(&["check", "--message-format", "short"]);
     assert_eq!(told.code, Some(2), "{told:?}");
@@ -387,5 +463,8 @@ fn what_cannot_be_is_told_before_any_work() {
     image.kdl:5:45: error: `lzma` has no level 50 [output/level]
       help: it has 0 to 9 and 100 to 109
     image.kdl:6:24: error: `a lot` is not a size such as `"512MiB"` [value/unfit]
+    image.kdl:7:25: error: btrfs has 109 MiB at least [size/small]
+    image.kdl:8:23: error: xfs has 300 MiB at least [size/small]
+    image.kdl:8:37: error: a label of xfs has up to 12 bytes; this one has 13 [label/long]
     "#);
 }

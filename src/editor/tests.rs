@@ -147,6 +147,8 @@ image "first" version="1" {
     }
     output "cpio" path="first.cpio" compression="xz" level=3
     output "ext4" path="first.ext4" size="1GiB" label="root"
+    output "btrfs" path="first.btrfs" size="1GiB" label="root"
+    output "xfs" path="first.xfs" size="1GiB" label="root"
     output "squashfs" path="first.squashfs" compression="zstd" level=3
     output "erofs" path="first.erofs" compression="zstd" level=3
     disk room="1GiB" table="gpt" align="1MiB" fstab=#true { partition "a" filesystem="ext4" mount="/" options="ro" label="a" type="root" flags="grow"; partition "b" size="1MiB" from="script"; }

@@ -31,7 +31,7 @@ use crate::key::Key;
 use crate::lang::{Field, Form, Node, Spanned, Word};
 use crate::layer::Merged;
 use crate::work::{Aids, Facts, Folders, Job, Output, Stack, World, Written};
-pub use table::read as partitions;
+pub use table::{read as partitions, system};
 
 pub(super) use assemble::Assembly;
 pub(super) use convert::Format;

@@ -7,7 +7,8 @@ use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::ext4::{self, Ext4};
+use super::fit;
+use super::own::{Made, Own};
 use super::seed::Seed;
 use super::tarball::Tarball;
 use super::tool::{OUT, Tool};
@@ -20,6 +21,8 @@ use crate::layer::{EntryPath, Merged};
 use crate::work::{Aids, Facts, Folders, Job, Output, Stack, World, Written};
 
 pub(super) const EXT4: Kind = Kind { word: &EXT4_WORD, decode };
+pub(super) const BTRFS: Kind = Kind { word: &BTRFS_WORD, decode };
+pub(super) const XFS: Kind = Kind { word: &XFS_WORD, decode };
 pub(super) const SQUASHFS: Kind = Kind { word: &SQUASHFS_WORD, decode };
 pub(super) const EROFS: Kind = Kind { word: &EROFS_WORD, decode };
 
@@ -34,6 +37,37 @@ static EXT4_WORD: Word = Word {
         Field::new("size", Form::Size, "Its size: a multiple of 1 MiB.")
             .default("what is in it, a tenth more, and 64 MiB"),
         Field::new("label", Form::Text, "What it is called: up to 16 bytes.").default("none"),
+    ],
+    ..Word::BARE
+};
+
+static BTRFS_WORD: Word = Word {
+    name: "btrfs",
+    summary: "the image as a btrfs file system",
+    docs: "On one device, without subvolumes: data once and metadata twice, as mkfs.btrfs makes it. Its UUIDs come from \
+           what is in it, so that the same image is the same bytes. Written by imgbuild itself; a file that is sparse where \
+           nothing is.",
+    example: "image \"server\" {\n    base \"debian\" suite=\"trixie\"\n    output \"btrfs\" size=\"4GiB\" \
+              label=\"root\"\n}\n",
+    properties: &[
+        Field::new("size", Form::Size, "Its size: a multiple of 1 MiB, and 109 MiB at least.")
+            .default("what is in it, a tenth more, and 64 MiB"),
+        Field::new("label", Form::Text, "What it is called: up to 255 bytes.").default("none"),
+    ],
+    ..Word::BARE
+};
+
+static XFS_WORD: Word = Word {
+    name: "xfs",
+    summary: "the image as an xfs file system",
+    docs: "Its UUID comes from what is in it, so that the same image is the same bytes. Written by imgbuild itself; a file \
+           that is sparse where nothing is. A symbolic link can have 1023 bytes, extended attributes of a file about 4000.",
+    example: "image \"server\" {\n    base \"debian\" suite=\"trixie\"\n    output \"xfs\" size=\"4GiB\" \
+              label=\"root\"\n}\n",
+    properties: &[
+        Field::new("size", Form::Size, "Its size: a multiple of 1 MiB, and 300 MiB at least.")
+            .default("what is in it, a tenth more, and 64 MiB"),
+        Field::new("label", Form::Text, "What it is called: up to 12 bytes.").default("none"),
     ],
     ..Word::BARE
 };
@@ -92,7 +126,7 @@ struct FileSystem {
 /// Which file system, and what is said of it.
 #[derive(Debug)]
 enum How {
-    Ext4 { size: Option<Spanned<u64>>, label: Option<String> },
+    Own { own: Own, size: Option<Spanned<u64>>, label: Option<String> },
     Squashfs(Compression),
     Erofs(Compression),
 }
@@ -109,8 +143,14 @@ fn decode(
     _folders: &Folders,
     faults: &mut Faults,
 ) -> Option<Arc<dyn Output>> {
-    let how = match node.kind?.name {
-        "ext4" => How::Ext4 { size: whole_size(node, "size", faults), label: label(node, "ext4", faults) },
+    let name = node.kind?.name;
+    let how = match name {
+        _ if let Some(own) = Own::named(name) => {
+            let size = whole_size(node, "size", faults);
+            let fault = size.as_ref().and_then(|size| own.check_size(size.value, &size.place));
+            fault.into_iter().for_each(|fault| faults.push(fault));
+            How::Own { own, size, label: label(node, name, faults) }
+        }
         "squashfs" => {
             let mut how = compression(node, "zstd", &SQUASHFS_LEVELS, faults);
             // The tool's own, 15, takes ten times as long for a tenth less.
@@ -132,7 +172,7 @@ pub(super) fn whole_size(node: &Node, field: &str, faults: &mut Faults) -> Optio
 pub(super) fn check_size(size: u64, place: &Place, faults: &mut Faults) -> bool {
     let message = match size {
         0 => "nothing has no size at all".into(),
-        size if size % ext4::STEP != 0 => {
+        size if size % fit::STEP != 0 => {
             "the size of a file system or a disk is a multiple of 1 MiB".to_string()
         }
         LARGEST.. => format!("no file system and no disk can have {} or more", crate::wording::size(LARGEST)),
@@ -173,7 +213,7 @@ fn compression(node: &Node, default: &str, levels: &[Levels], faults: &mut Fault
 impl Output for FileSystem {
     fn kind(&self) -> &'static str {
         match self.how {
-            How::Ext4 { .. } => "ext4",
+            How::Own { own, .. } => own.name(),
             How::Squashfs(_) => "squashfs",
             How::Erofs(_) => "erofs",
         }
@@ -189,7 +229,7 @@ impl Output for FileSystem {
     }
     fn tools(&self) -> Vec<&'static [&'static str]> {
         match self.how {
-            How::Ext4 { .. } => Vec::new(),
+            How::Own { .. } => Vec::new(),
             How::Squashfs(_) => vec![&["squashfs-tools"]],
             How::Erofs(_) => vec![&["erofs-utils"]],
         }
@@ -200,7 +240,7 @@ impl Output for FileSystem {
         key.fact("kind", self.kind());
         key.fact("epoch", world.epoch);
         match &self.how {
-            How::Ext4 { size, label } => {
+            How::Own { size, label, .. } => {
                 key.fact_if("size", size.as_ref().map(|size| size.value));
                 key.fact_if("label", label.as_ref());
             }
@@ -225,13 +265,15 @@ impl Output for FileSystem {
         let uuid = Seed::of(stack, "").uuid("file system");
         let out = File::create_new(path).map_err(failed)?;
         let tool = match &self.how {
-            How::Ext4 { size, label } => {
-                let size = size.clone().unwrap_or_else(|| Spanned::new(ext4::roomy(&merged), place));
-                out.set_len(size.value).map_err(failed)?;
-                let (merged, uuid, label) = (&merged, uuid.as_str(), label.as_deref());
-                let (epoch, threads) = (world.epoch, world.threads);
-                let made = Ext4 { merged, stack, uuid, label, epoch, place, threads };
-                made.write((&out, path), 0, &size, job)?;
+            How::Own { own, size, label } => {
+                let whole =
+                    size.clone().map_or_else(|| own.roomy(&merged).map(|size| Spanned::new(size, place)), Ok);
+                let whole = whole.map_err(|fault| fault.at(place, "this output"))?;
+                out.set_len(whole.value).map_err(failed)?;
+                let (label, epoch) = (label.as_deref(), world.epoch);
+                let threads = world.threads;
+                let made = Made { merged: &merged, stack, uuid: &uuid, label, epoch, threads };
+                own.write(&made, (&out, path), (0, &whole), place, job)?;
                 return Ok(Written::default());
             }
             How::Squashfs(compression) => squashfs(compression, &merged, world),

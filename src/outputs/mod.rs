@@ -2,23 +2,28 @@
 //!
 //! Each is a function of a stack of layers and writes to a path aside; putting it into its place is for whoever called.
 
+mod btrfs;
 mod checksums;
 pub mod config;
 mod cpio;
 pub mod disk;
 mod ext4;
+mod files;
 mod filesystem;
+mod fit;
 mod folder;
 mod given;
 mod iso;
 pub mod iso9660;
 mod machine;
 mod oci;
+mod own;
 mod seed;
 mod tar;
 mod tarball;
 mod tool;
 pub mod trial;
+mod xfs;
 
 use std::sync::Arc;
 
@@ -88,6 +93,8 @@ pub static KINDS: &[Kind] = &[
     oci::KIND,
     folder::KIND,
     filesystem::EXT4,
+    filesystem::BTRFS,
+    filesystem::XFS,
     filesystem::SQUASHFS,
     filesystem::EROFS,
     disk::RAW,
@@ -149,8 +156,9 @@ impl Stated {
     }
 }
 
-/// The longest label of each file system: bytes (ext4(5), mkswap(8); FAT has 8 of a name and 3 of an extension).
-const LABELS: [(&str, usize); 3] = [("ext4", 16), ("swap", 16), ("vfat", 11)];
+/// The longest label of each file system: bytes (ext4(5), btrfs' 256 with their end, xfs(5), mkswap(8); FAT has 8
+/// of a name and 3 of an extension).
+const LABELS: [(&str, usize); 5] = [("ext4", 16), ("btrfs", 255), ("xfs", 12), ("swap", 16), ("vfat", 11)];
 
 /// What a file system is called.
 fn label(node: &Node, filesystem: &str, faults: &mut Faults) -> Option<String> {

@@ -14,6 +14,11 @@ impl Seed {
         Seed(Digest::of(ids + how))
     }
 
+    /// The seed of what `text` tells from all others.
+    pub fn of_text(text: &str) -> Seed {
+        Seed(Digest::of(text))
+    }
+
     /// 32 hexadecimal digits for what is called `name`.
     fn digits(self, name: &str) -> String {
         let mut digits = Digest::of(format!("{} {name}", self.0)).to_string();
@@ -33,4 +38,10 @@ impl Seed {
         let digits = self.digits(name);
         u32::from_str_radix(digits.get(..8).unwrap_or_default(), 16).unwrap_or_default().max(1)
     }
+}
+
+/// The bytes of a UUID, in the order of its digits.
+pub fn uuid_bytes(uuid: &str) -> [u8; 16] {
+    let digits: String = uuid.chars().filter(char::is_ascii_hexdigit).collect();
+    u128::from_str_radix(&digits, 16).unwrap_or_default().to_be_bytes()
 }

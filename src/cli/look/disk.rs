@@ -19,13 +19,10 @@ use crate::key::Digest;
 use crate::lang::Owner;
 use crate::lang::value::Id;
 use crate::layer::{Entry, EntryPath, Kind, LayerWriter};
-use crate::outputs::disk::partitions;
+use crate::outputs::disk::{partitions, system};
 use crate::store::Layer;
 use crate::wording;
 use crate::work::Stack;
-
-/// Where the magic number of ext4 is.
-const MAGIC: (u64, [u8; 2]) = (1080, [0x53, 0xef]);
 
 /// The disk at `path` as a stack of one layer; none if it is none.
 ///
@@ -35,25 +32,26 @@ const MAGIC: (u64, [u8; 2]) = (1080, [0x53, 0xef]);
 pub fn disk(path: &Path, file: &File, contents: Contents) -> Result<Option<Stack>, Fault> {
     let failed = |error: io::Error| Fault::io("read", path, &error);
     let Some(parts) = partitions(file).map_err(failed)? else { return Ok(None) };
-    let mut systems = Vec::new();
+    let (mut systems, mut others) = (Vec::new(), Vec::new());
     for (at, size) in parts {
-        if is_ext4(file, at) {
-            let part = Part { file: file.try_clone().map_err(failed)?, at, size };
-            systems.push(Ext4::load(Box::new(part)).map_err(|error| damaged(path, &error))?);
+        match system(file, at) {
+            Some("ext4") => {
+                let part = Part { file: file.try_clone().map_err(failed)?, at, size };
+                systems.push(Ext4::load(Box::new(part)).map_err(|error| damaged(path, &error))?);
+            }
+            other => others.extend(other),
         }
     }
     let Some(root) = systems.iter().position(|system| system.exists("/etc").unwrap_or(false)) else {
         let message = format!("`{}` is a disk, and no ext4 file system on it has an `/etc`", path.display());
-        return Err(Fault::error("look/disk", message).help("only ext4 is looked into"));
+        let help = match others.as_slice() {
+            [] => "only ext4 is looked into".to_string(),
+            others => format!("only ext4 is looked into; this one has {}", others.join(" and ")),
+        };
+        return Err(Fault::error("look/disk", message).help(help));
     };
     systems.swap(0, root);
     stack(path, &systems, contents).map(Some)
-}
-
-fn is_ext4(file: &File, at: u64) -> bool {
-    let (offset, magic) = MAGIC;
-    let mut found = [0; 2];
-    file.read_exact_at(&mut found, at + offset).is_ok() && found == magic
 }
 
 fn damaged(path: &Path, error: &Ext4Error) -> Fault {

@@ -24,8 +24,9 @@ use crate::lang::Spanned;
 use crate::layer::copy::copy_by_kernel;
 use crate::layer::merge::Node;
 use crate::layer::{EntryPath, Kind, Merged};
-use crate::outputs::ext4::{self, Ext4};
 use crate::outputs::given::layer_of;
+use crate::outputs::own::{Made, Own};
+use crate::outputs::seed::uuid_bytes;
 use crate::wording;
 use crate::work::{Aids, Job, SharedFile, Stack, StackLayer, World, layer_facts};
 
@@ -44,7 +45,7 @@ pub struct Assembly<'a> {
 
 /// What is in a partition, ready to be written.
 enum Filling<'a> {
-    Ext4(&'a Merged),
+    Own(Own, &'a Merged),
     Fat(Files<'a>),
     Swap,
     Empty,
@@ -86,8 +87,8 @@ impl Assembly<'_> {
             let of_loader = esp.take_if(|(of, _)| *of == number).map(|(_, files)| files);
             fillings.push(filling(part, tree, of_loader.unwrap_or_default())?);
         }
-        let wanted: Vec<u64> = fillings.iter().map(|filling| wanted(filling, bios.as_ref())).collect();
-        let wanted = self.with_room(wanted);
+        let wanted = fillings.iter().map(|filling| wanted(filling, bios.as_ref())).collect::<Result<_, _>>();
+        let wanted = self.with_room(wanted.map_err(|fault| fault.at(self.place, "this output"))?);
         let layout = Layout::of(disk, &wanted, self.place)?;
         let mut out = File::create_new(path).map_err(failed)?;
         self.put_table(&out, &layout, &ids).map_err(failed)?;
@@ -254,10 +255,10 @@ impl Assembly<'_> {
         let told = part.size.as_ref().map_or(&part.place, |size| &size.place);
         match filling {
             Filling::Empty | Filling::Bios => Ok(()),
-            Filling::Ext4(merged) => {
-                let (label, epoch, place) = (part.label.as_deref(), self.world.epoch, self.place);
-                let made = Ext4 { merged, stack, uuid, label, epoch, place, threads: self.world.threads };
-                made.write((out, path), at, &Spanned::new(size, told), self.job)
+            Filling::Own(own, merged) => {
+                let World { epoch, threads, .. } = *self.world;
+                let made = Made { merged, stack, uuid, label: part.label.as_deref(), epoch, threads };
+                own.write(&made, (out, path), (at, &Spanned::new(size, told)), self.place, self.job)
             }
             Filling::Fat(files) => {
                 let id = u32::from_str_radix(&uuid.replace('-', ""), 16).unwrap_or(1);
@@ -280,7 +281,7 @@ impl Assembly<'_> {
 /// What is to be in a partition: of `tree`, or as it says.
 fn filling<'m>(part: &Partition, tree: &'m Merged, of_loader: Files<'m>) -> Result<Filling<'m>, Fault> {
     Ok(match &part.content {
-        Content::Ext4 => Filling::Ext4(tree),
+        Content::Own(own) => Filling::Own(*own, tree),
         Content::Vfat => {
             let mut files = fat::files_of(tree, part)?;
             for (path, source) in of_loader {
@@ -328,15 +329,15 @@ fn inner(path: &EntryPath, root: &EntryPath) -> EntryPath {
 }
 
 /// Bytes of a partition that nothing is said of.
-fn wanted(filling: &Filling<'_>, bios: Option<&Bios>) -> u64 {
+fn wanted(filling: &Filling<'_>, bios: Option<&Bios>) -> Result<u64, Fault> {
     let bytes = match filling {
-        Filling::Ext4(merged) => ext4::roomy(merged),
+        Filling::Own(own, merged) => own.roomy(merged)?,
         Filling::Fat(files) => fat::roomy(files),
         Filling::Bios => bios.map_or(0, |bios| bios.core.len() as u64),
         Filling::File(_, length) => *length,
         Filling::Swap | Filling::Empty => 0,
     };
-    bytes.max(1).next_multiple_of(1 << 20)
+    Ok(bytes.max(1).next_multiple_of(1 << 20))
 }
 
 fn slots(disk: &Disk, layout: &Layout, ids: &Ids) -> Vec<Slot> {
@@ -359,8 +360,7 @@ fn swap(uuid: &str, label: Option<&str>, size: u64) -> [(u64, Vec<u8>); 2] {
     const PAGE: u64 = 4096;
     let last = u32::try_from(size / PAGE - 1).unwrap_or(u32::MAX);
     let mut info = [1u32.to_le_bytes(), last.to_le_bytes(), 0u32.to_le_bytes()].concat();
-    let digits: String = uuid.chars().filter(char::is_ascii_hexdigit).collect();
-    info.extend(u128::from_str_radix(&digits, 16).unwrap_or_default().to_be_bytes());
+    info.extend(uuid_bytes(uuid));
     info.extend(label.unwrap_or_default().bytes());
     [(1024, info), (PAGE - 10, b"SWAPSPACE2".to_vec())]
 }

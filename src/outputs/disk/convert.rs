@@ -7,10 +7,11 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
+use super::table::little;
 use crate::fault::{Fault, Place};
 use crate::key::{Digest, Key};
 use crate::lang::Node;
-use crate::outputs::seed::Seed;
+use crate::outputs::seed::{Seed, uuid_bytes};
 use crate::outputs::tool::{OUT, Tool, inside};
 use crate::sandbox::image::Shown;
 use crate::work::{Aids, Job, World};
@@ -132,12 +133,6 @@ impl Format {
     }
 }
 
-/// The bytes of a UUID, in the order of its digits.
-fn uuid(seed: Seed, name: &str) -> [u8; 16] {
-    let digits: String = seed.uuid(name).chars().filter(char::is_ascii_hexdigit).collect();
-    u128::from_str_radix(&digits, 16).unwrap_or_default().to_be_bytes()
-}
-
 /// The descriptor in the file has a content ID (VMware Virtual Disk Format 5.0): a number, written without zeros in front.
 fn settle_vmdk(file: &File, seed: Seed) -> io::Result<()> {
     const DESCRIPTOR: u64 = 512;
@@ -161,8 +156,8 @@ fn with_content_id(text: &[u8], id: u32) -> Option<Vec<u8>> {
 
 /// The UUIDs of the image and of its last snapshot (VirtualBox's `VDIHEADER1`).
 fn settle_vdi(file: &File, seed: Seed) -> io::Result<()> {
-    file.write_all_at(&uuid(seed, "vdi"), 0x188)?;
-    file.write_all_at(&uuid(seed, "vdi snapshot"), 0x198)
+    file.write_all_at(&uuid_bytes(&seed.uuid("vdi")), 0x188)?;
+    file.write_all_at(&uuid_bytes(&seed.uuid("vdi snapshot")), 0x198)
 }
 
 /// The footer, and its copy in front of a disk that grows: a time, a UUID, and the sum (Microsoft's Virtual Hard Disk
@@ -175,7 +170,7 @@ fn settle_vhd(file: &File, fixed: bool, seed: Seed) -> io::Result<()> {
         return Err(odd("VHD"));
     }
     footer[24..28].fill(0);
-    footer[68..84].copy_from_slice(&uuid(seed, "vhd"));
+    footer[68..84].copy_from_slice(&uuid_bytes(&seed.uuid("vhd")));
     footer[64..68].fill(0);
     let sum: u32 = footer.iter().map(|byte| u32::from(*byte)).sum();
     footer[64..68].copy_from_slice(&(!sum).to_be_bytes());
@@ -193,15 +188,15 @@ fn settle_vhdx(file: &File, seed: Seed) -> io::Result<()> {
         file.read_exact_at(header, at)?;
     }
     let [first, second] = &headers;
-    let counts = if number(&first[NUMBER]) > number(&second[NUMBER]) { first } else { second };
-    let (log_id, log_size, log) = (&counts[48..64], number(&counts[68..72]), number(&counts[72..80]));
+    let counts = if little(&first[NUMBER]) > little(&second[NUMBER]) { first } else { second };
+    let (log_id, log_size, log) = (&counts[48..64], little(&counts[68..72]), little(&counts[72..80]));
     if !counts.starts_with(b"head") || log_id.iter().any(|byte| *byte != 0) || log_size > 64 << 20 {
         return Err(odd("VHDX"));
     }
     file.write_all_at(&vec![0; usize::try_from(log_size).unwrap_or_default()], log)?;
     let mut header = counts.clone();
     for (place, name) in [(16, "vhdx file"), (32, "vhdx data")] {
-        header[place..place + 16].copy_from_slice(&uuid(seed, name));
+        header[place..place + 16].copy_from_slice(&uuid_bytes(&seed.uuid(name)));
     }
     for (order, at) in (1u64..).zip(HEADERS) {
         header[NUMBER].copy_from_slice(&order.to_le_bytes());
@@ -211,12 +206,7 @@ fn settle_vhdx(file: &File, seed: Seed) -> io::Result<()> {
         file.write_all_at(&header, at)?;
     }
     let id = vhdx_disk_id(file)?;
-    file.write_all_at(&uuid(seed, "vhdx disk"), id)
-}
-
-/// Bytes as a number, the lowest first.
-fn number(bytes: &[u8]) -> u64 {
-    bytes.iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte))
+    file.write_all_at(&uuid_bytes(&seed.uuid("vhdx disk")), id)
 }
 
 /// Where the disk's ID stands: the item of that name, in the region of the metadata.
@@ -230,11 +220,11 @@ fn vhdx_disk_id(file: &File) -> io::Result<u64> {
     file.read_exact_at(&mut table, REGIONS)?;
     let region =
         table[16..].chunks_exact(32).find(|entry| entry[..16] == METADATA).ok_or_else(|| odd("VHDX"))?;
-    let region = number(&region[16..24]);
+    let region = little(&region[16..24]);
     file.read_exact_at(&mut table, region)?;
     let item =
         table[32..].chunks_exact(32).find(|entry| entry[..16] == DISK_ID).ok_or_else(|| odd("VHDX"))?;
-    Ok(region + number(&item[16..20]))
+    Ok(region + little(&item[16..20]))
 }
 
 fn odd(what: &str) -> io::Error {

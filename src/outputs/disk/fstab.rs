@@ -40,6 +40,8 @@ fn line(part: &Partition, uuid: &str) -> String {
             let options = if options == "defaults" { "sw" } else { options };
             format!("UUID={uuid} none swap {options} 0 0\n")
         }
+        // Programs that check them before they are mounted do nothing there (fsck.btrfs(8), fsck.xfs(8)).
+        (Content::Own(own), Some(mount)) => format!("UUID={uuid} {mount} {} {options} 0 0\n", own.name()),
         (_, Some("/")) => format!("UUID={uuid} / ext4 {options} 0 1\n"),
         (_, Some(mount)) => format!("UUID={uuid} {mount} ext4 {options} 0 2\n"),
         (_, None) => String::new(),

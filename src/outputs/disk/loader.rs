@@ -8,7 +8,7 @@ use std::path::Path;
 
 use super::fat::{Files, Source};
 use super::kernel::{Ids, Kernel, cmdline};
-use super::spec::{Boot, Disk, Loader, Table};
+use super::spec::{Boot, Content, Disk, Loader, Table};
 use super::table::SECTOR;
 use crate::fault::{Fault, Place};
 use crate::layer::merge::Node;
@@ -310,6 +310,11 @@ impl<'a> Making<'a> {
         ];
         const SETTINGS: &str = "run/imgbuild/load.cfg";
         let (part, folder) = boot_folder(self.disk);
+        // What can read the file system that has the kernel, beside those that are always there.
+        let system = match self.disk.partitions.get(part).map(|part| &part.content) {
+            Some(Content::Own(own)) => Some(own.name()),
+            _ => None,
+        };
         let text =
             format!("search.fs_uuid {} root\nset prefix=($root){folder}/grub\n", self.ids.filesystem(part));
         let file = self.world.store.stage()?.path("load.cfg");
@@ -317,7 +322,7 @@ impl<'a> Making<'a> {
         let mut words: Vec<String> = vec!["-d".into(), format!("/usr/lib/grub/{platform}")];
         words.extend(["-O".into(), platform.into(), "-p".into(), format!("{folder}/grub")]);
         words.extend(["-c".into(), format!("/{SETTINGS}"), "-o".into(), crate::outputs::tool::OUT.into()]);
-        words.extend(COMMON.iter().chain(own).map(|module| module.to_string()));
+        words.extend(COMMON.iter().chain(own).chain(&system).map(|module| module.to_string()));
         let settings = Special {
             path: inside(SETTINGS),
             kind: SpecialKind::File { file, offset: 0, size: text.len() as u64 },

@@ -104,6 +104,9 @@ impl Disk {
                         let message = "a FAT file system has 4 MiB or more, and less than 2 TiB";
                         faults.push(Fault::error("partition/size", message).at(&size.place, "this size"));
                     }
+                    if let (true, Content::Own(own)) = (known, &part.content) {
+                        own.check_size(bytes, &size.place).into_iter().for_each(|fault| faults.push(fault));
+                    }
                 }
                 Share::Percent(_) => {}
             }

@@ -9,6 +9,7 @@ use crate::key::Key;
 use crate::lang::{Node, Share, Spanned};
 use crate::outputs::filesystem::whole_size;
 use crate::outputs::label;
+use crate::outputs::own::Own;
 use crate::wording;
 use crate::work::Folders;
 
@@ -58,7 +59,7 @@ pub struct Partition {
 /// What is in a partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Content {
-    Ext4,
+    Own(Own),
     Vfat,
     Swap,
     /// Nothing, or what a boot loader puts there.
@@ -282,7 +283,7 @@ impl Disk {
             }
             Loader::None => {}
         }
-        partitions.push(part("root", Content::Ext4, Some("/"), "root"));
+        partitions.push(part("root", Content::Own(Own::Ext4), Some("/"), "root"));
         let table = if loader == Loader::None { Table::None } else { Table::Gpt };
         let place = place.clone();
         Disk { place, size: None, room: 0, table, align: 1 << 20, partitions, fstab: true }
@@ -348,7 +349,7 @@ impl Partition {
         let named = filesystem.as_ref().map_or("none", |filesystem| filesystem.value.as_str());
         let from = node.text("from");
         let content = match (named, &from) {
-            ("ext4", _) => Content::Ext4,
+            (name, _) if let Some(own) = Own::named(name) => Content::Own(own),
             ("vfat", _) => Content::Vfat,
             ("swap", _) => Content::Swap,
             (_, Some(from)) => Content::File(folders.path(from)),
@@ -394,7 +395,7 @@ fn mount(node: &Node, content: &Content, faults: &mut Faults) -> Option<Spanned<
         "" => "/".to_string(),
         path => path.to_string(),
     });
-    if !matches!(content, Content::Ext4 | Content::Vfat) {
+    if !matches!(content, Content::Own(_) | Content::Vfat) {
         faults.push(
             Fault::error(
                 "partition/mount",

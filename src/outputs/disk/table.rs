@@ -5,6 +5,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 
 use super::spec::Table;
+use crate::outputs::seed::uuid_bytes;
 
 /// Bytes of a sector; every disk here has these.
 pub const SECTOR: u64 = 512;
@@ -136,9 +137,7 @@ fn gpt(slots: &[Slot], sectors: u64, id: &str, arch: &str) -> Vec<Piece> {
 
 /// A UUID as a GPT has it: the first three parts with their lowest byte first.
 fn guid(uuid: &str) -> [u8; 16] {
-    let digits: String = uuid.chars().filter(char::is_ascii_hexdigit).collect();
-    let number = u128::from_str_radix(&digits, 16).unwrap_or_default();
-    let mut bytes = number.to_be_bytes();
+    let mut bytes = uuid_bytes(uuid);
     bytes[..4].reverse();
     bytes[4..6].reverse();
     bytes[6..8].reverse();
@@ -176,22 +175,32 @@ fn attributes(flags: &[&str]) -> u64 {
     flags.iter().map(bit).fold(0, |all, bit: u64| all | bit)
 }
 
-/// Where the parts of a disk begin and how long they are, in bytes, by its table; all of it for a disk that is one ext4
-/// file system. None for what is no disk.
+/// File systems by what stands in them, and how many bytes from their beginning.
+pub const SYSTEMS: [(&str, u64, &[u8]); 3] =
+    [("ext4", 1080, &[0x53, 0xef]), ("btrfs", (64 << 10) + 64, b"_BHRfS_M"), ("xfs", 0, b"XFSB")];
+
+/// The file system that begins at a byte of a disk, if it is one of [`SYSTEMS`].
+pub fn system(disk: &File, at: u64) -> Option<&'static str> {
+    let is = |(_, offset, magic): &&(&str, u64, &[u8])| {
+        let mut found = vec![0; magic.len()];
+        disk.read_exact_at(&mut found, at + offset).is_ok() && found == *magic
+    };
+    SYSTEMS.iter().find(is).map(|(name, ..)| *name)
+}
+
+/// Where the parts of a disk begin and how long they are, in bytes, by its table; all of it for a disk that is one file
+/// system. None for what is no disk.
 ///
 /// # Errors
 ///
 /// Of reading.
 pub fn read(disk: &File) -> io::Result<Option<Vec<(u64, u64)>>> {
-    const EXT4: (u64, [u8; 2]) = (1080, [0x53, 0xef]);
     let size = disk.metadata()?.len();
     let mut front = vec![0; 2 * SECTOR as usize];
-    let mut magic = [0; 2];
     if size < 64 << 10 {
         return Ok(None);
     }
     disk.read_exact_at(&mut front, 0)?;
-    disk.read_exact_at(&mut magic, EXT4.0)?;
     let whole = |parts: Vec<(u64, u64)>| {
         let ends = |(at, length): &(u64, u64)| at.checked_add(*length).is_none_or(|end| end > size);
         match parts.iter().any(ends) {
@@ -205,7 +214,7 @@ pub fn read(disk: &File) -> io::Result<Option<Vec<(u64, u64)>>> {
     if header.starts_with(b"EFI PART") {
         return whole(read_gpt(disk, header)?);
     }
-    if magic == EXT4.1 {
+    if system(disk, 0).is_some() {
         return Ok(Some(vec![(0, size)]));
     }
     let slots = mbr[BOOT_CODE + 6..].chunks_exact(16);
@@ -232,7 +241,7 @@ fn read_gpt(disk: &File, header: &[u8]) -> io::Result<Vec<(u64, u64)>> {
 }
 
 /// Bytes as a number, the lowest first.
-fn little(bytes: &[u8]) -> u64 {
+pub fn little(bytes: &[u8]) -> u64 {
     bytes.iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte))
 }
 

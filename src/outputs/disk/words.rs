@@ -47,7 +47,8 @@ static PARTITION: Word = Word {
     summary: "a part of a disk",
     docs: "Its type is told by what is in it, where none is stated: a partition for `/` is `root`, swap is `swap`, vfat is \
            `esp`. A partition named `bios` without a file system is `bios-boot`, which grub needs on a disk with a GPT to \
-           boot with a BIOS.",
+           boot with a BIOS.\n\nbtrfs is one of a single device, without subvolumes, of 109 MiB at least; xfs has 300 MiB \
+           at least.",
     example: "image \"server\" {\n    overlays \"site\"\n    disk table=\"mbr\" {\n        partition \"root\" \
               filesystem=\"ext4\" mount=\"/\" flags=\"boot\"\n    }\n    output \"raw\"\n}\n",
     arguments: &[Field::new("name", Form::Name, "Its name, which a GPT has, too.").required()],
@@ -60,7 +61,7 @@ static PARTITION: Word = Word {
         .default("what is left, or what is in it"),
         Field::new(
             "filesystem",
-            Form::OneOf(&["ext4", "vfat", "swap", "none"]),
+            Form::OneOf(&["ext4", "btrfs", "xfs", "vfat", "swap", "none"]),
             "What it is formatted with.",
         )
         .default("none"),

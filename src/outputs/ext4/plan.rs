@@ -5,6 +5,7 @@
 use super::extent::{Extent, extents, tree_blocks};
 use super::geometry::{BLOCK, Geometry, Run};
 use super::tree::{Item, Tree};
+use crate::outputs::fit::STEP;
 
 /// Bytes of a journal, the best first, as mke2fs(8) takes them for file systems of sixteen times that.
 const JOURNALS: [u64; 3] = [64 << 20, 16 << 20, SMALLEST_JOURNAL];
@@ -113,9 +114,6 @@ impl<'t, 'a> Plan<'t, 'a> {
         self.geometry.fixed.iter().map(|run| run.blocks).sum()
     }
 }
-
-/// Bytes by which a file system grows.
-pub const STEP: u64 = 1 << 20;
 
 /// The smallest size, from `from` on, that does; or, if none does, one that is larger than there can be.
 pub fn least(tree: &Tree<'_>, from: u64) -> u64 {

@@ -1,0 +1,119 @@
+//! Extended attributes: in the inode, or in a block of their own (`fs/xfs/libxfs/xfs_da_format.h`).
+
+use super::format::{BLOCK, Record, SECTOR, Uuid, name_hash};
+use crate::fault::Fault;
+use crate::layer::Entry;
+
+/// An attribute as xfs has it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Attribute {
+    hash: u32,
+    /// The first part of its name, as a bit.
+    space: u8,
+    name: Vec<u8>,
+    value: Vec<u8>,
+}
+
+/// Bits that stand for the first part of a name.
+const TRUSTED: u8 = 2;
+const SECURITY: u8 = 4;
+/// That a value stands beside its name.
+const HERE: u8 = 1;
+/// Where entries begin in a block of their own.
+const HEADER: usize = 80;
+
+/// The attributes of an entry, in the order of their hashes.
+///
+/// # Errors
+///
+/// A name that xfs cannot have, or more than it has room for here.
+pub fn attributes(entry: &Entry) -> Result<Vec<Attribute>, Fault> {
+    let mut all = Vec::new();
+    for (name, value) in &entry.xattrs {
+        let (space, name, value) = translated(name, value).ok_or_else(|| {
+            let name = String::from_utf8_lossy(name);
+            let message = format!("`/{}`: xfs cannot have its extended attribute `{name}`", entry.path);
+            Fault::build("output/xattr", message)
+        })?;
+        all.push(Attribute { hash: name_hash(&name), space, name, value });
+    }
+    all.sort();
+    let bytes: usize = all.iter().map(|attribute| 8 + attribute.size()).sum();
+    if HEADER + bytes > BLOCK as usize {
+        let message = format!("`/{}` has more extended attributes than fit into a block of xfs", entry.path);
+        let help = "names and values of one file have about 4000 bytes; `ext4` or `btrfs` have room for more";
+        return Err(Fault::build("output/xattr", message).help(help));
+    }
+    Ok(all)
+}
+
+/// The space, the name and the value that xfs has for one.
+fn translated(name: &[u8], value: &[u8]) -> Option<(u8, Vec<u8>, Vec<u8>)> {
+    let lists: [(&[u8], &[u8]); 2] =
+        [(b"system.posix_acl_access", b"SGI_ACL_FILE"), (b"system.posix_acl_default", b"SGI_ACL_DEFAULT")];
+    if let Some((_, own)) = lists.iter().find(|(of, _)| *of == name) {
+        return Some((TRUSTED, own.to_vec(), access_list(value)?));
+    }
+    let spaces: [(&[u8], u8); 3] = [(b"user.", 0), (b"trusted.", TRUSTED), (b"security.", SECURITY)];
+    let mut known = spaces.iter().filter_map(|(prefix, space)| Some((*space, name.strip_prefix(*prefix)?)));
+    let (space, name) = known.find(|(_, name)| (1..256).contains(&name.len()))?;
+    Some((space, name.to_vec(), value.to_vec()))
+}
+
+/// An access control list: `xfs_acl`, out of what the kernel tells of one (`posix_acl_xattr_header`).
+fn access_list(value: &[u8]) -> Option<Vec<u8>> {
+    let entries = value.strip_prefix(&[2, 0, 0, 0])?.chunks_exact(8);
+    let count = u32::try_from(entries.len()).ok()?;
+    if !entries.remainder().is_empty() {
+        return None;
+    }
+    let entry = |record: Record, entry: &[u8]| {
+        let [tag, more, may, more_may, id @ ..] = entry else { return record };
+        let id = <[u8; 4]>::try_from(id).map_or(0, u32::from_le_bytes);
+        let tag = u32::from(u16::from_le_bytes([*tag, *more]));
+        record.u32s(&[tag, id]).u16(u16::from_le_bytes([*may, *more_may])).u16(0)
+    };
+    Some(entries.fold(Record::new().u32(count), entry).done())
+}
+
+impl Attribute {
+    /// Bytes of name and value in a block.
+    fn size(&self) -> usize {
+        (3 + self.name.len() + self.value.len()).next_multiple_of(4)
+    }
+}
+
+/// All of them as they stand in an inode; none if there is one that cannot.
+pub fn local(all: &[Attribute]) -> Option<Vec<u8>> {
+    let size = 4 + all.iter().map(|one| 3 + one.name.len() + one.value.len()).sum::<usize>();
+    let start = Record::new().small(size).u8(u8::try_from(all.len()).ok()?).u8(0);
+    let put = |record: Record, one: &Attribute| {
+        let record = record.u8(one.name.len() as u8).u8(u8::try_from(one.value.len()).ok()?).u8(one.space);
+        Some(record.bytes(&one.name).bytes(&one.value))
+    };
+    all.iter().try_fold(start, put).map(Record::done)
+}
+
+/// All of them as a block of inode `owner`, `at` bytes from the file system's beginning.
+pub fn block(all: &[Attribute], at: u64, owner: u64, uuid: &Uuid) -> Vec<u8> {
+    const MAGIC: u16 = 0x3bee;
+    let used: usize = all.iter().map(Attribute::size).sum();
+    let first = BLOCK as usize - used;
+    let free = HEADER + 8 * all.len();
+    let record = Record::new().zeros(8).u16(MAGIC).zeros(6).u64s(&[at / SECTOR, 0]).bytes(uuid).u64(owner);
+    let record = record.small(all.len()).small(used).small(first).u8(0).u8(0);
+    let mut record = record.small(free).small(first - free).zeros(8 + 4);
+    // Values stand from the end on, the first one last.
+    let mut end = BLOCK as usize;
+    for one in all {
+        end -= one.size();
+        record = record.u32(one.hash).small(end).u8(one.space | HERE).u8(0);
+    }
+    let mut record = record.up_to(first);
+    for one in all.iter().rev() {
+        let end = record.len() + one.size();
+        let start = record.small(one.value.len()).u8(one.name.len() as u8);
+        record = start.bytes(&one.name).bytes(&one.value).up_to(end);
+    }
+    record.summed(12)
+}
