@@ -2,6 +2,7 @@
 
 use super::kernel::Ids;
 use super::spec::{Content, Disk, Partition};
+use crate::outputs::own::Own;
 
 /// The image's fstab with a line for each partition that is mounted, in front of what is there for others.
 pub fn fstab(disk: &Disk, ids: &Ids, image: &[u8]) -> Vec<u8> {
@@ -40,10 +41,15 @@ fn line(part: &Partition, uuid: &str) -> String {
             let options = if options == "defaults" { "sw" } else { options };
             format!("UUID={uuid} none swap {options} 0 0\n")
         }
-        // Programs that check them before they are mounted do nothing there (fsck.btrfs(8), fsck.xfs(8)).
-        (Content::Own(own), Some(mount)) => format!("UUID={uuid} {mount} {} {options} 0 0\n", own.name()),
-        (_, Some("/")) => format!("UUID={uuid} / ext4 {options} 0 1\n"),
-        (_, Some(mount)) => format!("UUID={uuid} {mount} ext4 {options} 0 2\n"),
-        (_, None) => String::new(),
+        (Content::Own(own), Some(mount)) => {
+            let pass = match own {
+                Own::Ext4 if mount == "/" => 1,
+                Own::Ext4 => 2,
+                // Programs that check the others before they are mounted do nothing there (fsck.btrfs(8), fsck.xfs(8)).
+                Own::Btrfs | Own::Xfs => 0,
+            };
+            format!("UUID={uuid} {mount} {} {options} 0 {pass}\n", own.name())
+        }
+        (Content::File(_) | Content::Empty, _) | (_, None) => String::new(),
     }
 }
