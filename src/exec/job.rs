@@ -21,7 +21,7 @@ use crate::store::{Journal, Layer, Past, PastOutput, Record, clock};
 use crate::tree::{Detail, Filter};
 use crate::work::failed::{self, Failed};
 use crate::work::{
-    Aids, Below, Facts, Job, Made, Output, Stack, StackLayer, Step, TOOLS, World, layer_facts,
+    Aids, Below, Facts, Job, Made, Output, Stack, StackLayer, Step, TOOLS, World, Writing, layer_facts,
 };
 
 /// Where steps are done.
@@ -301,7 +301,8 @@ impl<'a> Bench<'a> {
             let aside = Aside::beside(path)?;
             let (earlier, tools) = (self.earlier(step, path), self.tools(below, job)?);
             let aids = Aids { earlier, tools, outputs: self.outputs(below) };
-            let written = output.write(self.world, job, &stack, aside.path(), aids)?;
+            let (world, stack, path) = (self.world, &stack, aside.path());
+            let written = output.write(Writing { world, job, stack, path, aids })?;
             job.go_on()?;
             self.unchanged(output, judged)?;
             Ok((aside, written))

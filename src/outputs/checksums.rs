@@ -12,7 +12,7 @@ use super::{Kind, Stated, Target};
 use crate::fault::{Fault, Faults, Place};
 use crate::key::Key;
 use crate::lang::{Field, Form, Node, Spanned, Word};
-use crate::work::{Aids, Facts, Folders, Job, Output, Stack, World, Written};
+use crate::work::{Facts, Folders, Job, Output, World, Writing, Written};
 
 pub(super) const KIND: Kind = Kind { word: &WORD, decode };
 
@@ -74,14 +74,8 @@ impl Output for Checksums {
         Ok(Facts::new(key))
     }
 
-    fn write(
-        &self,
-        _world: &World,
-        job: &Job<'_>,
-        _stack: &Stack,
-        path: &Path,
-        aids: Aids,
-    ) -> Result<Written, Fault> {
+    fn write(&self, writing: Writing<'_>) -> Result<Written, Fault> {
+        let Writing { job, path, aids, .. } = writing;
         let mut files = Vec::new();
         for (_, output) in &aids.outputs {
             files_of(output, &mut files).map_err(|error| Fault::io("read", output, &error))?;

@@ -15,7 +15,7 @@ use crate::key::Key;
 use crate::lang::{Child, Field, Form, Node, Spanned, Word};
 use crate::layer::copy::copy_by_kernel;
 use crate::tree::{Detail, Filter, Item, Tree, What};
-use crate::work::{Aids, Facts, Folders, Job, Output, Stack, World, Written};
+use crate::work::{Facts, Folders, Output, World, Writing, Written};
 
 /// `config from=PATH`
 pub static WORD: Word = Word {
@@ -100,14 +100,8 @@ impl Output for Config {
         Ok(facts)
     }
 
-    fn write(
-        &self,
-        world: &World,
-        job: &Job<'_>,
-        _stack: &Stack,
-        path: &Path,
-        _aids: Aids,
-    ) -> Result<Written, Fault> {
+    fn write(&self, writing: Writing<'_>) -> Result<Written, Fault> {
+        let Writing { world, job, path, .. } = writing;
         let from = &self.from.value;
         fs::create_dir(path).map_err(|error| Fault::io("make", path, &error))?;
         if !from.is_dir() {

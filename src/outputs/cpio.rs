@@ -17,7 +17,7 @@ use crate::lang::value::Id;
 use crate::lang::{Field, Node, Spanned, Word};
 use crate::layer::merge::Node as TreeNode;
 use crate::layer::{Entry, EntryPath, Kind as EntryKind, Merged};
-use crate::work::{Aids, Facts, Folders, Job, Output, Stack, World, Written};
+use crate::work::{Facts, Folders, Job, Output, Stack, World, Writing, Written};
 
 pub(super) const KIND: Kind = Kind { word: &WORD, decode };
 
@@ -70,14 +70,8 @@ impl Output for CpioOutput {
         Ok(Facts::new(key))
     }
 
-    fn write(
-        &self,
-        world: &World,
-        job: &Job<'_>,
-        stack: &Stack,
-        path: &Path,
-        aids: Aids,
-    ) -> Result<Written, Fault> {
+    fn write(&self, writing: Writing<'_>) -> Result<Written, Fault> {
+        let Writing { world, job, stack, path, aids } = writing;
         write(self.compress, stack, path, aids.earlier, world, job)
     }
 }

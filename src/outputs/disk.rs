@@ -30,7 +30,7 @@ use crate::fault::{Fault, Faults, Place};
 use crate::key::Key;
 use crate::lang::{Field, Form, Node, Spanned, Word};
 use crate::layer::Merged;
-use crate::work::{Aids, Facts, Folders, Job, Output, Stack, World, Written};
+use crate::work::{Facts, Folders, Output, Stack, World, Writing, Written};
 pub use table::{read as partitions, system};
 
 pub(super) use assemble::Assembly;
@@ -316,14 +316,8 @@ impl Output for DiskImage {
         Ok(facts)
     }
 
-    fn write(
-        &self,
-        world: &World,
-        job: &Job<'_>,
-        stack: &Stack,
-        path: &Path,
-        aids: Aids,
-    ) -> Result<Written, Fault> {
+    fn write(&self, writing: Writing<'_>) -> Result<Written, Fault> {
+        let Writing { world, job, stack, path, aids } = writing;
         let assembly = Assembly {
             machine: &self.machine,
             title: &self.title,

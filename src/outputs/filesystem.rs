@@ -4,7 +4,6 @@
 //! mounted. What would be drawn at random or taken from the clock (UUIDs, hash seeds, times) comes from the layers.
 
 use std::fs::File;
-use std::path::Path;
 use std::sync::Arc;
 
 use super::fit;
@@ -18,7 +17,7 @@ use crate::key::Key;
 use crate::lang::value::Id;
 use crate::lang::{Field, Form, Node, Spanned, Word};
 use crate::layer::{EntryPath, Merged};
-use crate::work::{Aids, Facts, Folders, Job, Output, Stack, World, Written};
+use crate::work::{Facts, Folders, Output, World, Writing, Written};
 
 pub(super) const EXT4: Kind = Kind { word: &EXT4_WORD, decode };
 pub(super) const BTRFS: Kind = Kind { word: &BTRFS_WORD, decode };
@@ -252,14 +251,8 @@ impl Output for FileSystem {
         Ok(Facts::new(key))
     }
 
-    fn write(
-        &self,
-        world: &World,
-        job: &Job<'_>,
-        stack: &Stack,
-        path: &Path,
-        aids: Aids,
-    ) -> Result<Written, Fault> {
+    fn write(&self, writing: Writing<'_>) -> Result<Written, Fault> {
+        let Writing { world, job, stack, path, aids } = writing;
         let failed = |error: std::io::Error| Fault::io("write", path, &error);
         let (merged, place) = (world.image(stack)?, &self.stated.place);
         let uuid = Seed::of(stack, "").uuid("file system");

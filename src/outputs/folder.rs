@@ -17,7 +17,7 @@ use crate::lang::value::Id;
 use crate::lang::{Node, Spanned, Word};
 use crate::layer::merge::Node as TreeNode;
 use crate::layer::{Entry, Kind as EntryKind};
-use crate::work::{Aids, Facts, Folders, Job, Output, Stack, World, Written};
+use crate::work::{Facts, Folders, Output, Stack, World, Writing, Written};
 
 pub(super) const KIND: Kind = Kind { word: &WORD, decode };
 
@@ -69,14 +69,8 @@ impl Output for FolderOutput {
         Ok(Facts::new(key))
     }
 
-    fn write(
-        &self,
-        world: &World,
-        job: &Job<'_>,
-        stack: &Stack,
-        path: &Path,
-        _aids: Aids,
-    ) -> Result<Written, Fault> {
+    fn write(&self, writing: Writing<'_>) -> Result<Written, Fault> {
+        let Writing { world, job, stack, path, .. } = writing;
         let merged = world.image(stack)?;
         let tree = Folder { root: path, as_root: is_root() };
         fs::create_dir(path).map_err(|error| Fault::io("make", path, &error))?;

@@ -15,7 +15,7 @@ use crate::lang::{Field, Form, Node, Spanned, Word};
 use crate::layer::{Entry, Kind as EntryKind, LayerWriter};
 use crate::store::Layer;
 use crate::tree::{Detail, Filter, Tree, What};
-use crate::work::{Aids, Facts, Folders, Group, Job, Output, Stack, StackLayer, World, Written};
+use crate::work::{Facts, Folders, Group, Job, Output, Stack, StackLayer, World, Writing, Written};
 
 pub(super) const KIND: Kind = Kind { word: &WORD, decode };
 
@@ -130,14 +130,8 @@ impl Output for IsoOutput {
         Ok(facts)
     }
 
-    fn write(
-        &self,
-        world: &World,
-        job: &Job<'_>,
-        stack: &Stack,
-        path: &Path,
-        _aids: Aids,
-    ) -> Result<Written, Fault> {
+    fn write(&self, writing: Writing<'_>) -> Result<Written, Fault> {
+        let Writing { world, job, stack, path, .. } = writing;
         job.go_on()?;
         let mut nodes = Vec::new();
         for (name, content) in tars(stack, world, job)? {

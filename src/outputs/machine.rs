@@ -14,7 +14,6 @@ mod xl;
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
 use std::sync::Arc;
 
 use super::disk::{Firmware, Machine};
@@ -23,7 +22,7 @@ use crate::fault::{Fault, Faults, Place};
 use crate::key::Key;
 use crate::lang::{Field, Form, Node, Spanned, Word};
 use crate::wording;
-use crate::work::{Aids, Facts, Folders, Job, Output, Stack, World, Written};
+use crate::work::{Facts, Folders, Output, World, Writing, Written};
 
 pub(super) use appliance::OVA;
 pub(super) use metadata::METADATA;
@@ -233,14 +232,8 @@ impl Output for Description {
         Ok(facts)
     }
 
-    fn write(
-        &self,
-        world: &World,
-        _job: &Job<'_>,
-        stack: &Stack,
-        path: &Path,
-        _aids: Aids,
-    ) -> Result<Written, Fault> {
+    fn write(&self, writing: Writing<'_>) -> Result<Written, Fault> {
+        let Writing { world, stack, path, .. } = writing;
         let told = self.machine.cmdline(&self.image, stack, world)?;
         let has_initramfs = self.machine.has_initramfs(&world.image(stack)?);
         let start = match (self.machine.firmware(), &self.kernel) {

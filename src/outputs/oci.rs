@@ -19,7 +19,7 @@ use crate::codec::Format;
 use crate::fault::{Fault, Faults, Place};
 use crate::key::Key;
 use crate::lang::{Node, Spanned};
-use crate::work::{Aids, Facts, Folders, Job, Output, Stack, World, Written};
+use crate::work::{Facts, Folders, Job, Output, Stack, World, Writing, Written};
 use configuration::{checked_tag, own_tag, run};
 use packing::{Blobs, Layered, write_archive, write_folder};
 
@@ -121,14 +121,8 @@ impl Output for OciOutput {
         Ok(Facts::new(key))
     }
 
-    fn write(
-        &self,
-        world: &World,
-        job: &Job<'_>,
-        stack: &Stack,
-        path: &Path,
-        _aids: Aids,
-    ) -> Result<Written, Fault> {
+    fn write(&self, writing: Writing<'_>) -> Result<Written, Fault> {
+        let Writing { world, job, stack, path, .. } = writing;
         let mut blobs = Blobs { stage: world.store.stage()?.path("oci"), blobs: Vec::new() };
         fs::create_dir(&blobs.stage).map_err(|error| Fault::io("make", &blobs.stage, &error))?;
         let written = self.compose(world, job, stack, path, &mut blobs);

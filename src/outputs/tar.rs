@@ -11,7 +11,7 @@ use crate::codec::{Earlier, Encoder, Format, Layout, Settings};
 use crate::fault::{Fault, Faults, Place};
 use crate::key::Key;
 use crate::lang::{Field, Node, Spanned, Word};
-use crate::work::{Aids, Facts, Folders, Job, Output, Stack, World, Written};
+use crate::work::{Facts, Folders, Job, Output, Stack, World, Writing, Written};
 
 pub(super) const KIND: Kind = Kind { word: &WORD, decode };
 
@@ -61,14 +61,8 @@ impl Output for TarOutput {
         Ok(Facts::new(key))
     }
 
-    fn write(
-        &self,
-        world: &World,
-        job: &Job<'_>,
-        stack: &Stack,
-        path: &Path,
-        aids: Aids,
-    ) -> Result<Written, Fault> {
+    fn write(&self, writing: Writing<'_>) -> Result<Written, Fault> {
+        let Writing { world, job, stack, path, aids } = writing;
         write(self.compress, stack, path, aids.earlier, world, job)
     }
 }

@@ -9,7 +9,6 @@ mod lines;
 mod machine;
 
 use std::fs;
-use std::path::Path;
 use std::sync::Arc;
 
 use super::disk::{FORMATS, Firmware, Machine};
@@ -17,7 +16,7 @@ use super::{Stated, Target};
 use crate::fault::{Fault, Faults, Place};
 use crate::key::Key;
 use crate::lang::{Child, Field, Form, Node, Spanned, Word};
-use crate::work::{Aids, Facts, Job, Output, Stack, TEST, World, Written};
+use crate::work::{Facts, Output, TEST, World, Writing, Written};
 use machine::{EMULATOR_AMD64, EMULATOR_ARM64};
 
 /// `test NAME { … }`
@@ -181,14 +180,8 @@ impl Output for Trial {
         Ok(Facts::new(key))
     }
 
-    fn write(
-        &self,
-        world: &World,
-        job: &Job<'_>,
-        _stack: &Stack,
-        path: &Path,
-        aids: Aids,
-    ) -> Result<Written, Fault> {
+    fn write(&self, writing: Writing<'_>) -> Result<Written, Fault> {
+        let Writing { world, job, path, aids, .. } = writing;
         let tree = aids.tool(self.tools()[0][0])?;
         let file =
             |kind: &str| aids.outputs.iter().find(|(of, _)| *of == kind).map(|(_, path)| path.as_path());

@@ -395,12 +395,11 @@ impl Inode {
 fn known<'a>(merged: &Merged) -> BTreeMap<EntryPath, Known<'a>> {
     let of = |index, links| Known { index, links, names: Vec::new() };
     let mut known = BTreeMap::from([(EntryPath::root(), of(0, 2))]);
-    let mut next = OWN_INODES;
     let files = || merged.nodes().map(|node| &node.entry);
-    for entry in files().filter(|entry| !entry.path.is_root() && holder(entry) == &entry.path) {
+    let holders = files().filter(|entry| !entry.path.is_root() && holder(entry) == &entry.path);
+    for (index, entry) in (OWN_INODES..).zip(holders) {
         let links = if entry.kind == Kind::Directory { 2 } else { 0 };
-        known.insert(entry.path.clone(), of(next, links));
-        next += 1;
+        known.insert(entry.path.clone(), of(index, links));
     }
     for entry in files().filter(|entry| entry.kind != Kind::Directory) {
         if let Some(known) = known.get_mut(holder(entry)) {

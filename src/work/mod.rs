@@ -278,15 +278,22 @@ pub trait Output: Send + Sync + Debug {
     fn check(&self, _names: &[String]) -> Option<Fault> {
         None
     }
-    /// Writes it to `path`, which is aside: whoever called puts it into its place.
-    fn write(
-        &self,
-        world: &World,
-        job: &Job<'_>,
-        stack: &Stack,
-        path: &Path,
-        aids: Aids,
-    ) -> Result<Written, Fault>;
+    /// Writes it; whoever called puts it into its place.
+    fn write(&self, writing: Writing<'_>) -> Result<Written, Fault>;
+}
+
+/// The writing of one output.
+pub struct Writing<'a> {
+    /// Where it is built.
+    pub world: &'a World,
+    /// The running of its step.
+    pub job: &'a Job<'a>,
+    /// The layers that it is made of.
+    pub stack: &'a Stack,
+    /// Where it is written, which is aside: nothing is there.
+    pub path: &'a Path,
+    /// What helps.
+    pub aids: Aids,
 }
 
 /// What helps to write an output.

@@ -17,7 +17,7 @@ use crate::layer::copy::copy_by_kernel;
 use crate::layer::merge::Node as TreeNode;
 use crate::outputs::folder::settle_times;
 use crate::outputs::{Compress, Kind, Stated, Target, cpio};
-use crate::work::{Aids, Facts, Folders, Job, Output, Stack, World, Written};
+use crate::work::{Facts, Folders, Job, Output, Stack, World, Writing, Written};
 
 pub(in crate::outputs) const KERNEL: Kind = Kind { word: &KERNEL_WORD, decode };
 pub(in crate::outputs) const UKI: Kind = Kind { word: &UKI_WORD, decode };
@@ -140,14 +140,8 @@ impl Output for Beside {
         (self.what == What::Uki).then(|| fault.at(&self.stated.place, "this output"))
     }
 
-    fn write(
-        &self,
-        world: &World,
-        job: &Job<'_>,
-        stack: &Stack,
-        path: &Path,
-        aids: Aids,
-    ) -> Result<Written, Fault> {
+    fn write(&self, writing: Writing<'_>) -> Result<Written, Fault> {
+        let Writing { world, job, stack, path, aids } = writing;
         let place = &self.stated.place;
         let merged = world.image(stack)?;
         let kernels = kernels(&merged);

@@ -11,7 +11,7 @@ use crate::key::Digest;
 use crate::lang::{Node, Spanned, Word};
 use crate::outputs::disk::{Assembly, Firmware, Format, Machine};
 use crate::outputs::{Kind, Stated, Target};
-use crate::work::{Aids, Facts, Folders, Job, Output, Stack, World, Written};
+use crate::work::{Facts, Folders, Output, World, Writing, Written};
 
 pub(in crate::outputs) const OVA: Kind = Kind { word: &WORD, decode };
 
@@ -77,14 +77,8 @@ impl Output for Appliance {
         Ok(facts)
     }
 
-    fn write(
-        &self,
-        world: &World,
-        job: &Job<'_>,
-        stack: &Stack,
-        path: &Path,
-        aids: Aids,
-    ) -> Result<Written, Fault> {
+    fn write(&self, writing: Writing<'_>) -> Result<Written, Fault> {
+        let Writing { world, job, stack, path, aids } = writing;
         let place = &self.stated.place;
         let (machine, title) = (&self.machine, self.image.as_str());
         let (key, raw) = Assembly { machine, title, place, stack, aids: &aids, world, job }.shared()?;

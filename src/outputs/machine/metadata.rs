@@ -1,7 +1,6 @@
 //! `output "metadata"`: what Incus and LXC are told of a container's file system that comes beside it.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 
 use crate::codec::Format;
@@ -11,7 +10,7 @@ use crate::lang::{Field, Form, Node, Spanned, Word};
 use crate::layer::{EntryPath, Merged};
 use crate::outputs::given::layer_of;
 use crate::outputs::{Compress, Kind, Stated, Target, tar};
-use crate::work::{Aids, Facts, Folders, Job, Output, Stack, StackLayer, World, Written};
+use crate::work::{Facts, Folders, Output, Stack, StackLayer, World, Writing, Written};
 
 pub(in crate::outputs) const METADATA: Kind = Kind { word: &WORD, decode };
 
@@ -73,14 +72,8 @@ impl Output for Metadata {
         Ok(Facts::new(key))
     }
 
-    fn write(
-        &self,
-        world: &World,
-        job: &Job<'_>,
-        stack: &Stack,
-        path: &Path,
-        aids: Aids,
-    ) -> Result<Written, Fault> {
+    fn write(&self, writing: Writing<'_>) -> Result<Written, Fault> {
+        let Writing { world, job, stack, path, aids } = writing;
         let merged = world.image(stack)?;
         let system = System::of(&merged, stack);
         let files = if self.is_lxc { self.lxc() } else { self.incus(&system, world.epoch) };
