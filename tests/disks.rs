@@ -279,8 +279,17 @@ fn look_into_formats(elsewhere: &Project) {
     // What it stands on may be any file of whoever looks.
     let on = path("on.qcow2");
     told("qemu-img", &["create", "-q", "-f", "qcow2", "-b", &path("gpt.raw"), "-F", "raw", &on]);
-    let refused = elsewhere.run(&["ls", "on.qcow2", "--message-format", "short"]);
-    assert!(refused.err.contains("stands on another disk") && refused.code == Some(2), "{refused:?}");
+    told(
+        "qemu-img",
+        &["create", "-q", "-f", "vmdk", "-b", &path("gpt.vmdk"), "-F", "vmdk", &path("on.vmdk")],
+    );
+    let mut only_text = fs::read(elsewhere.path("gpt.vmdk")).unwrap();
+    only_text[12..20].fill(0);
+    elsewhere.write("text.vmdk", &only_text);
+    for disk in ["on.qcow2", "on.vmdk", "text.vmdk"] {
+        let refused = elsewhere.run(&["ls", disk, "--message-format", "short"]);
+        assert!(refused.err.contains("stands on another disk") && refused.code == Some(2), "{refused:?}");
+    }
 }
 
 /// A file of an ext4 that begins at a byte of a disk.

@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::fs;
 use std::path::Path;
+use std::time::Instant;
 
 use super::{Bench, Project, Random};
 
@@ -71,6 +72,29 @@ fn server(bench: &Bench, mirror: &str) {
         || project.imgbuild(&[]),
         &theirs,
     );
+    let disk = image("").replace("output \"tar\"", "boot console=\"ttyS0\"\n    output \"qcow2\"");
+    project.write("image.kdl", disk.as_bytes());
+    project.imgbuild(&[]);
+    bench.fresh_pair(
+        "the same to a qcow2 that boots with a BIOS and with EFI, against mmdebstrap to a tar",
+        3,
+        "",
+        || keep_downloads(&project),
+        || project.imgbuild(&[]),
+        &theirs,
+    );
+    bench.pair(
+        "one file of the overlay changed, to that qcow2, against the same",
+        3,
+        "",
+        || {
+            project.write("overlays/site/srv/www/d00/f0000", format!("{:?}", Instant::now()).as_bytes());
+            project.imgbuild(&[]);
+        },
+        &theirs,
+    );
+    project.write("image.kdl", image("").as_bytes());
+    project.imgbuild(&[]);
     let names = ["nano", "less", "rsync"];
     let next = Cell::new(0);
     bench.pair(

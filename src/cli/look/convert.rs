@@ -47,7 +47,12 @@ pub fn raw(session: &Session, path: &Path) -> Result<Option<Raw>, Faults> {
         start.get(*at..).is_some_and(|start| start.starts_with(magic))
     };
     let Some((_, _, format)) = FORMATS.iter().find(is) else { return Ok(None) };
-    if *format == "qcow2" && stands_on_another(start) {
+    let others = match *format {
+        "qcow2" => qcow2_names_others(start),
+        "vmdk" => vmdk_names_others(start, &file).map_err(failed)?,
+        _ => false,
+    };
+    if others {
         let message = format!("`{}` stands on another disk, which is not looked into", path.display());
         return Err(Fault::error("look/backing", message)
             .help(format!("make it one: `qemu-img convert -O raw {} disk.raw`", path.display()))
@@ -64,10 +69,23 @@ pub fn raw(session: &Session, path: &Path) -> Result<Option<Raw>, Faults> {
 }
 
 /// Whether a qcow2 names another file: one to stand on, or one with its data (QEMU's docs/interop/qcow2.txt).
-fn stands_on_another(start: &[u8]) -> bool {
+fn qcow2_names_others(start: &[u8]) -> bool {
     let backing = start.get(8..16).is_some_and(|offset| offset.iter().any(|byte| *byte != 0));
     let version = start.get(4..8).unwrap_or_default();
     backing || (version == [0, 0, 0, 3] && start.get(79).is_some_and(|features| features & 4 != 0))
+}
+
+/// Whether a VMDK names another file: a parent, or where its data is (VMware Virtual Disk Format 5.0). Its header has the
+/// capacity, which is 0 where only a descriptor follows, and the sector of that.
+fn vmdk_names_others(start: &[u8], file: &File) -> io::Result<bool> {
+    const DESCRIPTOR: usize = 20 * 512;
+    let number =
+        |at: usize| start.get(at..at + 8).and_then(|bytes| bytes.try_into().ok()).map(u64::from_le_bytes);
+    let (capacity, descriptor) = (number(12).unwrap_or_default(), number(28).unwrap_or_default());
+    let mut text = vec![0; DESCRIPTOR];
+    let length = descriptor.checked_mul(512).map_or(Ok(0), |at| file.read_at(&mut text, at))?;
+    let text = text.get(..length).unwrap_or_default();
+    Ok(capacity == 0 || memchr::memmem::find(text, b"parentFileNameHint").is_some())
 }
 
 fn converted(session: &Session, path: &Path, format: &str) -> Result<Raw, Faults> {

@@ -13,6 +13,7 @@ use super::table::SECTOR;
 use crate::fault::{Fault, Place};
 use crate::layer::merge::Node;
 use crate::layer::{EntryPath, Merged};
+use crate::outputs::own::Own;
 use crate::outputs::tool::{Tool, inside};
 use crate::sandbox::image::{ImageRun, Special, SpecialKind, View};
 use crate::work::{Aids, Job, Stack, World};
@@ -312,7 +313,7 @@ impl<'a> Making<'a> {
         let (part, folder) = boot_folder(self.disk);
         // What can read the file system that has the kernel, beside those that are always there.
         let system = match self.disk.partitions.get(part).map(|part| &part.content) {
-            Some(Content::Own(own)) => Some(own.name()),
+            Some(Content::Own(own)) if *own != Own::Ext4 => Some(own.name()),
             _ => None,
         };
         let text =

@@ -18,6 +18,8 @@ use crate::sandbox::image::{ImageRan, ImageRun};
 use crate::wording;
 use crate::work::{Job, World};
 
+/// What a machine may say before nobody listens any more: bytes.
+const MOST_SAID: usize = 64 << 20;
 /// Lines of what was heard that a failure tells.
 const TAIL: usize = 20;
 
@@ -232,6 +234,10 @@ impl Conversation<'_> {
             let place = at.place.clone();
             if is_over {
                 return Err(Missed::Ended { what: what.into(), place, output: tail(&self.said) });
+            }
+            if self.said.len().max(self.line(on).unread.len()) > MOST_SAID {
+                let why = format!("{what}, and the machine said more than {} MiB", MOST_SAID >> 20);
+                return Err(Missed::Act { why, place, output: tail(&self.said) });
             }
             if Instant::now() >= self.until {
                 let why = format!("{what} in {} s", self.timeout);
