@@ -12,7 +12,7 @@ mod space;
 mod tree;
 
 use super::files::file_type;
-use super::own::{Device, Made};
+use super::made::{Device, Made};
 use super::seed::Seed;
 use super::seed::uuid_bytes;
 use crate::fault::Fault;

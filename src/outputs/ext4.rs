@@ -28,7 +28,7 @@ use self::plan::Plan;
 use self::tree::Tree;
 use self::write::Writer;
 use super::fit;
-use super::own::Made;
+use super::made::Made;
 use super::seed::uuid_bytes;
 use crate::fault::{Fault, Place};
 use crate::lang::Spanned;

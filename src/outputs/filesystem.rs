@@ -7,7 +7,8 @@ use std::fs::File;
 use std::sync::Arc;
 
 use super::fit;
-use super::own::{Made, Own};
+use super::made::Made;
+use super::own::Own;
 use super::seed::Seed;
 use super::tarball::Tarball;
 use super::tool::{OUT, Tool};

@@ -16,6 +16,7 @@ mod given;
 mod iso;
 pub mod iso9660;
 mod machine;
+mod made;
 mod oci;
 mod own;
 mod seed;

@@ -14,7 +14,7 @@ mod space;
 use std::collections::BTreeMap;
 
 use super::files::{file_type, file_type_of, holder, number, type_bits};
-use super::own::{Device, Made};
+use super::made::{Device, Made};
 use super::seed::uuid_bytes;
 use crate::fault::Fault;
 use crate::layer::merge::Node;
@@ -28,8 +28,8 @@ use space::{LOG, Space};
 /// The smallest one: bytes (mkfs.xfs(8)).
 pub const SMALLEST: u64 = 300 << 20;
 
-/// What the trees of a full file system may still grow by: bytes.
-const ROOM: u64 = 16 << 20;
+/// What is free in the smallest file system: bytes. Of this, the kernel keeps 32 MiB and a part of each group for itself.
+const ROOM: u64 = 48 << 20;
 /// Bytes of an inode that content and attributes share.
 const FORKS: usize = INODE - CORE;
 /// Bytes of attributes that stand in an inode, so that some are left for content.

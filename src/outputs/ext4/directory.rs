@@ -5,6 +5,7 @@ use super::checksum::Sum;
 use super::geometry::BLOCK;
 use super::hash::HashSeed;
 use super::record::{put, put16, put32};
+use crate::outputs::files::file_type;
 
 /// A name in a directory, and what it is of.
 #[derive(Clone, Copy, Debug)]
@@ -13,18 +14,8 @@ pub struct Name<'a> {
     pub bytes: &'a [u8],
     /// The inode's number.
     pub inode: u64,
-    /// Its type, as [`types`] has them.
+    /// Its type, as [`file_type`] has them.
     pub of: u8,
-}
-
-/// What kind of file a name is of.
-pub mod types {
-    pub const FILE: u8 = 1;
-    pub const DIRECTORY: u8 = 2;
-    pub const CHARACTER: u8 = 3;
-    pub const BLOCK: u8 = 4;
-    pub const FIFO: u8 = 5;
-    pub const SYMLINK: u8 = 7;
 }
 
 /// A directory's own facts.
@@ -141,7 +132,7 @@ impl Directory {
     }
 
     fn dots(&self) -> [Name<'static>; 2] {
-        let name = |bytes, inode| Name { bytes, inode, of: types::DIRECTORY };
+        let name = |bytes, inode| Name { bytes, inode, of: file_type::DIRECTORY };
         [name(b".", self.inode), name(b"..", self.parent)]
     }
 
@@ -269,7 +260,7 @@ mod tests {
             let names: Vec<String> = (0..count).map(|number| format!("{number:0length$}")).collect();
             let names = || names.iter().map(String::as_bytes);
             let listed: Vec<Name<'_>> =
-                names().map(|bytes| Name { bytes, inode: 12, of: types::FILE }).collect();
+                names().map(|bytes| Name { bytes, inode: 12, of: file_type::FILE }).collect();
             let bytes = directory.blocks(&listed, 0);
             assert_eq!(bytes.len() as u64, blocks(names()) * BLOCK, "{count} names of {length} bytes");
         }

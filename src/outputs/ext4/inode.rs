@@ -38,16 +38,6 @@ pub const EXTENTS: u64 = 0x8_0000;
 /// A directory with an index.
 pub const INDEXED: u64 = 0x1000;
 
-/// Types of files, in their modes.
-pub mod modes {
-    pub const FIFO: u32 = 0o01_0000;
-    pub const CHARACTER: u32 = 0o02_0000;
-    pub const DIRECTORY: u32 = 0o04_0000;
-    pub const BLOCK: u32 = 0o06_0000;
-    pub const FILE: u32 = 0o10_0000;
-    pub const SYMLINK: u32 = 0o12_0000;
-}
-
 /// Bytes of the fields behind the first 128.
 pub const EXTRA: u64 = 32;
 
@@ -55,7 +45,7 @@ impl Inode {
     /// A file of root that nobody sees, from `made` on.
     pub fn hidden(made: i64, size: u64, blocks: u64) -> Inode {
         Inode {
-            mode: modes::FILE | 0o600,
+            mode: 0o100_600,
             user: 0,
             group: 0,
             size,

@@ -3,12 +3,13 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-use super::directory::{self, Name, types};
+use super::directory::{self, Name};
 use super::geometry::{BLOCK, FIRST_INODES};
-use super::inode::{device, modes};
+use super::inode::device;
 use super::xattr::Packed;
 use crate::fault::{Fault, Place};
 use crate::layer::{Entry, EntryPath, Kind, Merged};
+use crate::outputs::files::file_type_of;
 use crate::wording;
 
 /// A symbolic link up to this stands in its inode: bytes.
@@ -179,7 +180,7 @@ impl<'a> Tree<'a> {
     pub fn names(&self, item: &Item<'a>) -> Vec<Name<'a>> {
         let name = |(bytes, of): &(&'a [u8], usize)| {
             let kind = self.items.get(*of).map(|item| &item.entry.kind);
-            Name { bytes, inode: inode_of(*of), of: kind.map_or(0, |kind| types_of(kind).1) }
+            Name { bytes, inode: inode_of(*of), of: kind.map_or(0, file_type_of) }
         };
         item.names.iter().map(name).collect()
     }
@@ -258,17 +259,5 @@ pub fn item_of(inode: u64) -> Option<usize> {
     match inode {
         2 => Some(ROOT),
         inode => usize::try_from(inode.checked_sub(FIRST_INODES)?).ok().map(|number| number + 1),
-    }
-}
-
-/// How a mode and a directory tell what is there.
-pub fn types_of(kind: &Kind) -> (u32, u8) {
-    match kind {
-        Kind::Directory => (modes::DIRECTORY, types::DIRECTORY),
-        Kind::Symlink(_) => (modes::SYMLINK, types::SYMLINK),
-        Kind::Character(..) => (modes::CHARACTER, types::CHARACTER),
-        Kind::Block(..) => (modes::BLOCK, types::BLOCK),
-        Kind::Fifo => (modes::FIFO, types::FIFO),
-        Kind::File { .. } | Kind::Hardlink(_) | Kind::Whiteout | Kind::Opaque => (modes::FILE, types::FILE),
     }
 }

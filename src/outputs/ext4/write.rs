@@ -19,12 +19,13 @@ use super::journal;
 use super::plan::{Plan, Spot};
 use super::record::{put, put32};
 use super::superblock::{self, Superblock};
-use super::tree::{Item, inode_of, item_of, types_of};
+use super::tree::{Item, inode_of, item_of};
 use super::xattr::Packed;
 use crate::fault::Fault;
 use crate::lang::value::Id;
 use crate::layer::Kind;
 use crate::layer::read::At;
+use crate::outputs::files::type_bits;
 use crate::work::{Job, Stack};
 
 /// Blocks that are written at once, but for a large directory.
@@ -303,7 +304,7 @@ impl Writer<'_> {
         };
         put(&mut place, 0, item.short_link().unwrap_or_default());
         Inode {
-            mode: types_of(&entry.kind).0 | entry.mode & 0o7777,
+            mode: type_bits(&entry.kind) | entry.mode & 0o7777,
             user: id(&entry.owner.user),
             group: id(&entry.owner.group),
             size,
