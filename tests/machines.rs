@@ -495,7 +495,7 @@ fn this_machines_programs_can_write_formats() {
         "image.kdl",
         "image \"box\" {\n    base \"tar\" from=\"odd.tar\"\n    boot loader=\"grub\"\n    output \"raw\"\n    output \"erofs\"\n}\n",
     );
-    if !has(&["mkfs.erofs"]) {
+    if resolve_program("mkfs.erofs", PATH).is_none() {
         let refused = host(&["plan", "--message-format", "short"]);
         assert_eq!(refused.code, Some(3), "{refused:?}");
         assert!(refused.err.contains("there is no `mkfs.erofs` on this machine [tools/host]"), "{refused:?}");
