@@ -179,7 +179,7 @@ fn attributes(flags: &[&str]) -> u64 {
 pub const SYSTEMS: [(&str, u64, &[u8]); 3] =
     [("ext4", 1080, &[0x53, 0xef]), ("btrfs", (64 << 10) + 64, b"_BHRfS_M"), ("xfs", 0, b"XFSB")];
 
-/// The file system that begins at a byte of a disk, if it is one of [`SYSTEMS`].
+/// The file system that begins at a byte of a disk, if it is one of those that are known by their magic numbers.
 pub fn system(disk: &File, at: u64) -> Option<&'static str> {
     let is = |(_, offset, magic): &&(&str, u64, &[u8])| {
         let mut found = vec![0; magic.len()];

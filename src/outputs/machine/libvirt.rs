@@ -1,4 +1,4 @@
-//! A domain of libvirt's (https://libvirt.org/formatdomain.html), for QEMU.
+//! A domain of libvirt's (<https://libvirt.org/formatdomain.html>), for QEMU.
 
 use std::fmt::Write as _;
 

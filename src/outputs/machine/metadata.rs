@@ -93,7 +93,7 @@ impl Output for Metadata {
 type Texts = BTreeMap<EntryPath, Option<Vec<u8>>>;
 
 impl Metadata {
-    /// Incus' image format: `metadata.yaml` (https://linuxcontainers.org/incus/docs/main/reference/image_format/).
+    /// Incus' image format: `metadata.yaml` (<https://linuxcontainers.org/incus/docs/main/reference/image_format/>).
     fn incus(&self, system: &System, epoch: i64) -> Texts {
         let version = self.version.iter().map(|version| format!(" {version}")).collect::<String>();
         let properties = [
