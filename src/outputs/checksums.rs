@@ -48,7 +48,7 @@ fn decode(node: &Node, target: &Target<'_>, _: &Folders, faults: &mut Faults) ->
 }
 
 fn is_read(kind: &str) -> bool {
-    !["checksums", "dir"].contains(&kind)
+    !["checksums", "dir", "test"].contains(&kind)
 }
 
 impl Output for Checksums {

@@ -55,7 +55,10 @@ pub fn raw(session: &Session, path: &Path) -> Result<Option<Raw>, Faults> {
     if others {
         let message = format!("`{}` stands on another disk, which is not looked into", path.display());
         return Err(Fault::error("look/backing", message)
-            .help(format!("make it one: `qemu-img convert -O raw {} disk.raw`", path.display()))
+            .help(format!(
+                "look at it if you trust it: `qemu-img convert -f {format} -O raw {} disk.raw`",
+                path.display()
+            ))
             .into());
     }
     if resolve_program("qemu-img", PATH).is_none() {
@@ -84,7 +87,12 @@ fn vmdk_names_others(start: &[u8], file: &File) -> io::Result<bool> {
     let (capacity, descriptor) = (number(12).unwrap_or_default(), number(28).unwrap_or_default());
     let mut text = vec![0; DESCRIPTOR];
     let length = descriptor.checked_mul(512).map_or(Ok(0), |at| file.read_at(&mut text, at))?;
-    let text = text.get(..length).unwrap_or_default();
+    text.truncate(length);
+    // QEMU looks for a parent behind the header, wherever the descriptor is said to be.
+    let mut behind = vec![0; DESCRIPTOR];
+    let length = file.read_at(&mut behind, 512)?;
+    text.extend(behind.iter().take(length));
+    let text = text.as_slice();
     Ok(capacity == 0 || memchr::memmem::find(text, b"parentFileNameHint").is_some())
 }
 
