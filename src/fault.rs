@@ -250,14 +250,16 @@ impl Faults {
         Faults::default()
     }
 
-    /// Adds one.
+    /// Adds one, unless it is there already: what two ask for is missing once.
     pub fn push(&mut self, fault: Fault) {
-        self.list.push(fault);
+        if !self.list.contains(&fault) {
+            self.list.push(fault);
+        }
     }
 
     /// Adds what another search found.
     pub fn extend(&mut self, more: impl IntoIterator<Item = Fault>) {
-        self.list.extend(more);
+        more.into_iter().for_each(|fault| self.push(fault));
     }
 
     /// The value of `result`; an error is added instead.
@@ -265,7 +267,7 @@ impl Faults {
         match result {
             Ok(value) => Some(value),
             Err(faults) => {
-                self.list.extend(faults.into().list);
+                self.extend(faults.into());
                 None
             }
         }

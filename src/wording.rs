@@ -128,6 +128,7 @@ pub fn xml(text: &str) -> String {
             '\'' => safe.push_str("&apos;"),
             // XML 1.0 has no others, not even written as a number.
             letter if letter.is_control() && !"\t\n\r".contains(letter) => safe.push('\u{fffd}'),
+            '\u{fffe}' | '\u{ffff}' => safe.push('\u{fffd}'),
             letter => safe.push(letter),
         }
     }

@@ -242,6 +242,98 @@ fn checksums_are_of_what_is_there() {
     assert_eq!(project.outputs(), project.clean(), "as if nothing had been there");
 }
 
+/// Outputs that read others, in whatever order they stand and whatever way their paths are spelt.
+const READERS: &str = r#"
+image "box" {
+    base "tar" from="odd.tar"
+    files { file "/boot/vmlinuz-1" content="kernel"; }
+    output "checksums" path="sums/../sums/./all"
+    config from="conf"
+    output "raw" path="disks/a:b,c.raw"
+    output "kernel"
+    output "machine" format="qemu" path="scripts/start"
+    boot loader="none" console="ttyS0"
+    test "boots" { wait-for "login:"; }
+}
+"#;
+
+fn readers() -> Option<Project> {
+    let project = odd_project(READERS)?;
+    project.write("conf/start", "#!/bin/sh\n");
+    project.write("conf/more/of.conf", "one\n");
+    Some(project)
+}
+
+#[test]
+fn outputs_find_those_that_they_are_of() {
+    let Some(project) = readers() else { return };
+    project.build();
+    let listed = told(&project.path("sums"), "sha256sum", &["--check", "--strict", "all"]);
+    assert_snapshot!(listed, @r#"
+    ../build/box.config/more/of.conf: OK
+    ../build/box.config/start: OK
+    ../disks/a:b,c.raw: OK
+    ../build/box.kernel/cmdline: OK
+    ../build/box.kernel/vmlinuz: OK
+    ../scripts/start: OK
+    "#);
+    let script = fs::read_to_string(project.path("scripts/start")).unwrap();
+    assert!(script.contains("file=../disks/a:b,,c.raw \\\n"), "{script}");
+    assert!(script.contains("-kernel ../build/box.kernel/vmlinuz \\\n"), "{script}");
+    assert!(project.build().ran.is_empty());
+    // A name with a colon is no protocol where it stands alone.
+    let beside = READERS.replace("scripts/start", "disks/start");
+    project.write("image.kdl", beside);
+    project.build();
+    let script = fs::read_to_string(project.path("disks/start")).unwrap();
+    assert!(script.contains("file=./a:b,,c.raw \\\n"), "{script}");
+}
+
+/// What is not made from the image does not wait for it, and is not made again with it.
+#[test]
+fn own_files_and_checksums_know_nothing_of_layers() {
+    let Some(project) = readers() else { return };
+    let own =
+        READERS.replace("    output \"raw\" path=\"disks/a:b,c.raw\"\n", "").replace("output \"kernel\"", "");
+    let own = own.replace("    output \"machine\" format=\"qemu\" path=\"scripts/start\"\n", "");
+    let own = own.replace("    test \"boots\" { wait-for \"login:\"; }\n", "");
+    project.write("image.kdl", &own);
+    let outputs =
+        |did: project::Did| did.ran.into_iter().filter(|id| id.starts_with("output:")).collect::<Vec<_>>();
+    assert_eq!(outputs(project.build()), ["output:checksums.sha256@box", "output:config@box"]);
+    project.write("image.kdl", own.replace("content=\"kernel\"", "content=\"another\""));
+    assert!(outputs(project.build()).is_empty());
+}
+
+#[test]
+fn neither_the_umask_nor_the_clock_is_in_folders() {
+    let Some(project) = readers() else { return };
+    project.mode("conf/start", 0o700);
+    let modes = |umask: &str| {
+        let program = project.command(&["build"]);
+        let mut shell = Command::new("sh");
+        shell.env_clear().envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        shell.current_dir(program.get_current_dir().unwrap()).env("PATH", PATH);
+        let ended = shell
+            .args(["-c", &format!("umask {umask}; exec {} build", project::program())])
+            .output()
+            .unwrap();
+        assert!(ended.status.success(), "{ended:?}");
+        told(&project.path("build"), "find", &["box.config", "box.kernel", "-printf", "%p %m %Ts\n"])
+            .lines()
+            .map(String::from)
+            .collect::<std::collections::BTreeSet<_>>()
+    };
+    let open = modes("022");
+    fs::remove_dir_all(project.path("build")).unwrap();
+    let closed = modes("077");
+    assert_eq!(open, closed);
+    assert!(open.contains("box.config 755 1735689600"), "{open:?}");
+    assert!(open.contains("box.config/start 755 1735689600"), "{open:?}");
+    assert!(open.contains("box.config/more/of.conf 644 1735689600"), "{open:?}");
+    assert!(open.contains("box.kernel/vmlinuz 644 1735689600"), "{open:?}");
+}
+
 #[test]
 fn an_appliance_is_one_file_of_machine_and_disk() {
     let Some(project) = odd_project(
@@ -401,6 +493,12 @@ fn what_cannot_be_told_is_told_before_any_work() {
         machine nics=9
         test "boots" { wait-for "a"; run; wait "b"; }
     }
+    hypervisor "three" {
+        output "raw"
+        output "machine" format="openvz" folder="/a"
+        test "types" { send "x"; }
+        test "blank" { wait-for ""; run " "; }
+    }
 }
 "#,
     );
@@ -419,7 +517,7 @@ fn what_cannot_be_told_is_told_before_any_work() {
     image.kdl:11:45: error: the folder of a disk is an absolute path [machine/folder]
     image.kdl:12:9: error: this machine has no boot loader, and its kernel is not written [machine/kernel]
       help: add `output "kernel"` beside it
-    image.kdl:12:47: error: here a disk has no folder of its own: it lies beside what tells of it [machine/folder]
+    image.kdl:12:47: error: the disk is named by its way from this file, and has no folder of its own [machine/folder]
     image.kdl:13:9: error: this test asks for nothing [test/empty]
       help: say what has to come: `wait-for "login:"`, or `run "COMMAND"`
     image.kdl:13:14: error: this machine has no boot loader, and its kernel is not written [test/kernel]
@@ -437,6 +535,56 @@ fn what_cannot_be_told_is_told_before_any_work() {
       help: write `run "COMMAND"`
     image.kdl:21:43: error: unknown word `wait` in `test` [word/unknown]
       help: there are `wait-for`, `send` and `run`
+    image.kdl:25:49: error: a container has no disk, which a folder could be of [machine/folder]
+    image.kdl:26:9: error: this test only types, and passes whatever happens [test/passes]
+      help: say what has to come of it: `wait-for "login:"`, or `run "COMMAND"`
+    image.kdl:27:33: error: nothing is asked for here [test/blank]
+    image.kdl:27:41: error: nothing is asked for here [test/blank]
+    "#);
+}
+
+#[test]
+fn what_only_the_projects_files_tell_is_told_before_any_work() {
+    let project = Project::new();
+    project.write("overlays/site/etc/motd", "x\n");
+    fs::create_dir(project.path("conf")).unwrap();
+    told(&project.path("conf"), "mkfifo", &["pipe"]);
+    project.write("more/of.conf", "x\n");
+    project.write(
+        "image.kdl",
+        r#"image "box" {
+    overlays "site"
+    config from="conf"
+    hypervisor "one" {
+        config from="more" path="more/../more/../more/build"
+        output "tar"
+    }
+    hypervisor "two" {
+        output "tar" path="build/../build/./two"
+        output "cpio" path="build/two"
+    }
+}
+"#,
+    );
+    let told = project.run(&["plan", "--message-format", "short"]);
+    assert_snapshot!(told.err, @r#"
+    image.kdl:10:9: error: two outputs would be written to `build/two` [output/twice]
+      help: give one of them another place with `path=`
+    "#);
+    project.write(
+        "image.kdl",
+        fs::read_to_string(project.path("image.kdl")).unwrap().replace("./two", "./three"),
+    );
+    let told = project.run(&["plan", "--message-format", "short"]);
+    assert_snapshot!(told.err, @r#"
+    image.kdl:3:17: error: `conf/pipe` is a pipe, a socket or a device, which is no configuration [config/unfit]
+      help: move it out of this folder
+    "#);
+    fs::remove_file(project.path("conf/pipe")).unwrap();
+    let told = project.run(&["plan", "--message-format", "short"]);
+    assert_snapshot!(told.err, @r#"
+    image.kdl:5:9: error: `more/../more/../more/build` would be written into `more`, which `output:config@box:one` reads [output/source]
+      help: give it another place with `path=`; without one it goes to `build/`
     "#);
 }
 

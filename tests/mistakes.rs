@@ -301,9 +301,9 @@ fn outputs_do_not_overwrite_each_other() {
     output "dir" path="out"
 }
 "#)], &["check", "--message-format", "short"]), @r#"
-    image.kdl:2:5: error: an output would be written into `out`, which is another output [output/twice]
-      help: give one of them another place with `path=`
     image.kdl:3:5: error: two outputs would be written to `out/x` [output/twice]
+      help: give one of them another place with `path=`
+    image.kdl:4:5: error: an output would be written into `out`, which is another output [output/twice]
       help: give one of them another place with `path=`
     exit code 2
     "#);

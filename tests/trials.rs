@@ -45,18 +45,31 @@ fn tests_boot_what_was_built() {
     "#);
     assert!(told.err.contains("/nothing"), "what it said: {}", told.err);
     assert!(told.err.contains("\n1 of 2 tests passed\n"), "{}", told.err);
+    assert!(told.err.contains("what the console said is in `build/web.fails.log`"), "{}", told.err);
     let log = fs::read_to_string(project.path("build/web.boots.log")).unwrap();
     assert!(log.contains("Linux version") && log.contains("login:"), "{log}");
     assert!(
         log.contains("\n+ findmnt -n -o FSTYPE / && test \"$(cat /etc/greeting)\" = hello\next4\n"),
         "{log}"
     );
-    assert!(!project.path("build/web.fails.log").exists(), "a test that fails writes nothing");
+    let log = fs::read_to_string(project.path("build/web.fails.log")).unwrap();
+    assert!(
+        log.contains("Linux version") && log.contains("\n+ echo this much; ls /nothing\nthis much\n"),
+        "{log}"
+    );
+    let why = project.run(&["why", "test:fails"]).out;
+    assert!(why.contains("it failed when it ran last"), "{why}");
     let report = fs::read_to_string(project.path("build/report.xml")).unwrap();
     assert!(report.contains(r#"tests="2" failures="1" errors="0" skipped="0""#), "{report}");
-    assert!(report.contains(
-        r#"<failure message="the test `fails` failed: `echo this much; ls /nothing` ended with 2">"#
-    ));
+    assert!(
+        report.contains(
+            "<failure message=\"the test `fails` failed: `echo this much; ls /nothing` ended with 2\" \
+             type=\"test/failed\">image.kdl:17\nthis much\n"
+        ),
+        "{report}"
+    );
+    assert!(report.contains("what the console said is in `build/web.fails.log`</failure>"), "{report}");
+    assert!(!report.contains("name=\"fails\" time=\"0.000\""), "{report}");
     assert!(report.contains(r#"<testcase classname="web" name="boots" time=""#), "{report}");
 
     // Skipped is right: by what the disk is, not by when it was written.
@@ -96,6 +109,7 @@ image "small" {
         send "World"
         wait-for "hello, World"
         run "test \"$(cat /proc/1/comm)\" = sh" on="console"
+        run "LONG" on="console"
     }
     test "ends" timeout=600 {
         wait-for "your name:"
@@ -109,11 +123,15 @@ image "small" {
     ) else {
         return;
     };
+    // More than a terminal takes as one line.
+    let long = format!("test {0} = {0}", "x".repeat(9000));
+    let manifest = fs::read_to_string(project.path("image.kdl")).unwrap();
+    project.write("image.kdl", manifest.replace("LONG", &long));
     let told = project.run(&["test", "--keep-going", "--message-format", "short"]);
     assert_eq!(told.code, Some(1), "{told:?}");
     let failure: Vec<&str> = told.err.lines().filter(|line| line.contains("image.kdl")).collect();
     assert_snapshot!(failure.join("\n"), @r#"
-    image.kdl:24:18: error: the test `ends` failed: the machine ended, and `never said` did not come [test/failed]
+    image.kdl:25:18: error: the test `ends` failed: the machine ended, and `never said` did not come [test/failed]
     "#);
     assert!(fs::read_to_string(project.path("build/small.talks.log")).unwrap().contains("hello, World"));
     let none = project.run(&["test", "nothing"]);

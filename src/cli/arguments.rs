@@ -205,9 +205,9 @@ impl Build {
 /// What to test, and how.
 #[derive(Clone, Debug, Args)]
 #[command(
-    after_help = "Each `test` of the manifest boots its disk in QEMU, which comes from a locked Debian tree. What is out of date\n\
-                  is built first. A test that passed runs again when its disk, or it itself, has changed. What the console\n\
-                  said is in `build/IMAGE-HYPERVISOR.NAME.log`."
+    after_help = "Each `test` of the manifest boots its disk in QEMU, which comes from a locked Debian tree. What is out of date \
+                  is built first. A test that passed runs again when its disk, or it itself, has changed. What the console \
+                  said is in `build/IMAGE-HYPERVISOR.NAME.log`, whether the test passed or not."
 )]
 pub struct Test {
     /// What is built for it.
@@ -310,9 +310,9 @@ pub struct Flavours {
 /// Where to open a shell.
 #[derive(Clone, Debug, Args)]
 #[command(
-    after_help = "WHAT is a target (IMAGE, HYPERVISOR or IMAGE:HYPERVISOR) or a step as `imgbuild plan` names it; a step's\n\
-                  state is that of the first target that has it, up to the step. Layers that are out of date are built\n\
-                  first. Before a step there is what its programs find: its files, environment and folder. What the\n\
+    after_help = "WHAT is a target (IMAGE, HYPERVISOR or IMAGE:HYPERVISOR) or a step as `imgbuild plan` names it; a step's \
+                  state is that of the first target that has it, up to the step. Layers that are out of date are built \
+                  first. Before a step there is what its programs find: its files, environment and folder. What the \
                   shell changes is thrown away unless --keep says otherwise."
 )]
 pub struct Shell {
@@ -342,8 +342,8 @@ pub struct Shell {
 /// What to boot, and how.
 #[derive(Clone, Debug, Args)]
 #[command(
-    after_help = "The target's disk is built first: its output `raw`, or else `qcow2` or one of the others. Memory, processors\n\
-                  and firmware are those of the manifest's `machine`. Ctrl-A X ends the machine. What it writes to its disk\n\
+    after_help = "The target's disk is built first: its output `raw`, or else `qcow2` or one of the others. Memory, processors \
+                  and firmware are those of the manifest's `machine`. Ctrl-A X ends the machine. What it writes to its disk \
                   is thrown away unless --keep says otherwise.\n\n\
                   With --wait-for it ends with 0 as soon as TEXT stands on the serial line, and with 1 if it does not come."
 )]
@@ -354,7 +354,7 @@ pub struct Boot {
     #[arg(long)]
     pub keep: bool,
     /// Let connections to this port of localhost reach the machine's port 22
-    #[arg(long, value_name = "PORT")]
+    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     pub ssh: Option<u16>,
     /// End as soon as this text stands on the serial line
     #[arg(long, value_name = "TEXT")]
@@ -385,7 +385,7 @@ pub enum Firmware {
 /// What to write as a kernel and its initramfs, and where.
 #[derive(Clone, Debug, PartialEq, Eq, Args)]
 #[command(
-    after_help = "What `output \"ramdisk\"` writes, for a target that has none: the image's newest kernel as `vmlinuz`, and all of\n\
+    after_help = "What `output \"ramdisk\"` writes, for a target that has none: the image's newest kernel as `vmlinuz`, and all of \
                   the image as `initramfs`, which needs an `/init`."
 )]
 pub struct Ramdisk {

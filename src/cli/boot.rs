@@ -161,12 +161,7 @@ fn emulated(
 ) -> Result<Emulated, Fault> {
     let start = match (asked.firmware, machine.firmware(), kernel) {
         (Some(Asked::Efi), ..) | (None, Firmware::Efi, _) => efi(machine.arch())?,
-        (None, Firmware::Kernel, Some(kernel)) => {
-            let cmdline = kernel.join("cmdline");
-            let told = fs::read_to_string(&cmdline).map_err(|error| Fault::io("read", &cmdline, &error))?;
-            let initramfs = Some(kernel.join("initrd.img")).filter(|path| path.is_file());
-            Start::Kernel(kernel.join("vmlinuz"), initramfs, told.trim_end().to_string())
-        }
+        (None, Firmware::Kernel, Some(kernel)) => Start::of_folder(&kernel, &kernel)?,
         _ => Start::Bios,
     };
     Ok(Emulated {

@@ -1,6 +1,7 @@
 //! `imgbuild`: builds what is out of date, shows it going on, and says what was done and why.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -33,6 +34,7 @@ use crate::work::{TEST, World};
 /// Builds.
 pub fn run(session: &Session, asked: &Build) -> Result<Exit, Faults> {
     let start = Instant::now();
+    forget_report(session, asked)?;
     let cancel = cancelled_by_signals();
     let mut project = session.project_with(Access::Use, &session.how_to_resolve(None), &cancel)?;
     session.warn(&project.warnings);
@@ -74,6 +76,15 @@ pub fn run(session: &Session, asked: &Build) -> Result<Exit, Faults> {
         crate::store::write_whole(&path, junit::report(&teller.tests()).as_bytes())?;
     }
     Ok(teller.finished(cancel.load(Ordering::Relaxed)))
+}
+
+/// What ends before there is a report must not leave the last one to whoever reads it.
+fn forget_report(session: &Session, asked: &Build) -> Result<(), Fault> {
+    let Some(path) = asked.junit.as_ref().map(|path| session.folder().join(path)) else { return Ok(()) };
+    match std::fs::remove_file(&path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(Fault::io("replace", &path, &error)),
+        _ => Ok(()),
+    }
 }
 
 fn no_test(targets: &[String]) -> Fault {
@@ -154,6 +165,8 @@ struct Teller<'a> {
     progress: Progress,
     start: Instant,
     started: BTreeMap<StepId, f64>,
+    /// Seconds that each took that failed.
+    failed_after: BTreeMap<StepId, f64>,
     ran: Vec<Ran>,
     written: BTreeMap<StepId, (PathBuf, u64)>,
     fresh: BTreeSet<StepId>,
@@ -197,6 +210,7 @@ impl<'a> Teller<'a> {
             progress: Progress::new(&session.terminal, plan.steps.len() - plan.count(State::Fresh)),
             start,
             started: BTreeMap::new(),
+            failed_after: BTreeMap::new(),
             ran: Vec::new(),
             written: BTreeMap::new(),
             fresh: BTreeSet::new(),
@@ -305,6 +319,7 @@ impl<'a> Teller<'a> {
             }
             Outcome::Failed(fault) => {
                 self.progress.end(step);
+                self.failed_after.extend(self.started.get(&step).map(|began| (step, at - began)));
                 let fault = self.with_a_look(step, *fault, world);
                 let interrupted = fault.is_interruption();
                 let value = messages::json::value(&fault);
@@ -423,10 +438,11 @@ impl<'a> Teller<'a> {
             let target = task.targets.first().and_then(|target| self.plan.graph.targets.get(*target))?;
             let failed = self.failed.iter().find(|(failed, _)| failed == step).map(|(_, fault)| fault);
             let ran = self.ran.iter().find(|ran| ran.step == *step).map(|ran| ran.ended - ran.began);
+            let after = self.failed_after.get(step).copied();
             (task.kind == TEST).then(|| Case {
                 target: target.name.clone(),
                 name: output.name(),
-                seconds: ran.or(judged.seconds).unwrap_or_default(),
+                seconds: ran.or(after).or(judged.seconds).unwrap_or_default(),
                 ended: match failed {
                     Some(fault) => Ended::Failed(fault),
                     None if ran.is_some() || self.fresh.contains(step) => Ended::Passed,
@@ -444,8 +460,11 @@ impl<'a> Teller<'a> {
         match tests.len() {
             0 => String::new(),
             1 if passed == 1 => "the test passed\n".into(),
+            // That it failed, or why there was none, is told above.
+            1 => String::new(),
             all if passed == all => format!("all {all} tests passed\n"),
-            all => format!("{passed} of {} passed\n", wording::count(all, "test")),
+            _ if self.interrupted => String::new(),
+            all => format!("{passed} of {all} tests passed\n"),
         }
     }
 

@@ -30,12 +30,13 @@ pub enum Ended<'a> {
 /// The report.
 pub fn report(cases: &[Case<'_>]) -> String {
     let count = |is: fn(&Ended<'_>) -> bool| cases.iter().filter(|case| is(&case.ended)).count();
-    let (failed, skipped) =
-        (count(|ended| matches!(ended, Ended::Failed(_))), count(|ended| matches!(ended, Ended::NotRun)));
+    let failed = count(|ended| matches!(ended, Ended::Failed(fault) if is_failure(fault)));
+    let errors = count(|ended| matches!(ended, Ended::Failed(fault) if !is_failure(fault)));
+    let skipped = count(|ended| matches!(ended, Ended::NotRun));
     let seconds: f64 = cases.iter().map(|case| case.seconds).sum();
     let mut text = format!(
         "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites>\n  <testsuite name=\"imgbuild\" tests=\"{}\" \
-         failures=\"{failed}\" errors=\"0\" skipped=\"{skipped}\" time=\"{seconds:.3}\">\n",
+         failures=\"{failed}\" errors=\"{errors}\" skipped=\"{skipped}\" time=\"{seconds:.3}\">\n",
         cases.len()
     );
     for case in cases {
@@ -46,15 +47,32 @@ pub fn report(cases: &[Case<'_>]) -> String {
             Ended::Passed => text.push_str("/>\n"),
             Ended::NotRun => text.push_str(">\n      <skipped/>\n    </testcase>\n"),
             Ended::Failed(fault) => {
-                let (message, output) =
-                    (wording::xml(&fault.message), wording::xml(&fault.output.join("\n")));
+                let tag = if is_failure(fault) { "failure" } else { "error" };
+                let (message, told) = (wording::xml(&fault.message), wording::xml(&told(fault)));
                 let _ = writeln!(
                     text,
-                    ">\n      <failure message=\"{message}\">{output}</failure>\n    </testcase>"
+                    ">\n      <{tag} message=\"{message}\" type=\"{}\">{told}</{tag}>\n    </testcase>",
+                    fault.code
                 );
             }
         }
     }
     text.push_str("  </testsuite>\n</testsuites>\n");
     text
+}
+
+/// Whether the image did not do what it should; else there was no machine that could have.
+fn is_failure(fault: &Fault) -> bool {
+    fault.code == "test/failed"
+}
+
+/// Where, what the machine said last, and where the rest of that is.
+fn told(fault: &Fault) -> String {
+    let place = fault.labels.first().map(|label| label.place.to_string());
+    place
+        .into_iter()
+        .chain(fault.output.iter().cloned())
+        .chain(fault.help.clone())
+        .collect::<Vec<_>>()
+        .join("\n")
 }

@@ -13,6 +13,7 @@ use super::session::Session;
 use crate::editor::manual;
 use crate::fault::{Fault, Faults};
 use crate::manifest::hypervisors;
+use crate::manifest::words::HYPERVISOR_KINDS;
 use crate::wording;
 
 /// `imgbuild completions`.
@@ -69,8 +70,9 @@ pub fn help(session: &Session, asked: &Help) -> Result<Exit, Faults> {
     let words = asked.words.join(" ");
     if let [word, name] = asked.words.as_slice()
         && word == "hypervisor"
-        && let Some(kind) = hypervisors::find(name)
+        && manual::word(&words).is_err()
     {
+        let kind = hypervisors::find(name).ok_or_else(|| no_kind(name))?;
         session.terminal.answer(&kind.page());
         return Ok(Exit::Done);
     }
@@ -82,6 +84,12 @@ pub fn help(session: &Session, asked: &Help) -> Result<Exit, Faults> {
     };
     session.terminal.answer(&text);
     Ok(Exit::Done)
+}
+
+fn no_kind(name: &str) -> Fault {
+    let message = format!("no kind of hypervisor is called `{}`", wording::printable(name));
+    let kinds = HYPERVISOR_KINDS.iter().copied();
+    Fault::error("help/unknown", message).maybe_help(wording::suggest(&name.to_lowercase(), kinds))
 }
 
 /// The manual's own fault, which knows nothing of commands.

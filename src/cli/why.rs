@@ -60,13 +60,15 @@ fn tell(plan: &Plan, step: StepId, session: &Session, text: &mut String) {
     }
 }
 
-/// The steps that a name means: a step's id or the part behind its kind, or a target, whose outputs are meant.
+/// The steps that a name means: a step's id, the part behind its kind, or that of an output without its target; or a
+/// target, whose outputs are meant.
 fn steps(plan: &Plan, name: &str) -> Result<Vec<StepId>, Fault> {
     let tasks = || plan.steps.keys().map(|step| (*step, plan.graph.task(*step)));
-    let by_id: Vec<StepId> = tasks()
-        .filter(|(_, task)| task.id == name || task.id.split_once(':').is_some_and(|(_, rest)| rest == name))
-        .map(|(step, _)| step)
-        .collect();
+    let is_meant = |id: &str| {
+        let rest = id.split_once(':').map(|(_, rest)| rest);
+        [Some(id), rest, id.split_once('@').map(|(id, _)| id)].contains(&Some(name))
+    };
+    let by_id: Vec<StepId> = tasks().filter(|(_, task)| is_meant(&task.id)).map(|(step, _)| step).collect();
     if !by_id.is_empty() {
         return Ok(by_id);
     }

@@ -103,6 +103,7 @@ image "zeroth" {
         packages "file" recommends=#true { nano version="1" suite="sid" hold=#true }
         output "raw" path="zeroth.raw"
         output "kernel" path="zeroth.kernel"
+        config from="script" path="zeroth.own.config"
         test "one" timeout=1 { wait-for "a"; send "b"; run "c" on="shell"; }
         flavours "least" WHICH="b"
         hooks "last" phase="install" { hook "nine" run="true"; }
@@ -119,6 +120,7 @@ image "minus" {
     output "tar" path="minus.tar"
 }
 image "first" version="1" {
+    config from="script" path="first.own.config"
     base "tar" from="rootfs.tar"
     overlays "site"
     files "own" {

@@ -17,11 +17,12 @@ use crate::layer::LayerId;
 use crate::plan::judge::{below_of, known_result, missing_output, stand_in, state_layers};
 use crate::plan::{Judged, Plan, State, StepId, Work};
 use crate::sandbox::image::ImageRun;
-use crate::store::{Journal, Layer, Past, PastOutput, Record, clock};
+use crate::store::{Journal, Layer, Past, PastOutput, Record, Stamp, clock};
 use crate::tree::{Detail, Filter};
 use crate::work::failed::{self, Failed};
 use crate::work::{
-    Aids, Below, Facts, Job, Made, Output, Stack, StackLayer, Step, TOOLS, World, Writing, layer_facts,
+    Aids, Below, Facts, Job, Made, Output, Stack, StackLayer, Step, TOOLS, World, Writing, Written,
+    layer_facts,
 };
 
 /// Where steps are done.
@@ -66,7 +67,9 @@ impl<'a> Bench<'a> {
 
     /// Does the step, unless there is nothing to do.
     pub(super) fn step(&self, step: StepId) -> Outcome {
+        let lost = self.plan.graph.needs(step).iter().find(|need| self.judged(**need).is_none());
         let done = match &self.plan.graph.task(step).work {
+            _ if lost.is_some() => Err(internal(lost.map(|lost| self.id(*lost)).unwrap_or_default())),
             Work::Layer { step: work, .. } => self.layer(step, work.as_ref()),
             Work::Output { output, path, stack } => self.output(step, output.as_ref(), path, stack),
         };
@@ -289,7 +292,7 @@ impl<'a> Bench<'a> {
         if past.is_some_and(|past| past.key == key.text())
             && missing_output(path, past, output.is_folder(), self.world).is_none()
         {
-            self.note_written(step, &key);
+            self.note_written(step, &key, past.and_then(|past| past.output.as_ref()).map(|of| of.stamp));
             return Ok(Outcome::Fresh);
         }
         let mut stack = self.stack(below)?;
@@ -297,16 +300,8 @@ impl<'a> Bench<'a> {
         let mut key = judged.facts.key.clone();
         layer_facts(&mut key, &self.known_below(step), output.names_layers());
         stack.layers.retain(|layer| layer.kind != TOOLS);
-        let ((aside, written), seconds) = self.running(step, |job| {
-            let aside = Aside::beside(path)?;
-            let (earlier, tools) = (self.earlier(step, path), self.tools(below, job)?);
-            let aids = Aids { earlier, tools, outputs: self.outputs(below) };
-            let (world, stack, path) = (self.world, &stack, aside.path());
-            let written = output.write(Writing { world, job, stack, path, aids })?;
-            job.go_on()?;
-            self.unchanged(output, judged)?;
-            Ok((aside, written))
-        })?;
+        let ((aside, written), seconds) =
+            self.running(step, |job| self.write(step, (output, path, below), &stack, job))?;
         let _turn = self.journal.turn()?;
         let stamp = aside.settle(path, output.is_folder())?;
         self.keep_blocks(step, &written.blocks);
@@ -324,14 +319,44 @@ impl<'a> Bench<'a> {
                 tree: self.folder_digest(output, path)?,
             }),
         })?;
-        self.note_written(step, &key);
+        self.note_written(step, &key, Some(stamp));
         Ok(Outcome::Ran { seconds, changed: true, wrote: Some((path.to_path_buf(), stamp.size)) })
     }
 
+    /// Writes an output, which stands on `below` and goes to `place`, aside.
+    fn write(
+        &self,
+        step: StepId,
+        (output, place, below): (&dyn Output, &Path, &[StepId]),
+        stack: &Stack,
+        job: &Job<'_>,
+    ) -> Result<(Aside, Written), Fault> {
+        let aside = Aside::beside(place)?;
+        let (earlier, tools) = (self.earlier(step, place), self.tools(below, job)?);
+        let aids = Aids { earlier, tools, outputs: self.outputs(below) };
+        let (world, path) = (self.world, aside.path());
+        let written = output.write(Writing { world, job, stack, path, goes_to: place, aids });
+        job.go_on()?;
+        match written {
+            Ok(written) => {
+                let judged = self.judged(step).ok_or_else(|| internal(self.id(step)))?;
+                self.unchanged(output, judged).map(|()| (aside, written))
+            }
+            Err(fault) => {
+                if output.is_kept_failed() {
+                    // Where that cannot be, the failure is told all the same.
+                    let _ = aside.settle(place, output.is_folder());
+                }
+                Err(fault)
+            }
+        }
+    }
+
     /// Lets the outputs that read this one know which it is.
-    fn note_written(&self, step: StepId, key: &Key) {
+    fn note_written(&self, step: StepId, key: &Key, stamp: Option<Stamp>) {
+        let stamp = stamp.filter(|_| self.plan.graph.host_tools);
         if let Some(mut slot) = self.slot(step) {
-            *slot = Some(Known { layer: stand_in(key), found: Vec::new() });
+            *slot = Some(Known { layer: stand_in(key, stamp), found: Vec::new() });
         }
     }
 

@@ -51,7 +51,9 @@ impl<'a> Schedule<'a> {
 
     pub(super) fn run(&self) {
         for (step, _) in self.plan.steps.iter() {
-            let needs = self.plan.graph.needs(*step).len();
+            // One that is not planned will never be done: whoever needs it says so.
+            let planned = |need: &&StepId| self.plan.steps.contains_key(need);
+            let needs = self.plan.graph.needs(*step).iter().filter(planned).count();
             let mut queue = self.queue();
             if needs == 0 {
                 queue.ready.push((self.way[step], std::cmp::Reverse(*step)));

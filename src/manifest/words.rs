@@ -143,6 +143,7 @@ pub static IMAGE: Word = Word {
         Child::once(&outputs::disk::words::BOOT),
         Child::once(&outputs::disk::words::MACHINE),
         Child::many(&HYPERVISOR),
+        outputs::config::CHILD,
         outputs::CHILD,
         outputs::trial::CHILD,
         Child::many(&WHEN),

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::{self, Read};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -12,6 +13,7 @@ use super::{Kind, Stated, Target};
 use crate::fault::{Fault, Faults, Place};
 use crate::key::Key;
 use crate::lang::{Field, Form, Node, Spanned, Word};
+use crate::work::folders::{real, way};
 use crate::work::{Facts, Folders, Job, Output, World, Writing, Written};
 
 pub(super) const KIND: Kind = Kind { word: &WORD, decode };
@@ -64,8 +66,11 @@ impl Output for Checksums {
     fn path(&self) -> Option<&Spanned<String>> {
         self.stated.path.as_ref()
     }
-    fn reads(&self, kind: &str) -> bool {
-        is_read(kind)
+    fn needs_image(&self) -> bool {
+        false
+    }
+    fn reads(&self, other: &dyn Output) -> bool {
+        is_read(other.kind())
     }
 
     fn facts(&self, _world: &World) -> Result<Facts, Fault> {
@@ -78,15 +83,16 @@ impl Output for Checksums {
         let Writing { job, path, aids, .. } = writing;
         let mut files = Vec::new();
         for (_, output) in &aids.outputs {
+            let output = &real(output);
             files_of(output, &mut files).map_err(|error| Fault::io("read", output, &error))?;
         }
-        let here = path.parent().unwrap_or(path);
-        let mut text = String::new();
+        let here = real(path.parent().unwrap_or(path));
+        let mut text = Vec::new();
         for file in files {
             job.go_on()?;
             let digest =
                 if self.is_long { digest::<Sha512>(&file, job)? } else { digest::<Sha256>(&file, job)? };
-            text.push_str(&line(&digest, &from(here, &file)));
+            text.extend(line(&digest, way(&here, &file).as_os_str().as_bytes()));
         }
         fs::write(path, text).map_err(|error| Fault::io("write", path, &error))?;
         Ok(Written::default())
@@ -126,20 +132,24 @@ fn digest<D: Digest>(path: &Path, job: &Job<'_>) -> Result<String, Fault> {
 }
 
 /// A line of the coreutils': a name of several lines is told with a backslash in front of all.
-fn line(digest: &str, name: &str) -> String {
-    if !name.contains(['\\', '\n', '\r']) {
-        return format!("{digest}  {name}\n");
+fn line(digest: &str, name: &[u8]) -> Vec<u8> {
+    let escaped = |byte: &u8| match byte {
+        b'\\' => Some(b"\\\\"),
+        b'\n' => Some(b"\\n"),
+        b'\r' => Some(b"\\r"),
+        _ => None,
+    };
+    let mut line = Vec::new();
+    line.extend(name.iter().any(|byte| escaped(byte).is_some()).then_some(b'\\'));
+    line.extend(digest.bytes().chain(*b"  "));
+    for byte in name {
+        match escaped(byte) {
+            Some(escaped) => line.extend(escaped),
+            None => line.push(*byte),
+        }
     }
-    let name = name.replace('\\', "\\\\").replace('\n', "\\n").replace('\r', "\\r");
-    format!("\\{digest}  {name}\n")
-}
-
-/// The way from a folder to a file.
-fn from(folder: &Path, file: &Path) -> String {
-    let shared = folder.components().zip(file.components()).take_while(|(one, other)| one == other).count();
-    let up = folder.components().skip(shared).map(|_| Path::new("..").as_os_str());
-    let down = file.components().skip(shared).map(|part| part.as_os_str());
-    up.chain(down).collect::<PathBuf>().display().to_string()
+    line.push(b'\n');
+    line
 }
 
 #[cfg(test)]
@@ -147,16 +157,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_is_named_from_the_folder_of_the_checksums() {
-        let way = |folder: &str, file: &str| from(Path::new(folder), Path::new(file));
-        assert_eq!(way("/p/build", "/p/build/a.tar"), "a.tar");
-        assert_eq!(way("/p/sums", "/p/build/a/b"), "../build/a/b");
-        assert_eq!(way("/p", "/p/build/a"), "build/a");
-    }
-
-    #[test]
     fn odd_names_are_told_as_the_coreutils_do() {
-        assert_eq!(line("00", "a b"), "00  a b\n");
-        assert_eq!(line("00", "a\nb\\"), "\\00  a\\nb\\\\\n");
+        assert_eq!(line("00", b"a b"), b"00  a b\n");
+        assert_eq!(line("00", b"a\nb\\"), b"\\00  a\\nb\\\\\n");
+        assert_eq!(line("00", b"\xff"), b"00  \xff\n");
     }
 }

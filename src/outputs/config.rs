@@ -9,12 +9,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::Stated;
-use super::folder::settle_times;
+use super::folder::settle;
 use crate::fault::{Fault, Faults, Place};
 use crate::key::Key;
 use crate::lang::{Child, Field, Form, Node, Spanned, Word};
 use crate::layer::copy::copy_by_kernel;
 use crate::tree::{Detail, Filter, Item, Tree, What};
+use crate::wording;
 use crate::work::{Facts, Folders, Output, World, Writing, Written};
 
 /// `config from=PATH`
@@ -22,7 +23,8 @@ pub static WORD: Word = Word {
     name: "config",
     summary: "a hypervisor's own files, which go with what is written for it",
     docs: "The folder, or the file, as it is in the project: vps.conf, a domain, scripts. It appears as a folder \
-           `build/IMAGE-HYPERVISOR.config`; nothing of it goes into the image.",
+           `build/IMAGE-HYPERVISOR.config`; nothing of it goes into the image. Modes are 0644, and 0755 of folders and of what \
+           may be run, whatever the umask is that they came here with.",
     example: "image \"server\" {\n    overlays \"site\"\n    hypervisor \"openvz\" {\n        config from=\"conf/openvz\"\n        \
               output \"tar\" compression=\"gzip\"\n    }\n}\n",
     properties: &[
@@ -66,6 +68,19 @@ impl Config {
         let tree = world.memory.tree(&self.from.value, &Filter::all(), Detail::Plain, false);
         tree.map_err(|fault| fault.at(&self.from.place, "named here"))
     }
+
+    /// A configuration is files, folders and links.
+    fn check(&self, name: &[u8], item: &Item, world: &World) -> Result<(), Fault> {
+        if matches!(item.what, What::Folder(_) | What::File(_) | What::Symlink(_)) {
+            return Ok(());
+        }
+        let path = self.from.value.join(OsStr::from_bytes(name));
+        let shown = wording::printable(&world.shown(&path));
+        let message = format!("`{shown}` is a pipe, a socket or a device, which is no configuration");
+        Err(Fault::error("config/unfit", message)
+            .at(&self.from.place, "in here")
+            .help("move it out of this folder"))
+    }
 }
 
 impl Output for Config {
@@ -84,12 +99,17 @@ impl Output for Config {
     fn is_folder(&self) -> bool {
         true
     }
+    fn needs_image(&self) -> bool {
+        false
+    }
 
     fn facts(&self, world: &World) -> Result<Facts, Fault> {
         let mut facts = Facts::new(Key::new("output-config", 1));
         facts.key.fact("epoch", world.epoch);
         if self.from.value.is_dir() {
-            facts.tree("config", &self.from.value, world, self.tree(world)?);
+            let tree = self.tree(world)?;
+            tree.visit(&mut |name: &[u8], item: &Item| self.check(name, item, world))?;
+            facts.tree("config", &self.from.value, world, tree);
             return Ok(facts);
         }
         let file = world.memory.file(&self.from.value);
@@ -107,14 +127,14 @@ impl Output for Config {
         if !from.is_dir() {
             let mode = if is_executable(from) { 0o755 } else { 0o644 };
             copy(from, &path.join(from.file_name().unwrap_or_default()), mode)?;
-            return settle_times(path, world.epoch).map(|()| Written::default());
+            return settle(path, world.epoch).map(|()| Written::default());
         }
         self.tree(world)?.visit(&mut |name: &[u8], item: &Item| {
             job.go_on()?;
             let name = OsStr::from_bytes(name);
             put(item, &from.join(name), &path.join(name))
         })?;
-        settle_times(path, world.epoch).map(|()| Written::default())
+        settle(path, world.epoch).map(|()| Written::default())
     }
 }
 
@@ -129,10 +149,8 @@ fn put(item: &Item, from: &Path, to: &Path) -> Result<(), Fault> {
         What::Symlink(target) => {
             symlink(OsStr::from_bytes(target), to).map_err(|error| Fault::io("make", to, &error))
         }
-        _ => {
-            let message = format!("`{}` is a pipe or a device, which is no configuration", from.display());
-            Err(Fault::build("config/unfit", message))
-        }
+        // It was checked.
+        _ => Ok(()),
     }
 }
 

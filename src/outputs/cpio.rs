@@ -71,7 +71,7 @@ impl Output for CpioOutput {
     }
 
     fn write(&self, writing: Writing<'_>) -> Result<Written, Fault> {
-        let Writing { world, job, stack, path, aids } = writing;
+        let Writing { world, job, stack, path, aids, .. } = writing;
         write(self.compress, stack, path, aids.earlier, world, job)
     }
 }

@@ -141,6 +141,17 @@ pub enum Firmware {
     Kernel,
 }
 
+impl Firmware {
+    /// The word that keys have.
+    pub fn name(self) -> &'static str {
+        match self {
+            Firmware::Bios => "bios",
+            Firmware::Efi => "efi",
+            Firmware::Kernel => "kernel",
+        }
+    }
+}
+
 /// A disk, how it boots, and the machine around it.
 #[derive(Clone, Debug)]
 pub struct Machine {
@@ -317,7 +328,7 @@ impl Output for DiskImage {
     }
 
     fn write(&self, writing: Writing<'_>) -> Result<Written, Fault> {
-        let Writing { world, job, stack, path, aids } = writing;
+        let Writing { world, job, stack, path, aids, .. } = writing;
         let assembly = Assembly {
             machine: &self.machine,
             title: &self.title,

@@ -253,7 +253,7 @@ impl Output for FileSystem {
     }
 
     fn write(&self, writing: Writing<'_>) -> Result<Written, Fault> {
-        let Writing { world, job, stack, path, aids } = writing;
+        let Writing { world, job, stack, path, aids, .. } = writing;
         let failed = |error: std::io::Error| Fault::io("write", path, &error);
         let (merged, place) = (world.image(stack)?, &self.stated.place);
         let uuid = Seed::of(stack, "").uuid("file system");

@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{PermissionsExt, lchown, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, lchown, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -161,23 +161,32 @@ fn set_time(place: &Path, time: i64) -> io::Result<()> {
     Ok(rustix::fs::utimensat(CWD, place, &times, AtFlags::SYMLINK_NOFOLLOW)?)
 }
 
-/// Gives all that is in a folder, which was just written, the time of everything: the clock is in no output.
+/// Gives a folder that was just written, and all that is in it, the time of everything, and modes that know only of what
+/// may be run: neither the clock nor the umask is in any output.
 ///
 /// # Errors
 ///
 /// It cannot be read, or written to.
-pub(super) fn settle_times(folder: &Path, epoch: i64) -> Result<(), Fault> {
-    let settle = || -> io::Result<Vec<PathBuf>> {
-        let entries = fs::read_dir(folder)?.map(|entry| entry.map(|entry| entry.path()));
-        let paths: Vec<PathBuf> = entries.collect::<io::Result<_>>()?;
-        paths.iter().try_for_each(|path| set_time(path, epoch))?;
-        Ok(paths.into_iter().filter(|path| path.is_dir() && !path.is_symlink()).collect())
+pub(super) fn settle(folder: &Path, epoch: i64) -> Result<(), Fault> {
+    let settle_one = |path: &Path| -> io::Result<()> {
+        let metadata = fs::symlink_metadata(path)?;
+        if !metadata.is_symlink() {
+            let runs = metadata.is_dir() || metadata.mode() & 0o100 != 0;
+            fs::set_permissions(path, fs::Permissions::from_mode(if runs { 0o755 } else { 0o644 }))?;
+        }
+        set_time(path, epoch)
     };
-    let folders = settle().map_err(|error| Fault::io("write", folder, &error))?;
-    folders.iter().try_for_each(|folder| {
-        settle_times(folder, epoch)?;
-        set_time(folder, epoch).map_err(|error| Fault::io("write", folder, &error))
-    })
+    let failed = |path: &Path, error: io::Error| Fault::io("write", path, &error);
+    for entry in fs::read_dir(folder).map_err(|error| failed(folder, error))? {
+        let path = entry.map_err(|error| failed(folder, error))?.path();
+        if path.is_dir() && !path.is_symlink() {
+            settle(&path, epoch)?;
+        } else {
+            settle_one(&path).map_err(|error| failed(&path, error))?;
+        }
+    }
+    // Last: what is done inside changes its time.
+    settle_one(folder).map_err(|error| failed(folder, error))
 }
 
 fn special(place: &Path, kind: FileType, device: u64) -> io::Result<()> {

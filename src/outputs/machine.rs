@@ -14,14 +14,16 @@ mod xl;
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::sync::Arc;
 
 use super::disk::{Firmware, Machine};
-use super::{Kind, Stated, Target};
+use super::{Kind, Sibling, Stated, Target};
 use crate::fault::{Fault, Faults, Place};
 use crate::key::Key;
 use crate::lang::{Field, Form, Node, Spanned, Word};
 use crate::wording;
+use crate::work::folders::{real, way};
 use crate::work::{Facts, Folders, Output, World, Writing, Written};
 
 pub(super) use appliance::OVA;
@@ -79,7 +81,7 @@ static READERS: [Reader; 5] = [
         name: "qemu",
         extension: "sh",
         disks: &["qcow2", "raw", "vmdk", "vdi", "vhdx", "vhd"],
-        folder: ".",
+        folder: BESIDE,
         write: qemu::script,
         is_program: true,
     },
@@ -87,7 +89,7 @@ static READERS: [Reader; 5] = [
         name: "vmx",
         extension: "vmx",
         disks: &["vmdk"],
-        folder: ".",
+        folder: BESIDE,
         write: vmx::machine,
         is_program: false,
     },
@@ -109,13 +111,16 @@ static READERS: [Reader; 5] = [
     },
 ];
 
+/// Of a reader that takes the disk by its way from the description.
+const BESIDE: &str = ".";
+
 /// A machine as it is told to whoever runs it.
 struct Described<'a> {
     /// What it is called: `IMAGE` or `IMAGE-HYPERVISOR`.
     name: &'a str,
     machine: &'a Machine,
     start: Start<'a>,
-    /// The name of the disk's file; empty where there is none.
+    /// The disk's file, in its folder or from the description; empty where there is none.
     disk: &'a str,
     /// The disk's format, as outputs are called.
     format: &'static str,
@@ -151,20 +156,20 @@ struct Description {
     /// The image's name: what the disk is told to be of.
     image: String,
     machine: Machine,
-    /// The disk's kind and its file.
-    disk: Option<(&'static str, String)>,
-    kernel: Option<String>,
+    disk: Option<Sibling>,
+    /// The kernel's folder.
+    kernel: Option<Sibling>,
     folder: String,
 }
 
 fn decode(node: &Node, target: &Target<'_>, _: &Folders, faults: &mut Faults) -> Option<Arc<dyn Output>> {
     let format = node.text("format")?;
     let reader = READERS.iter().find(|reader| reader.name == format.value)?;
-    let disk = target.sibling(reader.disks).map(|disk| (disk.kind, disk.file.clone()));
+    let disk = target.sibling(reader.disks).cloned();
     if disk.is_none() && !reader.disks.is_empty() {
         faults.push(no_disk(reader.name, reader.disks, &format.place));
     }
-    let kernel = target.sibling(&["kernel"]).map(|kernel| kernel.file.clone());
+    let kernel = target.sibling(&["kernel"]).cloned();
     if !reader.disks.is_empty() && target.machine.firmware() == Firmware::Kernel && kernel.is_none() {
         let message = "this machine has no boot loader, and its kernel is not written";
         faults.push(
@@ -197,7 +202,8 @@ fn no_disk(what: &str, disks: &[&str], place: &Place) -> Fault {
 fn folder(node: &Node, reader: &Reader, faults: &mut Faults) -> String {
     let Some(folder) = node.text("folder") else { return reader.folder.into() };
     let fault = match reader.folder {
-        "" | "." => "here a disk has no folder of its own: it lies beside what tells of it",
+        "" => "a container has no disk, which a folder could be of",
+        BESIDE => "the disk is named by its way from this file, and has no folder of its own",
         _ if !folder.value.starts_with('/') || folder.value.chars().any(char::is_control) => {
             "the folder of a disk is an absolute path"
         }
@@ -227,8 +233,9 @@ impl Output for Description {
         self.machine.hardware_facts(&mut facts.key);
         facts.key.fact("name", &self.title);
         facts.key.fact("folder", &self.folder);
-        facts.key.fact_if("disk", self.disk.as_ref().map(|(kind, file)| format!("{kind} {file}")));
-        facts.key.fact_if("kernel", self.kernel.as_ref());
+        let file = |sibling: &Sibling| format!("{} {}", sibling.kind, self.file(sibling, world));
+        facts.key.fact_if("disk", self.disk.as_ref().map(file));
+        facts.key.fact_if("kernel", self.kernel.as_ref().map(file));
         Ok(facts)
     }
 
@@ -236,12 +243,16 @@ impl Output for Description {
         let Writing { world, stack, path, .. } = writing;
         let told = self.machine.cmdline(&self.image, stack, world)?;
         let has_initramfs = self.machine.has_initramfs(&world.image(stack)?);
-        let start = match (self.machine.firmware(), &self.kernel) {
-            (Firmware::Kernel, Some(kernel)) => Start::Kernel(kernel, has_initramfs, &told),
-            (Firmware::Efi, _) => Start::Efi,
-            _ => Start::Bios,
+        let file = |sibling: &Option<Sibling>| {
+            sibling.as_ref().map(|sibling| self.file(sibling, world)).unwrap_or_default()
         };
-        let (format, disk) = self.disk.as_ref().map_or(("", ""), |(kind, file)| (*kind, file.as_str()));
+        let (kernel, disk) = (&file(&self.kernel), &file(&self.disk));
+        let start = match self.machine.firmware() {
+            Firmware::Kernel => Start::Kernel(kernel, has_initramfs, &told),
+            Firmware::Efi => Start::Efi,
+            Firmware::Bios => Start::Bios,
+        };
+        let format = self.disk.as_ref().map_or("", |disk| disk.kind);
         let (name, machine, folder) = (&self.title, &self.machine, &self.folder);
         let text = (self.reader.write)(&Described { name, machine, start, disk, format, folder });
         let mode = if self.reader.is_program { 0o755 } else { 0o644 };
@@ -252,12 +263,25 @@ impl Output for Description {
     }
 }
 
+impl Description {
+    /// What it calls the file of another output.
+    fn file(&self, sibling: &Sibling, world: &World) -> String {
+        if self.folder != BESIDE {
+            return sibling.file();
+        }
+        let stated = self.stated.path.as_ref().map(|path| Path::new(&path.value));
+        let here = stated.map_or(Some(Path::new("build")), Path::parent).unwrap_or(Path::new(""));
+        let at = |path: &Path| real(&world.project.join(path));
+        way(&at(here), &at(&sibling.path)).display().to_string()
+    }
+}
+
 /// States a machine's hardware.
 impl Machine {
     pub(super) fn hardware_facts(&self, key: &mut Key) {
-        key.fact(
-            "hardware",
-            format_args!("{} {} {} {:?}", self.memory(), self.cpus(), self.nics(), self.firmware()),
-        );
+        key.fact("memory", format_args!("{} bytes", self.memory()));
+        key.fact("cpus", self.cpus());
+        key.fact("nics", self.nics());
+        key.fact("firmware", self.firmware().name());
     }
 }

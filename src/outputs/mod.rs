@@ -26,6 +26,7 @@ mod tool;
 pub mod trial;
 mod xfs;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::codec::Format;
@@ -56,8 +57,22 @@ pub struct Target<'a> {
 pub struct Sibling {
     /// What kind of output it is.
     pub kind: &'static str,
+    /// Where it is written, from the project's folder.
+    pub path: PathBuf,
+    /// Where it is asked for.
+    pub place: Place,
+}
+
+impl Sibling {
+    /// Whether it is that output.
+    fn is(&self, output: &dyn Output) -> bool {
+        (self.kind, &self.place) == (output.kind(), output.place())
+    }
+
     /// What its file is called.
-    pub file: String,
+    fn file(&self) -> String {
+        self.path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+    }
 }
 
 impl Target<'_> {

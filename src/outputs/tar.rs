@@ -62,7 +62,7 @@ impl Output for TarOutput {
     }
 
     fn write(&self, writing: Writing<'_>) -> Result<Written, Fault> {
-        let Writing { world, job, stack, path, aids } = writing;
+        let Writing { world, job, stack, path, aids, .. } = writing;
         write(self.compress, stack, path, aids.earlier, world, job)
     }
 }

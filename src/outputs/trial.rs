@@ -8,11 +8,10 @@ mod conversation;
 mod lines;
 mod machine;
 
-use std::fs;
 use std::sync::Arc;
 
 use super::disk::{FORMATS, Firmware, Machine};
-use super::{Stated, Target};
+use super::{Sibling, Stated, Target};
 use crate::fault::{Fault, Faults, Place};
 use crate::key::Key;
 use crate::lang::{Child, Field, Form, Node, Spanned, Word};
@@ -27,7 +26,8 @@ pub static WORD: Word = Word {
            to come on the console, text that is typed there, commands that have to end with 0. What is written to the disk \
            is thrown away. A test that passed runs again when its disk, or it itself, has changed.\n\nQEMU comes from a \
            locked Debian tree that imgbuild brings itself, and the machine has a network of its own that leads nowhere. \
-           What the console said is written to `build/IMAGE-HYPERVISOR.NAME.log`.",
+           What the console said is written to `build/IMAGE-HYPERVISOR.NAME.log`, whether the test passed or not. Where the \
+           processor has to be emulated, the machine has one, whatever `machine cpus=` says.",
     example: "image \"server\" {\n    base \"debian\" suite=\"trixie\"\n    packages { linux-image-cloud-amd64; systemd-sysv; \
               udev }\n    boot console=\"ttyS0\"\n    output \"raw\"\n    test \"boots\" timeout=600 {\n        wait-for \"login:\"\n        \
               run \"systemctl is-system-running --wait\"\n    }\n}\n",
@@ -90,8 +90,9 @@ struct Trial {
     stated: Stated,
     name: String,
     machine: Machine,
-    /// The kind of the disk's output.
-    disk: &'static str,
+    disk: Sibling,
+    /// The kernel's folder, for a machine that its emulator starts.
+    kernel: Option<Sibling>,
     acts: Vec<Act>,
     /// Seconds.
     timeout: i64,
@@ -108,6 +109,23 @@ pub fn decode(node: &Node, target: &Target<'_>, faults: &mut Faults) -> Option<A
                 .help("say what has to come: `wait-for \"login:\"`, or `run \"COMMAND\"`"),
         );
     }
+    if !acts.is_empty() && acts.iter().all(|act| matches!(act, Act::Send(_))) {
+        faults.push(
+            Fault::error("test/passes", "this test only types, and passes whatever happens")
+                .at(&node.place, "this test")
+                .help("say what has to come of it: `wait-for \"login:\"`, or `run \"COMMAND\"`"),
+        );
+    }
+    for act in &acts {
+        if let Act::WaitFor(text) | Act::Run { command: text, .. } = act
+            && text.value.trim().is_empty()
+        {
+            faults.push(
+                Fault::error("test/blank", "nothing is asked for here")
+                    .at(&text.place, "this is always there"),
+            );
+        }
+    }
     let Some(disk) = target.sibling(&FORMATS) else {
         faults.push(
             Fault::error("test/disk", "there is no disk beside this test that could boot")
@@ -117,7 +135,8 @@ pub fn decode(node: &Node, target: &Target<'_>, faults: &mut Faults) -> Option<A
         return None;
     };
     let machine = target.machine.clone();
-    if machine.firmware() == Firmware::Kernel && target.sibling(&["kernel"]).is_none() {
+    let kernel = target.sibling(&["kernel"]).filter(|_| machine.firmware() == Firmware::Kernel);
+    if machine.firmware() == Firmware::Kernel && kernel.is_none() {
         faults.push(
             Fault::error("test/kernel", "this machine has no boot loader, and its kernel is not written")
                 .at(&name.place, "this test")
@@ -126,7 +145,8 @@ pub fn decode(node: &Node, target: &Target<'_>, faults: &mut Faults) -> Option<A
     }
     let timeout = node.integer("timeout").map_or(600, |timeout| timeout.value);
     let stated = Stated { place: node.place.clone(), path: None };
-    Some(Arc::new(Trial { stated, name: name.value, machine, disk: disk.kind, acts, timeout }))
+    let (disk, kernel) = (disk.clone(), kernel.cloned());
+    Some(Arc::new(Trial { stated, name: name.value, machine, disk, kernel, acts, timeout }))
 }
 
 fn act(node: &Node) -> Option<Act> {
@@ -156,8 +176,14 @@ impl Output for Trial {
     fn path(&self) -> Option<&Spanned<String>> {
         None
     }
-    fn reads(&self, kind: &str) -> bool {
-        kind == self.disk || (kind == "kernel" && self.machine.firmware() == Firmware::Kernel)
+    fn is_kept_failed(&self) -> bool {
+        true
+    }
+    fn needs_image(&self) -> bool {
+        false
+    }
+    fn reads(&self, other: &dyn Output) -> bool {
+        [Some(&self.disk), self.kernel.as_ref()].into_iter().flatten().any(|sibling| sibling.is(other))
     }
     fn tools(&self) -> Vec<&'static [&'static str]> {
         vec![if self.machine.arch() == "arm64" { EMULATOR_ARM64 } else { EMULATOR_AMD64 }]
@@ -181,13 +207,10 @@ impl Output for Trial {
     }
 
     fn write(&self, writing: Writing<'_>) -> Result<Written, Fault> {
-        let Writing { world, job, path, aids, .. } = writing;
-        let tree = aids.tool(self.tools()[0][0])?;
-        let file =
-            |kind: &str| aids.outputs.iter().find(|(of, _)| *of == kind).map(|(_, path)| path.as_path());
-        let disk = file(self.disk).ok_or_else(|| Fault::machine("internal", "a disk was lost"))?;
-        let said = self.converse(tree, (disk, file("kernel")), world, job)?;
-        fs::write(path, said).map_err(|error| Fault::io("write", path, &error))?;
-        Ok(Written::default())
+        let tree = writing.aids.tool(self.tools()[0][0])?;
+        let read = &writing.aids.outputs;
+        let file = |kind: &str| read.iter().find(|(of, _)| *of == kind).map(|(_, path)| path.as_path());
+        let disk = file(self.disk.kind).ok_or_else(|| Fault::machine("internal", "a disk was lost"))?;
+        self.converse(tree, (disk, file("kernel")), &writing).map(|()| Written::default())
     }
 }

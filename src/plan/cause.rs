@@ -3,13 +3,13 @@
 
 mod packages;
 
-use super::graph::StepId;
+use super::graph::{StepId, Task, Work};
 use super::judge::Plan;
 use crate::key::{self, Key};
 use crate::steps::packages::AUTOMATIC;
 use crate::store::Past;
 use crate::tree;
-use crate::work::{Facts, OUTPUT, TOOLS, World};
+use crate::work::{Facts, OUTPUT, TOOLS, World, failed};
 pub use packages::PACKAGE;
 
 /// Why a step runs.
@@ -164,6 +164,16 @@ pub fn of_stacked(
         causes.push(Cause::of("record", None, None, "its result is no longer in the cache"));
     }
     causes
+}
+
+/// An output that nothing is new of, and that failed when it was written last, is written again for that.
+pub fn tell_failure(causes: &mut [Cause], task: &Task, world: &World) {
+    let is_output = matches!(task.work, Work::Output { .. });
+    for cause in causes.iter_mut().filter(|_| is_output) {
+        if ["step", "file"].contains(&cause.fact.as_str()) && failed::read(&task.id, world).is_some() {
+            *cause = Cause::of(&cause.fact, None, None, "it failed when it ran last");
+        }
+    }
 }
 
 /// Steps that came, went, or changed places.

@@ -15,6 +15,7 @@ use crate::manifest::{Hypervisor, Image, Manifest, ToolSet, Use};
 use crate::resolve::Resolved;
 use crate::steps::hook::Hook;
 use crate::steps::host_tools::HostTools;
+use crate::work::folders::real;
 use crate::work::{OUTPUT, Output, Step, TEST};
 
 /// A step in the graph.
@@ -29,6 +30,8 @@ pub struct Graph {
     pub targets: Vec<Target>,
     /// The project's folder.
     pub project: PathBuf,
+    /// Whether outputs are written with this machine's own programs.
+    pub host_tools: bool,
 }
 
 /// Something that can be asked for.
@@ -77,7 +80,8 @@ pub enum Work {
         output: Arc<dyn Output>,
         /// Where it goes, absolute.
         path: PathBuf,
-        /// What it is written with, then the layers, lowest first, and then the outputs that it reads.
+        /// What it is written with, then the image's layers, lowest first, if it needs them, and then the outputs that it
+        /// reads.
         stack: Vec<StepId>,
     },
 }
@@ -98,7 +102,8 @@ impl Graph {
             (tools.name().to_string(), steps)
         };
         let tools = manifest.tools.iter().map(of_tools).collect();
-        let graph = Graph { project: manifest.project.clone(), ..Graph::default() };
+        let (project, host_tools) = (manifest.project.clone(), manifest.host_tools);
+        let graph = Graph { project, host_tools, ..Graph::default() };
         let mut builder = Builder { graph, by_id: BTreeMap::new(), tools, faults: Faults::new() };
         for image in &manifest.images {
             let name = &image.name.value;
@@ -151,14 +156,6 @@ impl Graph {
         match &self.task(step).work {
             Work::Layer { step, .. } => Some(step.as_ref()),
             Work::Output { .. } => None,
-        }
-    }
-
-    /// What kind of output the step writes; nothing for a layer.
-    pub fn output_kind(&self, step: StepId) -> &'static str {
-        match &self.task(step).work {
-            Work::Output { output, .. } => output.kind(),
-            Work::Layer { .. } => "",
         }
     }
 
@@ -249,6 +246,19 @@ fn used(steps: &[Use]) -> impl Iterator<Item = Arc<dyn Step>> {
     steps.iter().map(|used| Arc::clone(&used.step))
 }
 
+/// The outputs by their position, each behind those that it reads, else as in the text.
+fn in_order(outputs: &[Arc<dyn Output>]) -> Vec<usize> {
+    let mut left: Vec<usize> = (0..outputs.len()).collect();
+    let mut order = Vec::with_capacity(left.len());
+    while !left.is_empty() {
+        let waits = |at: &usize| left.iter().any(|other| outputs[*at].reads(outputs[*other].as_ref()));
+        // No two read each other, so that there is one.
+        let next = left.iter().position(|at| !waits(at)).unwrap_or(0);
+        order.push(left.remove(next));
+    }
+    order
+}
+
 struct Builder {
     graph: Graph,
     by_id: BTreeMap<String, StepId>,
@@ -278,11 +288,8 @@ impl Builder {
         let shown = steps.iter().filter(|step| !step.joins() && !step.is_aside());
         let names: Vec<String> = shown.map(|step| step.name()).collect();
         let file = crate::outputs::title(image, hypervisor);
-        let reads = |output: &dyn Output| outputs.iter().any(|other| output.reads(other.kind()));
-        let (readers, others): (Vec<usize>, Vec<usize>) =
-            (0..outputs.len()).partition(|at| reads(outputs[*at].as_ref()));
         let mut written: BTreeMap<usize, StepId> = BTreeMap::new();
-        for at in others.into_iter().chain(readers) {
+        for at in in_order(outputs) {
             let output = &outputs[at];
             self.faults.extend(output.check(&names));
             let path = match output.path() {
@@ -290,8 +297,9 @@ impl Builder {
                 None => self.graph.project.join("build").join(format!("{file}.{}", output.extension())),
             };
             let mut all = self.tools(output.as_ref(), number);
-            all.extend(&stack);
-            all.extend(written.values().filter(|step| output.reads(self.graph.output_kind(**step))));
+            all.extend(stack.iter().filter(|_| output.needs_image()));
+            let read = written.iter().filter(|(other, _)| output.reads(outputs[**other].as_ref()));
+            all.extend(read.map(|(_, step)| step));
             written.insert(at, self.output(output, path, &name, &all, number));
         }
         self.graph.targets.push(Target {
@@ -372,35 +380,32 @@ impl Builder {
         std::iter::once(id.clone()).chain(numbered).find(|id| !self.by_id.contains_key(id)).unwrap_or(id)
     }
 
-    /// No output may be another's, or lie in another that is a folder. Sorted, such paths are neighbours.
+    /// No output may be another's, or lie in another that is a folder, in whatever way their paths are spelt.
     fn check_paths(&mut self) {
-        let mut outputs: Vec<(&PathBuf, &Task)> = self
-            .graph
-            .steps
-            .node_weights()
-            .filter_map(|task| match &task.work {
-                Work::Output { path, .. } => Some((path, task)),
-                Work::Layer { .. } => None,
-            })
-            .collect();
-        outputs.sort_by(|left, right| left.0.cmp(right.0));
-        let clash =
-            |pair: &&[(&PathBuf, &Task)]| matches!(pair, [first, second] if second.0.starts_with(first.0));
-        for pair in outputs.windows(2).filter(clash) {
-            if let [(path, first), (inner, second)] = pair {
-                let shown = self.graph.shown(path);
-                let message = if path == inner {
-                    format!("two outputs would be written to `{shown}`")
-                } else {
-                    format!("an output would be written into `{shown}`, which is another output")
+        let mut taken: BTreeMap<PathBuf, &Task> = BTreeMap::new();
+        let mut faults = Vec::new();
+        for task in self.graph.steps.node_weights() {
+            let Work::Output { path, .. } = &task.work else { continue };
+            let place = real(path);
+            // Paths sort by their components: what is in the folder comes right behind it.
+            let inside = taken.range(place.clone()..).next().filter(|(other, _)| other.starts_with(&place));
+            let around = || place.ancestors().find_map(|above| taken.get_key_value(above));
+            if let Some((other, first)) = inside.or_else(around) {
+                let outer = if other.starts_with(&place) { &place } else { other };
+                let outer = self.graph.shown(outer);
+                let message = match *other == place {
+                    true => format!("two outputs would be written to `{outer}`"),
+                    false => format!("an output would be written into `{outer}`, which is another output"),
                 };
-                self.faults.push(
+                faults.push(
                     Fault::error("output/twice", message)
-                        .at(&second.place, "this one")
+                        .at(&task.place, "this one")
                         .at(&first.place, "and this one")
                         .help("give one of them another place with `path=`"),
                 );
             }
+            taken.entry(place).or_insert(task);
         }
+        faults.into_iter().for_each(|fault| self.faults.push(fault));
     }
 }

@@ -12,7 +12,7 @@ use super::cause::{self, Cause};
 use super::graph::{Graph, StepId, Work};
 use super::overlap::overlaps;
 use crate::fault::{Fault, Faults};
-use crate::key::Key;
+use crate::key::{Digest, Key};
 use crate::layer::LayerId;
 use crate::steps::hook;
 use crate::store::{Journal, Past, Stamp};
@@ -221,6 +221,7 @@ fn judge_above(plan: &mut Plan, step: StepId, world: &World, journal: &Journal) 
     if below.is_none() || !is_there {
         why = cause::of_stacked(plan, step, past, &key, &made, world);
         why.extend(missing.clone());
+        cause::tell_failure(&mut why, task, world);
     }
     // Other steps below may make the same layers, if they are as many; to a hook, a layer of nothing is none.
     let as_many = past.is_some_and(|past| past.stack.len() == stack.len());
@@ -238,7 +239,11 @@ fn judge_above(plan: &mut Plan, step: StepId, world: &World, journal: &Journal) 
     (judged.layers, judged.found) =
         result.map_or((None, Vec::new()), |(layers, found)| (Some(layers), found));
     if !is_layer {
-        judged.layers = judged.key.as_ref().map(|key| vec![stand_in(key)]);
+        judged.layers = judged.key.as_ref().and_then(|key| match plan.graph.host_tools {
+            true if state != State::Fresh => None,
+            true => Some(vec![stand_in(key, past.and_then(|past| past.output.as_ref()).map(|of| of.stamp))]),
+            false => Some(vec![stand_in(key, None)]),
+        });
     }
 }
 
@@ -254,7 +259,7 @@ pub fn layers_below(plan: &Plan, stack: &[StepId]) -> Option<Vec<Below>> {
     Some(below)
 }
 
-/// A layer of `step` as what stands on it sees it; of an output, its key stands for it.
+/// A layer of `step` as what stands on it sees it; of an output, that is what [stands in](stand_in) for it.
 pub fn below_of(graph: &Graph, step: StepId, layer: LayerId, found: Vec<String>) -> Below {
     let task = graph.task(step);
     let (name, joins) = match &task.work {
@@ -264,9 +269,13 @@ pub fn below_of(graph: &Graph, step: StepId, layer: LayerId, found: Vec<String>)
     Below { step: task.id.clone(), kind: task.kind, name, layer, found, joins }
 }
 
-/// What stands for the file that an output of that key writes: the same key writes the same bytes.
-pub fn stand_in(key: &Key) -> LayerId {
-    LayerId(key.digest())
+/// What stands for the file that an output of that key writes. The same key writes the same bytes, here and elsewhere; where
+/// it is written with this machine's programs it need not, and the file's stamp says which one it is.
+pub fn stand_in(key: &Key, written: Option<Stamp>) -> LayerId {
+    match written {
+        None => LayerId(key.digest()),
+        Some(stamp) => LayerId(Digest::of(format!("{} {stamp:?}", key.digest()))),
+    }
 }
 
 /// Adds the layers below to the key of a step that stands on them.

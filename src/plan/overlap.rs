@@ -2,11 +2,12 @@
 //! next version, and one over the manifest would be the end of it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use super::graph::{Task, Work};
 use super::judge::Plan;
 use crate::fault::{Fault, Faults};
+use crate::work::folders::real;
 use crate::work::{Source, World};
 
 /// Outputs that would be written over, or into, what steps are made from, or over the manifest's files.
@@ -69,22 +70,4 @@ fn at(fault: Fault, task: &Task) -> Fault {
     fault
         .at(&task.place, "this output")
         .help("give it another place with `path=`; without one it goes to `build/`")
-}
-
-/// The path with the links on its way followed, as far as it exists.
-fn real(path: &Path) -> PathBuf {
-    let mut rest: Vec<Component<'_>> = Vec::new();
-    let mut there = path;
-    loop {
-        if let Ok(real) = there.canonicalize() {
-            return rest.into_iter().rev().fold(real, |path, component| path.join(component));
-        }
-        match (there.components().next_back(), there.parent()) {
-            (Some(last), Some(parent)) => {
-                rest.push(last);
-                there = parent;
-            }
-            _ => return path.to_path_buf(),
-        }
-    }
 }

@@ -55,6 +55,28 @@ pub enum Start {
     Kernel(PathBuf, Option<PathBuf>, String),
 }
 
+impl Start {
+    /// What is in the folder of an `output "kernel"`, which the emulator sees as `seen`.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be read.
+    pub fn of_folder(folder: &Path, seen: &Path) -> Result<Start, Fault> {
+        let cmdline = folder.join("cmdline");
+        let told = fs::read_to_string(&cmdline).map_err(|error| Fault::io("read", &cmdline, &error))?;
+        let initramfs = folder.join("initrd.img").is_file().then(|| seen.join("initrd.img"));
+        Ok(Start::Kernel(seen.join("vmlinuz"), initramfs, told.trim_end().to_string()))
+    }
+
+    /// EFI, where Debian has it for machines of `arch`.
+    pub fn efi_of_debian(arch: &str) -> Start {
+        let [(_, code, variables), ..] = FIRMWARES;
+        let found = FIRMWARES.iter().find(|(of, ..)| *of == arch);
+        let (code, variables) = found.map_or((code, variables), |(_, code, variables)| (*code, *variables));
+        Start::Efi(code.into(), variables.into())
+    }
+}
+
 /// What to wait for on the serial line.
 #[derive(Clone, Copy, Debug)]
 pub struct Wait<'a> {
@@ -263,7 +285,7 @@ fn escaped(path: &Path) -> OsString {
     )
 }
 
-/// Where distributions have EFI for emulated machines, and its variables.
+/// Where distributions have EFI for emulated machines, and its variables; Debian first.
 const FIRMWARES: [(&str, &str, &str); 6] = [
     ("amd64", "/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/share/OVMF/OVMF_VARS_4M.fd"),
     ("amd64", "/usr/share/OVMF/OVMF_CODE.fd", "/usr/share/OVMF/OVMF_VARS.fd"),

@@ -1,7 +1,8 @@
 //! `--host-tools`: the programs that write formats as this machine has them, in place of a tree of imgbuild's own.
 //!
 //! They run in the same sandbox, with this machine's folders of programs for their root. Their programs are in the key,
-//! byte by byte; the libraries that these load are not.
+//! byte by byte; the libraries that these load are not. So the same key can give other bytes, and what reads such an output
+//! goes by the file that was written.
 
 use std::path::Path;
 
@@ -19,8 +20,6 @@ type Known = (&'static str, &'static [&'static str], &'static [&'static str]);
 const KNOWN: &[Known] = &[
     ("squashfs-tools", &["mksquashfs"], &[]),
     ("erofs-utils", &["mkfs.erofs"], &[]),
-    ("btrfs-progs", &["mkfs.btrfs"], &[]),
-    ("xfsprogs", &["mkfs.xfs", "xfs_db"], &[]),
     ("qemu-utils", &["qemu-img"], &[]),
     ("grub-pc-bin", &["grub-mkimage"], &["/usr/lib/grub/i386-pc"]),
     ("grub-efi-amd64-bin", &["grub-mkimage"], &["/usr/lib/grub/x86_64-efi"]),
@@ -46,11 +45,12 @@ impl HostTools {
     }
 
     fn missing(&self, what: &str) -> Fault {
+        // One of a package that all of grub's others need.
+        let package = if what == "grub-mkimage" { "grub-common" } else { &self.name };
         Fault::machine("tools/host", format!("there is no `{what}` on this machine"))
             .at(&self.place, "this needs it")
             .help(format!(
-                "it is in Debian's package `{}`; without `--host-tools`, imgbuild brings its own",
-                self.name
+                "it is in Debian's package `{package}`; without `--host-tools`, imgbuild brings its own"
             ))
     }
 }

@@ -6,6 +6,7 @@
 
 pub mod capture;
 pub mod failed;
+pub mod folders;
 mod groups;
 pub mod roots;
 mod shared;
@@ -19,6 +20,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+pub use folders::Folders;
 pub use groups::Group;
 pub use shared::{Shared, SharedFile};
 pub use stack::{Stack, StackLayer};
@@ -270,8 +272,16 @@ pub trait Output: Send + Sync + Debug {
     fn is_folder(&self) -> bool {
         false
     }
-    /// Whether it reads the outputs of that kind that are written for the same target: then it waits for them.
-    fn reads(&self, _kind: &str) -> bool {
+    /// Whether what it has written when it failed is put into its place all the same.
+    fn is_kept_failed(&self) -> bool {
+        false
+    }
+    /// Whether it is made from the image, or only from the project's files and from what it [reads](Output::reads).
+    fn needs_image(&self) -> bool {
+        true
+    }
+    /// Whether it reads that other output of the same target: then it waits for it. No two read each other.
+    fn reads(&self, _other: &dyn Output) -> bool {
         false
     }
     /// What is wrong with asking for it of this stack, before anything is built.
@@ -292,6 +302,8 @@ pub struct Writing<'a> {
     pub stack: &'a Stack,
     /// Where it is written, which is aside: nothing is there.
     pub path: &'a Path,
+    /// Where it goes then.
+    pub goes_to: &'a Path,
     /// What helps.
     pub aids: Aids,
 }
@@ -379,43 +391,4 @@ pub fn layer_facts(key: &mut Key, layers: &[Below], names: bool) {
             (true, false) => key.fact("layer", format_args!("{layer} {name}")),
         }
     }
-}
-
-/// Where relative paths start.
-#[derive(Clone, Debug, Default)]
-pub struct Folders {
-    /// Where the caller stands: sources are named from here.
-    pub here: PathBuf,
-    /// The caller's home, for `~/`.
-    pub home: Option<PathBuf>,
-}
-
-impl Folders {
-    /// The absolute path that a manifest means: relative ones start at the folder of the file that they stand in.
-    pub fn path(&self, path: &crate::lang::Spanned<String>) -> PathBuf {
-        if let (Some(home), Some(rest)) = (&self.home, path.value.strip_prefix("~/")) {
-            return home.join(rest);
-        }
-        clean(&self.folder_of(&path.place).join(&path.value))
-    }
-
-    /// `path` as the caller would type it where they stand.
-    pub fn shown(&self, path: &Path) -> String {
-        match path.strip_prefix(&self.here) {
-            Ok(below) if below.as_os_str().is_empty() => String::from("."),
-            Ok(below) => below.display().to_string(),
-            Err(_) => path.display().to_string(),
-        }
-    }
-
-    /// The folder of the file that `place` is in, absolute.
-    pub fn folder_of(&self, place: &Place) -> PathBuf {
-        let file = self.here.join(&place.source.name);
-        clean(file.parent().unwrap_or(&self.here))
-    }
-}
-
-/// The path without `.`; `..` stays, since what is before it may be a link.
-fn clean(path: &Path) -> PathBuf {
-    path.components().filter(|component| *component != std::path::Component::CurDir).collect()
 }

@@ -1,7 +1,7 @@
 //! What an image's nodes have written: outputs, and all that goes with them.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::Decoder;
@@ -41,12 +41,7 @@ impl Decoder<'_> {
     pub(super) fn boots(&mut self, machine: &Machine, outputs: &[outputs::Sibling]) {
         let is_disk =
             |output: &outputs::Sibling| outputs::disk::FORMATS.contains(&output.kind) || output.kind == "ova";
-        let fault = machine.check().filter(|_| outputs.iter().any(is_disk));
-        // A hypervisor may have the disk of its image.
-        let known = |fault: &Fault| self.faults.list.iter().any(|other| other == fault);
-        if let Some(fault) = fault.filter(|fault| !known(fault)) {
-            self.faults.push(fault);
-        }
+        self.faults.extend(machine.check().filter(|_| outputs.iter().any(is_disk)));
     }
 
     /// The outputs among these nodes, and what goes with them: the hypervisor's own files, and tests.
@@ -100,15 +95,15 @@ impl Decoder<'_> {
     }
 }
 
-/// The outputs among these nodes; `title` is what their files are called where nothing is said.
+/// The outputs among these nodes, and what goes with them; `title` is what their files are called where nothing is said.
 pub(super) fn siblings(children: &[&Node], title: &str) -> Vec<outputs::Sibling> {
-    let outputs = children.iter().filter(|child| child.word.name == outputs::WORD.name);
+    let outputs =
+        children.iter().filter(|child| [outputs::WORD.name, config::WORD.name].contains(&child.word.name));
     let sibling = |node: &&Node| {
-        let kind = node.kind?.name;
-        let stated = node.text("path").map(|path| path.value);
-        let name = |path: &String| Some(Path::new(path).file_name()?.to_string_lossy().into_owned());
-        let file = stated.as_ref().and_then(name).unwrap_or_else(|| format!("{title}.{kind}"));
-        Some(outputs::Sibling { kind, file })
+        let kind = node.kind.map_or(node.word.name, |kind| kind.name);
+        let stated = node.text("path").map(|path| PathBuf::from(path.value));
+        let path = stated.unwrap_or_else(|| Path::new("build").join(format!("{title}.{kind}")));
+        Some(outputs::Sibling { kind, path, place: node.place.clone() })
     };
     outputs.filter_map(sibling).collect()
 }

@@ -15,7 +15,7 @@ use crate::lang::{Node, Spanned, Word};
 use crate::layer::Merged;
 use crate::layer::copy::copy_by_kernel;
 use crate::layer::merge::Node as TreeNode;
-use crate::outputs::folder::settle_times;
+use crate::outputs::folder::settle;
 use crate::outputs::{Compress, Kind, Stated, Target, cpio};
 use crate::work::{Facts, Folders, Job, Output, Stack, World, Writing, Written};
 
@@ -141,7 +141,7 @@ impl Output for Beside {
     }
 
     fn write(&self, writing: Writing<'_>) -> Result<Written, Fault> {
-        let Writing { world, job, stack, path, aids } = writing;
+        let Writing { world, job, stack, path, aids, .. } = writing;
         let place = &self.stated.place;
         let merged = world.image(stack)?;
         let kernels = kernels(&merged);
@@ -179,7 +179,7 @@ impl Output for Beside {
                 fs::write(&file, text).map_err(|error| Fault::io("write", &file, &error))
             }
         }?;
-        settle_times(path, world.epoch).map(|()| Written::default())
+        settle(path, world.epoch).map(|()| Written::default())
     }
 }
 

@@ -78,7 +78,7 @@ impl Output for Appliance {
     }
 
     fn write(&self, writing: Writing<'_>) -> Result<Written, Fault> {
-        let Writing { world, job, stack, path, aids } = writing;
+        let Writing { world, job, stack, path, aids, .. } = writing;
         let place = &self.stated.place;
         let (machine, title) = (&self.machine, self.image.as_str());
         let (key, raw) = Assembly { machine, title, place, stack, aids: &aids, world, job }.shared()?;

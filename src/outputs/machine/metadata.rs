@@ -73,7 +73,7 @@ impl Output for Metadata {
     }
 
     fn write(&self, writing: Writing<'_>) -> Result<Written, Fault> {
-        let Writing { world, job, stack, path, aids } = writing;
+        let Writing { world, job, stack, path, aids, .. } = writing;
         let merged = world.image(stack)?;
         let system = System::of(&merged, stack);
         let files = if self.is_lxc { self.lxc() } else { self.incus(&system, world.epoch) };

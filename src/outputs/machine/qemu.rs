@@ -23,7 +23,7 @@ pub(super) fn script(told: &Described<'_>) -> String {
          cd \"$(dirname \"$0\")\" || exit 1\n",
     );
     if matches!(told.start, Start::Efi) {
-        text.push_str(EFI);
+        text.push_str(&efi(machine.arch()));
         words.extend(["-bios".into(), "$efi".into()]);
     }
     text.push_str(&format!("exec {} \\\n", program_for(machine.arch())));
@@ -42,14 +42,23 @@ pub(super) fn script(told: &Described<'_>) -> String {
     text
 }
 
-/// Where distributions have EFI for emulated machines.
-const EFI: &str = "for efi in \"${EFI:-}\" /usr/share/ovmf/OVMF.fd /usr/share/qemu-efi-aarch64/QEMU_EFI.fd \\\n    \
-                   /usr/share/edk2/ovmf/OVMF_CODE.fd /usr/share/edk2/x64/OVMF.fd; do\n    [ -r \"$efi\" ] && break\n\
-                   done\n[ -r \"$efi\" ] || { echo \"no EFI is here: name one with EFI=FILE\" >&2; exit 1; }\n";
+/// Looks for EFI where distributions have it for emulated machines of that architecture.
+fn efi(arch: &str) -> String {
+    let files = match arch {
+        "arm64" => ["/usr/share/qemu-efi-aarch64/QEMU_EFI.fd", "/usr/share/edk2/aarch64/QEMU_EFI.fd"],
+        _ => ["/usr/share/ovmf/OVMF.fd", "/usr/share/edk2/ovmf/OVMF_CODE.fd"],
+    };
+    format!(
+        "for efi in \"${{EFI:-}}\" {}; do\n    [ -r \"$efi\" ] && break\ndone\n[ -r \"$efi\" ] || \
+         {{ echo \"no EFI is here: name one with EFI=FILE\" >&2; exit 1; }}\n",
+        files.join(" ")
+    )
+}
 
-/// A name in a list of options, in which commas are doubled.
-fn in_list(name: &str) -> String {
-    name.replace(',', ",,")
+/// A file in a list of options, in which commas are doubled, and what is in front of a colon is a protocol.
+fn in_list(file: &str) -> String {
+    let protocol = file.find(':').is_some_and(|at| !file[..at].contains('/'));
+    format!("{}{}", if protocol { "./" } else { "" }, file.replace(',', ",,"))
 }
 
 /// A word of a shell.

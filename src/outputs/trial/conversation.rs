@@ -16,12 +16,18 @@ use crate::fault::Fault;
 use crate::lang::Spanned;
 use crate::sandbox::image::{ImageRan, ImageRun};
 use crate::wording;
-use crate::work::{Job, World};
+use crate::work::{Job, World, Writing};
 
 /// What a machine may say before nobody listens any more: bytes.
 const MOST_SAID: usize = 64 << 20;
 /// Lines of what was heard that a failure tells.
 const TAIL: usize = 20;
+/// Letters of a command that are typed as one line: a terminal takes 4095 (termios(3)).
+const LINE: usize = 1024;
+/// What is missed where a machine has no shell for `run`, and what helps.
+const NO_SHELL: &str = "the shell that `run` needs did not come";
+const SHELL_HELP: &str = "it comes with systemd 256 or newer, when that has booted: give it more time with `timeout=`, or log \
+                          in with `send` and say `on=\"console\"`; ";
 
 impl Trial {
     /// Whether it needs the shell that comes into the machine.
@@ -29,19 +35,18 @@ impl Trial {
         self.acts.iter().any(|act| matches!(act, Act::Run { on_console: false, .. }))
     }
 
-    /// Boots the machine and does all that is asked; gives what its console said.
+    /// Boots the machine and does all that is asked; what its console said is written, whatever becomes of that.
     pub(super) fn converse(
         &self,
         tree: &ImageRun,
         files: (&Path, Option<&Path>),
-        world: &World,
-        job: &Job<'_>,
-    ) -> Result<Vec<u8>, Fault> {
-        let folder = world.store.stage()?.path("machine");
+        writing: &Writing<'_>,
+    ) -> Result<(), Fault> {
+        let folder = writing.world.store.stage()?.path("machine");
         fs::create_dir(&folder).map_err(|error| Fault::io("make", &folder, &error))?;
-        let said = self.in_folder(tree, files, &folder, world, job);
+        let ended = self.in_folder(tree, files, &folder, writing);
         let _ = fs::remove_dir_all(&folder);
-        said
+        ended
     }
 
     fn in_folder(
@@ -49,21 +54,19 @@ impl Trial {
         tree: &ImageRun,
         files: (&Path, Option<&Path>),
         folder: &Path,
-        world: &World,
-        job: &Job<'_>,
-    ) -> Result<Vec<u8>, Fault> {
+        writing: &Writing<'_>,
+    ) -> Result<(), Fault> {
+        let Writing { world, job, path, .. } = *writing;
         let failed = |error: io::Error| Fault::io("make", folder, &error);
         let kvm = kvm_works(self.machine.arch(), tree, folder, world, job);
         if !kvm {
             (job.say)("the processor is emulated, which is slow: KVM does not work here");
         }
         let machine = self.machine(tree, files, folder, kvm)?;
-        let shell = self.runs_commands().then(|| Line::make(folder, SHELL)).transpose().map_err(failed)?;
-        let console = Line::make(folder, CONSOLE).map_err(failed)?;
-        let (stop, over) = (AtomicBool::new(false), AtomicBool::new(false));
+        let over = AtomicBool::new(false);
         let mut talk = Conversation {
-            console,
-            shell,
+            console: Line::make(folder, CONSOLE).map_err(failed)?,
+            shell: self.runs_commands().then(|| Line::make(folder, SHELL)).transpose().map_err(failed)?,
             said: Vec::new(),
             told: 0,
             job,
@@ -71,27 +74,12 @@ impl Trial {
             until: Instant::now() + Duration::from_secs(self.timeout.unsigned_abs()),
             timeout: self.timeout,
         };
-        let (heard, ran) = std::thread::scope(|scope| {
-            let emulator = scope.spawn(|| {
-                let ran = run(&machine, &stop, world);
-                over.store(true, Ordering::Relaxed);
-                ran
-            });
-            let heard = self.acts.iter().enumerate().try_for_each(|(number, act)| talk.act(act, number));
-            stop.store(true, Ordering::Relaxed);
-            let lost = || Err(Fault::machine("internal", "a thread with a machine was lost"));
-            (heard, emulator.join().unwrap_or_else(|_| lost()))
-        });
-        // Without it, the failure is told all the same.
-        let _ = fs::write(&job.log, &talk.said);
-        match heard {
-            Ok(()) => Ok(talk.said),
-            Err(Missed::Interrupted) => Err(Fault::build("build/interrupted", "interrupted")),
-            Err(missed) => Err(self.failure(missed, ran, job)),
-        }
+        let (heard, ran) = talk.while_it_runs(&self.acts, &machine, world);
+        fs::write(path, &talk.said).map_err(|error| Fault::io("write", path, &error))?;
+        heard.map_err(|missed| self.failure(missed, ran, &world.shown(writing.goes_to)))
     }
 
-    fn failure(&self, missed: Missed, ran: Result<ImageRan, Fault>, job: &Job<'_>) -> Fault {
+    fn failure(&self, missed: Missed, ran: Result<ImageRan, Fault>, log: &str) -> Fault {
         let (why, place, output) = match missed {
             Missed::Act { why, place, output } => (why, place, output),
             Missed::Ended { what, place, output } => match ran {
@@ -102,9 +90,10 @@ impl Trial {
             },
             Missed::Interrupted => return Fault::build("build/interrupted", "interrupted"),
         };
+        let shell = if why.contains(NO_SHELL) { SHELL_HELP } else { "" };
         let fault = Fault::build("test/failed", format!("the test `{}` failed: {why}", self.name))
             .at(&place, "this did not happen")
-            .help(format!("what the console said is in `{}`", job.log.display()));
+            .help(format!("{shell}what the console said is in `{log}`"));
         Fault { output, ..fault }
     }
 }
@@ -148,19 +137,41 @@ enum On {
 }
 
 impl Conversation<'_> {
+    /// Runs the machine until all acts are done, or one is missed.
+    fn while_it_runs(
+        &mut self,
+        acts: &[Act],
+        machine: &ImageRun,
+        world: &World,
+    ) -> (Result<(), Missed>, Result<ImageRan, Fault>) {
+        let (stop, over) = (AtomicBool::new(false), self.over);
+        std::thread::scope(|scope| {
+            let emulator = scope.spawn(|| {
+                let ran = run(machine, &stop, world);
+                over.store(true, Ordering::Relaxed);
+                ran
+            });
+            let heard = acts.iter().enumerate().try_for_each(|(number, act)| self.act(act, number));
+            stop.store(true, Ordering::Relaxed);
+            let lost = || Err(Fault::machine("internal", "a thread with a machine was lost"));
+            (heard, emulator.join().unwrap_or_else(|_| lost()))
+        })
+    }
+
     fn act(&mut self, act: &Act, number: usize) -> Result<(), Missed> {
         match act {
             Act::WaitFor(text) => {
                 let what = format!("`{}` did not come", wording::printable(&text.value));
                 self.wait(On::Console, text.value.as_bytes(), &what, text).map(|_| ())
             }
-            Act::Send(text) => self.write(On::Console, format!("{}\r", text.value).as_bytes(), text),
+            Act::Send(text) => {
+                let what = format!("the machine did not take `{}`", wording::printable(&text.value));
+                self.write(On::Console, format!("{}\r", text.value).as_bytes(), &what, text)
+            }
             Act::Run { command, on_console: true } => self.run(On::Console, command, number),
             Act::Run { command, on_console: false } => {
                 if !self.has_shell() {
-                    let what = "the shell did not come that `run` needs: the image's systemd has to be 256 or newer, and \
-                                not masked; else log in with `send`, and say `on=\"console\"`";
-                    self.wait(On::Shell, READY.as_bytes(), what, command)?;
+                    self.wait(On::Shell, READY.as_bytes(), NO_SHELL, command)?;
                 }
                 self.run(On::Shell, command, number)
             }
@@ -173,15 +184,20 @@ impl Conversation<'_> {
 
     /// Runs a command, whose end is told behind it.
     fn run(&mut self, on: On, command: &Spanned<String>, number: usize) -> Result<(), Missed> {
-        let text = STANDARD.encode(&command.value);
+        let end = if on == On::Console { "\r" } else { "\n" };
+        let mut lines = String::new();
+        for (number, piece) in STANDARD.encode(&command.value).as_bytes().chunks(LINE).enumerate() {
+            let before = if number == 0 { "" } else { "${imgbuild_text}" };
+            lines.push_str(&format!("imgbuild_text={before}{}{end}", String::from_utf8_lossy(piece)));
+        }
         // Whoever echoes the line does not say what ends it: it stands there in parts.
-        let line = format!(
-            "sh -c \"$(echo {text} | base64 -d)\" </dev/null 2>&1; code=$?; echo; echo imgbuild-''ended-{number} $code .{}",
-            if on == On::Console { "\r" } else { "\n" }
-        );
-        self.write(on, line.as_bytes(), command)?;
+        lines.push_str(&format!(
+            "sh -c \"$(echo $imgbuild_text | base64 -d)\" </dev/null 2>&1; imgbuild_code=$?; echo; \
+             echo imgbuild-''ended-{number} $imgbuild_code .{end}"
+        ));
         let shown = wording::printable(command.value.lines().next().unwrap_or_default());
         let what = format!("`{shown}` did not end");
+        self.write(on, lines.as_bytes(), &what, command)?;
         let heard = self.wait(on, format!("imgbuild-ended-{number} ").as_bytes(), &what, command)?;
         let code = self.wait(on, b" .", &what, command)?;
         let code = String::from_utf8_lossy(&code).trim().to_string();
@@ -211,12 +227,21 @@ impl Conversation<'_> {
         }
     }
 
-    fn write(&mut self, on: On, bytes: &[u8], at: &Spanned<String>) -> Result<(), Missed> {
-        self.line(on).write(bytes).map_err(|error| Missed::Act {
-            why: format!("the machine takes nothing: {error}"),
-            place: at.place.clone(),
-            output: Vec::new(),
-        })
+    /// Types all of `bytes`, as fast as the machine takes them.
+    fn write(&mut self, on: On, bytes: &[u8], what: &str, at: &Spanned<String>) -> Result<(), Missed> {
+        let mut left = bytes;
+        while !left.is_empty() {
+            let is_over = self.over.load(Ordering::Relaxed);
+            // A line that cannot be written to takes nothing any more, and time goes on.
+            let taken = self.line(on).write(left).unwrap_or(0);
+            left = left.get(taken..).unwrap_or_default();
+            if taken == 0 {
+                self.listen();
+                self.go_on(on, is_over, what, at)?;
+                self.pause();
+            }
+        }
+        Ok(())
     }
 
     /// Waits for the text; gives what stood before it.
@@ -228,24 +253,33 @@ impl Conversation<'_> {
                 self.line(on).is_ready = true;
                 return Ok(before);
             }
-            if self.job.cancel.load(Ordering::Relaxed) {
-                return Err(Missed::Interrupted);
-            }
-            let place = at.place.clone();
-            if is_over {
-                return Err(Missed::Ended { what: what.into(), place, output: tail(&self.said) });
-            }
-            if self.said.len().max(self.line(on).unread.len()) > MOST_SAID {
-                let why = format!("{what}, and the machine said more than {} MiB", MOST_SAID >> 20);
-                return Err(Missed::Act { why, place, output: tail(&self.said) });
-            }
-            if Instant::now() >= self.until {
-                let why = format!("{what} in {} s", self.timeout);
-                return Err(Missed::Act { why, place, output: tail(&self.said) });
-            }
-            // It would be seen in the next round.
-            let _ = pause(&[&self.console].into_iter().chain(&self.shell).collect::<Vec<_>>());
+            self.go_on(on, is_over, what, at)?;
+            self.pause();
         }
+    }
+
+    /// Whether there is still something to wait for.
+    fn go_on(&mut self, on: On, is_over: bool, what: &str, at: &Spanned<String>) -> Result<(), Missed> {
+        if self.job.cancel.load(Ordering::Relaxed) {
+            return Err(Missed::Interrupted);
+        }
+        let place = at.place.clone();
+        if is_over {
+            return Err(Missed::Ended { what: what.into(), place, output: tail(&self.said) });
+        }
+        let why = if self.said.len().max(self.line(on).unread.len()) > MOST_SAID {
+            format!("{what}, and the machine said more than {} MiB", MOST_SAID >> 20)
+        } else if Instant::now() >= self.until {
+            format!("{what} in {} s", self.timeout)
+        } else {
+            return Ok(());
+        };
+        Err(Missed::Act { why, place, output: tail(&self.said) })
+    }
+
+    fn pause(&self) {
+        // What comes meanwhile is seen in the next round.
+        let _ = pause(&[&self.console].into_iter().chain(&self.shell).collect::<Vec<_>>());
     }
 
     /// Takes in what came on both lines.
@@ -276,7 +310,8 @@ fn tail(bytes: &[u8]) -> Vec<String> {
     let lines: Vec<String> = text
         .lines()
         .map(|line| wording::printable(line.trim_end_matches('\r')))
-        .filter(|line| !line.trim().is_empty())
+        // Nor what was typed to run a command.
+        .filter(|line| !line.trim().is_empty() && !line.contains("imgbuild_"))
         .collect();
     lines.get(lines.len().saturating_sub(TAIL)..).unwrap_or_default().to_vec()
 }

@@ -33,36 +33,23 @@ impl Line {
         Ok(Line { input: open("in")?, output: open("out")?, unread: Vec::new(), is_ready: false })
     }
 
-    /// Writes all of `bytes`; a machine that takes none for long is an error.
-    pub fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let mut left = bytes;
-        while !left.is_empty() {
-            match self.input.write(left) {
-                Ok(length) => left = left.get(length..).unwrap_or_default(),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    let mut ready = [PollFd::new(&self.input, PollFlags::OUT)];
-                    if poll(&mut ready, Some(&Timespec { tv_sec: 30, tv_nsec: 0 }))? == 0 {
-                        return Err(io::ErrorKind::TimedOut.into());
-                    }
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
+    /// Writes what the machine takes now of `bytes`; gives how many that were.
+    pub fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self.input.write(bytes) {
+            Err(error) if [io::ErrorKind::WouldBlock, io::ErrorKind::Interrupted].contains(&error.kind()) => {
+                Ok(0)
             }
+            written => written,
         }
-        Ok(())
     }
 
-    /// Reads what there is; gives what is new.
+    /// Reads what there is, up to a bound that leaves others their turn; gives what is new.
     pub fn read(&mut self) -> io::Result<Vec<u8>> {
-        let (mut new, mut piece) = (Vec::new(), [0; 4096]);
-        loop {
-            match self.output.read(&mut piece) {
-                Ok(0) => break,
-                Ok(length) => new.extend_from_slice(&piece[..length]),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
+        const MOST: u64 = 1 << 20;
+        let mut new = Vec::new();
+        match (&self.output).take(MOST).read_to_end(&mut new) {
+            Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Err(error),
+            _ => {}
         }
         self.unread.extend_from_slice(&new);
         Ok(new)

@@ -1,7 +1,8 @@
 //! The machine of a test: QEMU in the sandbox of its tree, and the shell that comes into it.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
@@ -10,7 +11,6 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::Trial;
 use crate::fault::Fault;
-use crate::layer::EntryPath;
 use crate::outputs::disk::{Firmware, qemu_name};
 use crate::outputs::tool::inside;
 use crate::sandbox::emulator::{Emulated, GUEST_SAID, Start, arguments, guest, line, program_for};
@@ -42,18 +42,25 @@ impl Trial {
         lines: &Path,
         kvm: bool,
     ) -> Result<ImageRun, Fault> {
-        let start = match (self.machine.firmware(), kernel) {
-            (Firmware::Efi, _) => efi(self.machine.arch()),
-            (Firmware::Kernel, Some(kernel)) => kernel_of(kernel)?,
+        let mut start = match (self.machine.firmware(), kernel) {
+            (Firmware::Efi, _) => Start::efi_of_debian(self.machine.arch()),
+            (Firmware::Kernel, Some(kernel)) => Start::of_folder(kernel, &absolute(KERNEL))?,
             _ => Start::Bios,
         };
+        if let Start::Kernel(.., told) = &mut start
+            && self.gives_by_cmdline()
+        {
+            credentials(SECOND_OF_ARM).iter().for_each(|(name, text)| {
+                told.push_str(&format!(" systemd.set_credential_binary={name}:{}", STANDARD.encode(text)));
+            });
+        }
         let emulated = Emulated {
             arch: self.machine.arch().into(),
             memory: self.machine.memory(),
             // Emulated processors wait for each other: on a busy machine, until the guest takes itself for dead.
             cpus: if kvm { self.machine.cpus() } else { 1 },
             nics: self.machine.nics(),
-            disk: (absolute(DISK), qemu_name(self.disk)),
+            disk: (absolute(DISK), qemu_name(self.disk.kind)),
             keep: false,
             start,
             console: None,
@@ -80,6 +87,12 @@ impl Trial {
         })
     }
 
+    /// Whether credentials are in the kernel's command line: without EFI, a machine of arm64 has no SMBIOS.
+    fn gives_by_cmdline(&self) -> bool {
+        let is_arm = self.machine.arch() == "arm64";
+        self.runs_commands() && is_arm && self.machine.firmware() == Firmware::Kernel
+    }
+
     /// The console, and a second serial line with a shell.
     fn lines(&self) -> Vec<String> {
         let arm = self.machine.arch() == "arm64";
@@ -98,7 +111,8 @@ impl Trial {
             true => ["-device".into(), format!("pci-serial,chardev={SHELL}")],
             false => ["-serial".into(), format!("chardev:{SHELL}")],
         });
-        for (name, text) in credentials(if arm { "ttyS0" } else { "ttyS1" }) {
+        let tty = if arm { SECOND_OF_ARM } else { "ttyS1" };
+        for (name, text) in credentials(tty).into_iter().filter(|_| !self.gives_by_cmdline()) {
             let text = STANDARD.encode(text);
             words.extend([
                 "-smbios".into(),
@@ -108,6 +122,9 @@ impl Trial {
         words
     }
 }
+
+/// The second serial line of a machine of arm64: the first one is no ttyS.
+const SECOND_OF_ARM: &str = "ttyS0";
 
 /// What systemd is given by the machine itself (systemd.system-credentials(7)): a unit, and that somebody wants it.
 fn credentials(tty: &str) -> [(&'static str, String); 2] {
@@ -123,34 +140,23 @@ fn absolute(path: &str) -> PathBuf {
     Path::new("/").join(path)
 }
 
-/// Where the tree has EFI.
-fn efi(arch: &str) -> Start {
-    let (code, variables) = match arch {
-        "arm64" => ("/usr/share/AAVMF/AAVMF_CODE.fd", "/usr/share/AAVMF/AAVMF_VARS.fd"),
-        _ => ("/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/share/OVMF/OVMF_VARS_4M.fd"),
-    };
-    Start::Efi(code.into(), variables.into())
-}
-
-/// What is in the folder of a kernel.
-fn kernel_of(folder: &Path) -> Result<Start, Fault> {
-    let cmdline = folder.join("cmdline");
-    let told = fs::read_to_string(&cmdline).map_err(|error| Fault::io("read", &cmdline, &error))?;
-    let initramfs = folder.join("initrd.img").is_file().then(|| absolute(KERNEL).join("initrd.img"));
-    Ok(Start::Kernel(absolute(KERNEL).join("vmlinuz"), initramfs, told.trim_end().to_string()))
-}
-
-/// Whether a guest runs on the processor itself: `/dev/kvm` may be there and not work.
+/// Whether a guest runs on the processor itself; tried once a process.
 pub(super) fn kvm_works(arch: &str, tree: &ImageRun, lines: &Path, world: &World, job: &Job<'_>) -> bool {
+    static WORKS: OnceLock<bool> = OnceLock::new();
+    arch == "amd64"
+        && crate::deb::own_arch() == arch
+        && *WORKS.get_or_init(|| guest_runs(arch, tree, lines, world, job))
+}
+
+/// `/dev/kvm` may be there and not work.
+fn guest_runs(arch: &str, tree: &ImageRun, lines: &Path, world: &World, job: &Job<'_>) -> bool {
     const TRIAL: &str = "run/imgbuild/trial";
-    let is_there = || File::options().read(true).write(true).open("/dev/kvm").is_ok();
-    if arch != "amd64" || crate::deb::own_arch() != arch || !is_there() {
+    if File::options().read(true).write(true).open("/dev/kvm").is_err() {
         return false;
     }
     let (sector, words) = guest(&absolute(TRIAL));
-    let path = EntryPath::parse(TRIAL).unwrap_or_default();
     let run = ImageRun {
-        passing: vec![Given { path, mode: 0o600, bytes: sector }],
+        passing: vec![Given { path: inside(TRIAL), mode: 0o600, bytes: sector }],
         commands: vec![Call {
             program: program_for(arch).into(),
             arguments: words.into_iter().map(|word| word.to_string_lossy().into_owned()).collect(),
