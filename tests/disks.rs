@@ -598,6 +598,80 @@ fn every_format_holds_the_same_disk() {
     }
 }
 
+/// One disk, and a later one that stands on it.
+const STANDING: &str = r#"
+image "box" {
+    base "tar" from="odd.tar"
+    files { file "/etc/version" content="two"; }
+    disk size="256MiB" { partition "root" filesystem="ext4" mount="/"; }
+    boot loader="none"
+    output "raw"
+    output "qcow2" backing="disks/base.qcow2"
+    output "qcow2" backing="disks/base.raw" compression="zstd" path="other/place/packed.qcow2"
+}
+"#;
+
+#[test]
+fn a_disk_stands_on_an_earlier_one() {
+    let plain = "    output \"raw\"\n    output \"qcow2\"\n}\n";
+    let earlier = STANDING.split_once("    output").unwrap().0.replace("two", "one") + plain;
+    let Some(project) = odd_project(&earlier) else { return };
+    if !has(&["qemu-img"]) {
+        return;
+    }
+    project.build();
+    fs::create_dir(project.path("disks")).unwrap();
+    for name in ["raw", "qcow2"] {
+        fs::rename(project.path(&format!("build/box.{name}")), project.path(&format!("disks/base.{name}")))
+            .unwrap();
+    }
+    project.write("image.kdl", STANDING);
+    project.build();
+    let path = |name: &str| project.path(name).to_str().unwrap().to_string();
+    let standing = ["build/box.qcow2", "other/place/packed.qcow2"];
+    for (name, backing) in standing.iter().zip(["../disks/base.qcow2", "../../disks/base.raw"]) {
+        let info = told("qemu-img", &["info", &path(name)]);
+        assert!(info.contains(&format!("backing file: {backing} (actual path:")), "{info}");
+        let compared =
+            told("qemu-img", &["compare", "-f", "raw", "-F", "qcow2", &path("build/box.raw"), &path(name)]);
+        assert_eq!(compared, "Images are identical.\n");
+        told("qemu-img", &["check", "-f", "qcow2", &path(name)]);
+        let (own, whole) =
+            (fs::metadata(path(name)).unwrap().len(), fs::metadata(path("disks/base.qcow2")).unwrap().len());
+        assert!(own * 3 < whole, "only the difference is in it: {own} of {whole}");
+    }
+    assert!(project.build().ran.is_empty());
+    let digests = || standing.map(|name| project::digest(&project.path(name)));
+    let before = digests();
+    standing.iter().for_each(|name| fs::remove_file(project.path(name)).unwrap());
+    project.build();
+    assert_eq!(digests(), before);
+    // The disk below is an input like all others.
+    project.write("disks/base.raw", [0; 4096]);
+    let did = project.build();
+    assert_eq!(did.ran.into_iter().collect::<Vec<_>>(), ["output:qcow2@box#2"]);
+    let compared = told(
+        "qemu-img",
+        &["compare", "-f", "raw", "-F", "qcow2", &path("build/box.raw"), &path(standing[1])],
+    );
+    assert_eq!(compared, "Images are identical.\n");
+
+    fs::copy(project.path("build/box.qcow2"), project.path("disks/base.qcow2")).unwrap();
+    project.write("disks/base.raw", "KDMV");
+    project.write(
+        "image.kdl",
+        STANDING.replace("output \"raw\"", "output \"qcow2\" backing=\"disks/bas.raw\" path=\"x\""),
+    );
+    let ended = project.run(&["check", "--message-format", "short"]);
+    assert_snapshot!(ended.err, @r#"
+    image.kdl:7:28: error: there is no `disks/bas.raw` [backing/missing]
+    image.kdl:8:28: error: `disks/base.qcow2` is neither raw nor a qcow2 that is whole by itself [backing/format]
+      help: make it one: `qemu-img convert -O qcow2 DISK NEW.qcow2`
+    image.kdl:9:28: error: `disks/base.raw` is neither raw nor a qcow2 that is whole by itself [backing/format]
+      help: make it one: `qemu-img convert -O qcow2 DISK NEW.qcow2`
+    "#);
+}
+
 #[test]
 fn what_cannot_boot_says_so() {
     let manifest = "image \"box\" {\n    base \"tar\" from=\"odd.tar\"\n    output \"tar\"\n    hypervisor \"grub\" {\n        \

@@ -9,6 +9,7 @@
 //! kernels are in `beside`.
 
 mod assemble;
+mod backing;
 mod beside;
 mod convert;
 mod fat;
@@ -34,6 +35,7 @@ use crate::work::{Facts, Folders, Output, Stack, World, Writing, Written};
 pub use table::{read as partitions, system};
 
 pub(super) use assemble::Assembly;
+use backing::Backing;
 pub(super) use convert::Format;
 use spec::{Boot, Content, Disk, Hardware, Loader};
 
@@ -69,12 +71,15 @@ static QCOW2_WORD: Word = Word {
     docs: "What `disk` and `boot` say. Written by the qemu-img of a locked Debian tree that imgbuild brings itself.",
     example: "image \"server\" {\n    base \"debian\" suite=\"trixie\"\n    packages { linux-image-cloud-amd64; systemd-sysv \
               }\n    output \"qcow2\" compression=\"zstd\"\n}\n",
-    properties: &[Field::new(
-        "compression",
-        Form::OneOf(&["none", "zlib", "zstd"]),
-        "How its clusters are compressed; `zstd` needs QEMU 5.1 to be read.",
-    )
-    .default("none")],
+    properties: &[
+        Field::new(
+            "compression",
+            Form::OneOf(&["none", "zlib", "zstd"]),
+            "How its clusters are compressed; `zstd` needs QEMU 5.1 to be read.",
+        )
+        .default("none"),
+        backing::FIELD,
+    ],
     ..Word::BARE
 };
 
@@ -123,11 +128,15 @@ static VHDX_WORD: Word = Word {
 struct DiskImage {
     stated: Stated,
     format: Format,
+    /// What its file is called where no path is stated.
+    file: String,
     /// What the image is called.
     title: String,
     machine: Machine,
     /// Whether no other output of the same target is of the same disk.
     is_alone: bool,
+    /// What its file stands on.
+    backing: Option<Backing>,
 }
 
 /// What starts a machine.
@@ -292,14 +301,19 @@ impl Machine {
 fn decode(
     node: &Node,
     target: &Target<'_>,
-    _folders: &Folders,
-    _faults: &mut Faults,
+    folders: &Folders,
+    faults: &mut Faults,
 ) -> Option<Arc<dyn Output>> {
     let format = Format::of(node)?;
     let (title, machine) = (target.image.to_string(), target.machine.clone());
     let of_disk = |sibling: &&Sibling| FORMATS.contains(&sibling.kind) || sibling.kind == "ova";
     let is_alone = target.siblings.iter().filter(of_disk).count() == 1;
-    Some(Arc::new(DiskImage { stated: Stated::of(node), format, title, machine, is_alone }))
+    let backing = match format {
+        Format::Qcow2(_) => Backing::of(node, folders, faults),
+        _ => None,
+    };
+    let (stated, file) = (Stated::of(node), format!("{}.{}", target.title(), format.name()));
+    Some(Arc::new(DiskImage { stated, file, format, title, machine, is_alone, backing }))
 }
 
 impl Output for DiskImage {
@@ -324,11 +338,14 @@ impl Output for DiskImage {
     fn facts(&self, world: &World) -> Result<Facts, Fault> {
         let mut facts = self.machine.facts(&self.title, world)?;
         self.format.facts(&mut facts.key);
+        if let Some(backing) = &self.backing {
+            backing.facts(&self.stated.goes_to(&self.file, world), &mut facts, world)?;
+        }
         Ok(facts)
     }
 
     fn write(&self, writing: Writing<'_>) -> Result<Written, Fault> {
-        let Writing { world, job, stack, path, aids, .. } = writing;
+        let Writing { world, job, stack, path, goes_to, aids } = writing;
         let assembly = Assembly {
             machine: &self.machine,
             title: &self.title,
@@ -345,8 +362,15 @@ impl Output for DiskImage {
         if self.format == Format::Raw {
             return copy(raw.path(), path).map(|()| Written::default());
         }
-        self.format.convert(raw.path(), path, key, (&aids, &self.stated.place), world, job)?;
-        Ok(Written::default())
+        let by = (&aids, &self.stated.place);
+        match (&self.backing, self.format) {
+            (Some(backing), Format::Qcow2(clusters)) => {
+                File::create_new(path).map_err(|error| Fault::io("write", path, &error))?;
+                backing.write(clusters, (raw.path(), path, goes_to), by, world, job)
+            }
+            _ => self.format.convert(raw.path(), path, key, by, world, job),
+        }
+        .map(|()| Written::default())
     }
 }
 

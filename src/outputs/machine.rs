@@ -14,7 +14,6 @@ mod xl;
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
 use std::sync::Arc;
 
 use super::disk::{Firmware, Machine};
@@ -269,10 +268,9 @@ impl Description {
         if self.folder != BESIDE {
             return sibling.file();
         }
-        let stated = self.stated.path.as_ref().map(|path| Path::new(&path.value));
-        let here = stated.map_or(Some(Path::new("build")), Path::parent).unwrap_or(Path::new(""));
-        let at = |path: &Path| real(&world.project.join(path));
-        way(&at(here), &at(&sibling.path)).display().to_string()
+        let here = self.stated.goes_to("machine", world);
+        let here = real(here.parent().unwrap_or(&here));
+        way(&here, &real(&world.project.join(&sibling.path))).display().to_string()
     }
 }
 

@@ -32,7 +32,7 @@ use std::sync::Arc;
 use crate::codec::Format;
 use crate::fault::{Fault, Faults, Place};
 use crate::lang::{Child, Field, Form, Node, Spanned, Word};
-use crate::work::{Folders, Output};
+use crate::work::{Folders, Output, World};
 
 /// Reads the output that a node asks for.
 pub type Decode = fn(&Node, &Target<'_>, &Folders, &mut Faults) -> Option<Arc<dyn Output>>;
@@ -169,6 +169,12 @@ struct Stated {
 impl Stated {
     fn of(node: &Node) -> Stated {
         Stated { place: node.place.clone(), path: node.text("path") }
+    }
+
+    /// Where it goes; `file` is what it is called in `build/` where no path is stated.
+    fn goes_to(&self, file: &str, world: &World) -> PathBuf {
+        let usual = || world.project.join("build").join(file);
+        self.path.as_ref().map_or_else(usual, |path| world.project.join(&path.value))
     }
 }
 

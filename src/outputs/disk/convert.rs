@@ -16,7 +16,7 @@ use crate::outputs::tool::{OUT, Tool, inside};
 use crate::sandbox::image::Shown;
 use crate::work::{Aids, Job, World};
 
-const TOOLS: &[&str] = &["qemu-utils"];
+pub(super) const TOOLS: &[&str] = &["qemu-utils"];
 
 /// A format of disks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +35,17 @@ pub enum Clusters {
     Plain,
     Zlib,
     Zstd,
+}
+
+impl Clusters {
+    /// How they are compressed, as qemu-img calls it; none if they are not.
+    pub fn name(self) -> Option<&'static str> {
+        match self {
+            Clusters::Plain => None,
+            Clusters::Zlib => Some("zlib"),
+            Clusters::Zstd => Some("zstd"),
+        }
+    }
 }
 
 impl Format {
