@@ -281,17 +281,14 @@ impl Decoder<'_> {
             self.no_packages(&children, asked.place.as_ref());
         }
         let recommends = asked.recommends.unwrap_or(false);
-        let distribution = debian.as_ref();
-        let flavours = brought.names.as_slice();
-        let below = hooks::Below::of(&hooks, &children);
         let under = Under {
             packages: &asked.wishes,
             recommends,
             based,
             steps: &[],
-            hooks: below,
-            flavours,
-            debian: distribution,
+            hooks: hooks::Below::of(&hooks, &children),
+            flavours: &brought.names,
+            debian: debian.as_ref(),
         };
         let steps = self.steps(&children, &name.value);
         let version = node.text("version").map(|version| version.value);
@@ -308,19 +305,7 @@ impl Decoder<'_> {
         };
         let outputs = self.outputs(&children, &target);
         self.boots(&machine, &siblings);
-        let mut hypervisors: Vec<Hypervisor> = Vec::new();
-        for child in children.iter().filter(|child| child.word.name == words::HYPERVISOR.name) {
-            let under = Under { steps: &steps, ..under.clone() };
-            let Some(hypervisor) = self.hypervisor(child, &target, &under) else { continue };
-            let first = hypervisors.iter().find(|other| other.name.value == hypervisor.name.value);
-            if let Some(first) = first.map(|first| first.name.place.clone()) {
-                let message =
-                    format!("the hypervisor `{}` stands twice in this image", hypervisor.name.value);
-                self.twice("hypervisor/twice", message, &hypervisor.name.place, &first);
-                continue;
-            }
-            hypervisors.push(hypervisor);
-        }
+        let hypervisors = self.hypervisors(&children, &target, &Under { steps: &steps, ..under });
         let any_hypervisor = children.iter().any(|child| child.word.name == words::HYPERVISOR.name);
         let any_output = children.iter().any(|child| child.word.name == outputs::WORD.name);
         if !any_hypervisor && !any_output && node.understood {
@@ -341,6 +326,28 @@ impl Decoder<'_> {
             outputs,
             hypervisors,
         })
+    }
+
+    /// Each has a name of its own.
+    fn hypervisors(
+        &mut self,
+        children: &[&Node],
+        image: &outputs::Target<'_>,
+        under: &Under<'_>,
+    ) -> Vec<Hypervisor> {
+        let mut hypervisors: Vec<Hypervisor> = Vec::new();
+        for child in children.iter().filter(|child| child.word.name == words::HYPERVISOR.name) {
+            let Some(hypervisor) = self.hypervisor(child, image, under) else { continue };
+            let first = hypervisors.iter().find(|other| other.name.value == hypervisor.name.value);
+            if let Some(first) = first.map(|first| first.name.place.clone()) {
+                let message =
+                    format!("the hypervisor `{}` stands twice in this image", hypervisor.name.value);
+                self.twice("hypervisor/twice", message, &hypervisor.name.place, &first);
+                continue;
+            }
+            hypervisors.push(hypervisor);
+        }
+        hypervisors
     }
 
     fn hypervisor(

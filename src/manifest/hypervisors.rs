@@ -154,6 +154,10 @@ impl Kind {
         }
         page.push_str("Where neither it nor its image says otherwise, it has\n\n");
         self.brings.lines().for_each(|line| page.push_str(&format!("    {line}\n")));
+        page.push_str(
+            "\nWhat it says by one of these words stands in place of all that is here by that word: with an\n\
+             `output` of its own it has none of these.\n",
+        );
         let _ = writeln!(page, "\nTo use it: {}.", self.use_of_it);
         page
     }

@@ -185,7 +185,8 @@ pub static HYPERVISOR: Word = Word {
     docs: "What its block names goes on top of what the image names. The name is free. One that is called as a kind that \
            imgbuild knows (qemu, xen, vmware, virtualbox, hyperv, azure, cloud, nspawn, ganeti, openvz, lxc, proxmox, \
            incus, oci, pxe), or that says which it is, has what such a hypervisor needs where nothing else is said: its outputs, how it \
-           boots, its machine. `imgbuild help hypervisor NAME` tells of a kind.",
+           boots, its machine. One `output` of its own stands in place of all of these outputs. `imgbuild help hypervisor NAME` \
+           tells of a kind.",
     example: "image \"server\" {\n    overlays \"site\"\n    hypervisor \"qemu\" {\n        overlays \"serial-console\"\n  \
               \x20     output \"cpio\" compression=\"zstd\"\n    }\n}\n",
     arguments: &[Field::new("name", Form::Name, "Its name.").required()],

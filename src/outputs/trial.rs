@@ -102,30 +102,7 @@ struct Trial {
 pub fn decode(node: &Node, target: &Target<'_>, faults: &mut Faults) -> Option<Arc<dyn Output>> {
     let name = node.text("name")?;
     let acts: Vec<Act> = node.children.iter().filter_map(act).collect();
-    if acts.is_empty() && node.understood {
-        faults.push(
-            Fault::error("test/empty", "this test asks for nothing")
-                .at(&node.place, "this test")
-                .help("say what has to come: `wait-for \"login:\"`, or `run \"COMMAND\"`"),
-        );
-    }
-    if !acts.is_empty() && acts.iter().all(|act| matches!(act, Act::Send(_))) {
-        faults.push(
-            Fault::error("test/passes", "this test only types, and passes whatever happens")
-                .at(&node.place, "this test")
-                .help("say what has to come of it: `wait-for \"login:\"`, or `run \"COMMAND\"`"),
-        );
-    }
-    for act in &acts {
-        if let Act::WaitFor(text) | Act::Run { command: text, .. } = act
-            && text.value.trim().is_empty()
-        {
-            faults.push(
-                Fault::error("test/blank", "nothing is asked for here")
-                    .at(&text.place, "this is always there"),
-            );
-        }
-    }
+    check_acts(&acts, node, faults);
     let Some(disk) = target.sibling(&FORMATS) else {
         faults.push(
             Fault::error("test/disk", "there is no disk beside this test that could boot")
@@ -147,6 +124,32 @@ pub fn decode(node: &Node, target: &Target<'_>, faults: &mut Faults) -> Option<A
     let stated = Stated { place: node.place.clone(), path: None };
     let (disk, kernel) = (disk.clone(), kernel.cloned());
     Some(Arc::new(Trial { stated, name: name.value, machine, disk, kernel, acts, timeout }))
+}
+
+/// A test that cannot fail is none.
+fn check_acts(acts: &[Act], node: &Node, faults: &mut Faults) {
+    let only_types = acts.iter().all(|act| matches!(act, Act::Send(_)));
+    let wrong = match acts {
+        [] => Some(("test/empty", "this test asks for nothing")),
+        _ => only_types.then_some(("test/passes", "this test only types, and passes whatever happens")),
+    };
+    if let Some((code, message)) = wrong.filter(|_| node.understood) {
+        faults.push(
+            Fault::error(code, message)
+                .at(&node.place, "this test")
+                .help("say what has to come: `wait-for \"login:\"`, or `run \"COMMAND\"`"),
+        );
+    }
+    for act in acts {
+        if let Act::WaitFor(text) | Act::Run { command: text, .. } = act
+            && text.value.trim().is_empty()
+        {
+            faults.push(
+                Fault::error("test/blank", "nothing is asked for here")
+                    .at(&text.place, "this is always there"),
+            );
+        }
+    }
 }
 
 fn act(node: &Node) -> Option<Act> {

@@ -223,27 +223,37 @@ fn judge_above(plan: &mut Plan, step: StepId, world: &World, journal: &Journal) 
         why.extend(missing.clone());
         cause::tell_failure(&mut why, task, world);
     }
-    // Other steps below may make the same layers, if they are as many; to a hook, a layer of nothing is none.
-    let as_many = past.is_some_and(|past| past.stack.len() == stack.len());
-    let may_be_same = as_many || [hook::KIND, hook::EXTRA_DATA].contains(&task.kind);
-    let only_layers =
-        why.iter().all(|cause| cause.follows.is_some() || (cause.fact == "stack" && may_be_same));
     let state = match &below {
         Some(_) if is_there => State::Fresh,
-        None if past.is_some() && missing.is_none() && only_layers => State::Maybe,
+        None if missing.is_none() && may_be_fresh(plan, step, past, &why) => State::Maybe,
         _ => State::Run,
     };
+    let key = below.is_some().then_some(key);
+    let (layers, found) = match (is_layer, &key) {
+        (true, _) => result.map_or((None, Vec::new()), |(layers, found)| (Some(layers), found)),
+        (false, key) => (key.as_ref().and_then(|key| stands_in(plan, state, key, past)), Vec::new()),
+    };
     let Some(judged) = plan.steps.get_mut(&step) else { return };
-    judged.key = below.is_some().then_some(key);
-    (judged.state, judged.why) = (state, why);
-    (judged.layers, judged.found) =
-        result.map_or((None, Vec::new()), |(layers, found)| (Some(layers), found));
-    if !is_layer {
-        judged.layers = judged.key.as_ref().and_then(|key| match plan.graph.host_tools {
-            true if state != State::Fresh => None,
-            true => Some(vec![stand_in(key, past.and_then(|past| past.output.as_ref()).map(|of| of.stamp))]),
-            false => Some(vec![stand_in(key, None)]),
-        });
+    (judged.key, judged.state, judged.why) = (key, state, why);
+    (judged.layers, judged.found) = (layers, found);
+}
+
+/// Whether a step can turn out to have nothing to do once what is below it is made.
+fn may_be_fresh(plan: &Plan, step: StepId, past: Option<&Past>, why: &[Cause]) -> bool {
+    let Some(past) = past else { return false };
+    // Other steps below may make the same layers, if they are as many; to a hook, a layer of nothing is none.
+    let as_many = past.stack.len() == plan.graph.needs(step).len();
+    let may_be_same = as_many || [hook::KIND, hook::EXTRA_DATA].contains(&plan.graph.task(step).kind);
+    why.iter().all(|cause| cause.follows.is_some() || (cause.fact == "stack" && may_be_same))
+}
+
+/// What stands for an output's file to those that read it, if that is known before it is written.
+fn stands_in(plan: &Plan, state: State, key: &Key, past: Option<&Past>) -> Option<Vec<LayerId>> {
+    let written = past.and_then(|past| past.output.as_ref()).map(|written| written.stamp);
+    match plan.graph.host_tools {
+        true if state != State::Fresh => None,
+        true => Some(vec![stand_in(key, written)]),
+        false => Some(vec![stand_in(key, None)]),
     }
 }
 

@@ -48,6 +48,10 @@ fn names(arch: &str) -> Option<Names> {
     })
 }
 
+/// grub's modules that every disk needs.
+const MODULES: &str = "part_gpt part_msdos ext2 fat search search_fs_uuid normal configfile linux serial terminal echo test ls \
+                       cat sleep reboot halt gzio";
+
 const GRUB_BIOS: &[&str] = &["grub-pc-bin", "grub-common"];
 const SYSTEMD_BOOT: &[&str] = &["systemd-boot-efi"];
 /// What a unified kernel is made with.
@@ -288,27 +292,6 @@ impl<'a> Making<'a> {
 
     /// grub with all modules that it needs, which looks for its settings on the disk: grub-mkimage(1).
     fn grub_image(&self, platform: &str, own: &[&str], tools: &[&str]) -> Result<Vec<u8>, Fault> {
-        const COMMON: &[&str] = &[
-            "part_gpt",
-            "part_msdos",
-            "ext2",
-            "fat",
-            "search",
-            "search_fs_uuid",
-            "normal",
-            "configfile",
-            "linux",
-            "serial",
-            "terminal",
-            "echo",
-            "test",
-            "ls",
-            "cat",
-            "sleep",
-            "reboot",
-            "halt",
-            "gzio",
-        ];
         const SETTINGS: &str = "run/imgbuild/load.cfg";
         let (part, folder) = boot_folder(self.disk);
         // What can read the file system that has the kernel, beside those that are always there.
@@ -323,7 +306,7 @@ impl<'a> Making<'a> {
         let mut words: Vec<String> = vec!["-d".into(), format!("/usr/lib/grub/{platform}")];
         words.extend(["-O".into(), platform.into(), "-p".into(), format!("{folder}/grub")]);
         words.extend(["-c".into(), format!("/{SETTINGS}"), "-o".into(), crate::outputs::tool::OUT.into()]);
-        words.extend(COMMON.iter().chain(own).chain(&system).map(|module| module.to_string()));
+        words.extend(MODULES.split(' ').chain(own.iter().copied()).chain(system).map(String::from));
         let settings = Special {
             path: inside(SETTINGS),
             kind: SpecialKind::File { file, offset: 0, size: text.len() as u64 },

@@ -176,6 +176,26 @@ impl Boot {
     }
 }
 
+/// Room is for what has no size.
+fn check_room(node: &Node, room: Option<&Spanned<u64>>, size: Option<&Spanned<u64>>, faults: &mut Faults) {
+    let Some(room) = room else { return };
+    let mut told = |message: &str, size: &Place, what: &str| {
+        faults.push(
+            Fault::error("disk/room", message)
+                .at(&room.place, "this room")
+                .at(size, what)
+                .help("leave one of them out"),
+        );
+    };
+    if let Some(size) = size {
+        told("a disk with a size has no room beyond what is on it", &size.place, "it has this size");
+    }
+    let is_root = |part: &&Node| part.text("mount").is_some_and(|mount| mount.value == "/");
+    if let Some(size) = node.children("partition").find(is_root).and_then(|part| part.share("size")) {
+        told("a partition with a size has no room beyond what is in it", &size.place, "`/` has this size");
+    }
+}
+
 impl Disk {
     /// What a `disk` node says.
     pub fn of(node: &Node, folders: &Folders, faults: &mut Faults) -> Disk {
@@ -184,33 +204,13 @@ impl Disk {
             Some("none") => Table::None,
             _ => Table::Gpt,
         };
-        let size = whole_size(node, "size", faults);
+        let (size, room) = (whole_size(node, "size", faults), whole_size(node, "room", faults));
+        check_room(node, room.as_ref(), size.as_ref(), faults);
         let align = node.size("align");
         if let Some(align) = align.iter().find(|align| !is_alignment(align.value)) {
             faults.push(
                 Fault::error("disk/align", "an alignment is a power of two from 4KiB to 1GiB")
                     .at(&align.place, "this one is not"),
-            );
-        }
-        let room = whole_size(node, "room", faults);
-        if let (Some(room), Some(size)) = (&room, &size) {
-            faults.push(
-                Fault::error("disk/room", "a disk with a size has no room beyond what is on it")
-                    .at(&room.place, "this room")
-                    .at(&size.place, "it has this size")
-                    .help("leave one of them out"),
-            );
-        }
-        let sized_root = node
-            .children("partition")
-            .find(|part| part.text("mount").is_some_and(|mount| mount.value == "/"))
-            .and_then(|part| part.share("size"));
-        if let (Some(room), Some(size)) = (&room, &sized_root) {
-            faults.push(
-                Fault::error("disk/room", "a partition with a size has no room beyond what is in it")
-                    .at(&room.place, "this room")
-                    .at(&size.place, "`/` has this size")
-                    .help("leave one of them out"),
             );
         }
         let disk = Disk {

@@ -35,7 +35,14 @@ struct Metadata {
     arch: String,
 }
 
-fn decode(node: &Node, target: &Target<'_>, _: &Folders, _: &mut Faults) -> Option<Arc<dyn Output>> {
+fn decode(node: &Node, target: &Target<'_>, _: &Folders, faults: &mut Faults) -> Option<Arc<dyn Output>> {
+    if target.sibling(&["squashfs", "tar"]).is_none() {
+        faults.push(
+            Fault::warning("metadata/alone", "no output beside this one is the file system that it tells of")
+                .at(&node.place, "this output")
+                .help("add one to the same block: `output \"squashfs\"`, or `output \"tar\" compression=\"xz\"`"),
+        );
+    }
     Some(Arc::new(Metadata {
         stated: Stated::of(node),
         is_lxc: node.text("format").is_some_and(|format| format.value == "lxc"),

@@ -42,18 +42,7 @@ impl Trial {
         lines: &Path,
         kvm: bool,
     ) -> Result<ImageRun, Fault> {
-        let mut start = match (self.machine.firmware(), kernel) {
-            (Firmware::Efi, _) => Start::efi_of_debian(self.machine.arch()),
-            (Firmware::Kernel, Some(kernel)) => Start::of_folder(kernel, &absolute(KERNEL))?,
-            _ => Start::Bios,
-        };
-        if let Start::Kernel(.., told) = &mut start
-            && self.gives_by_cmdline()
-        {
-            credentials(SECOND_OF_ARM).iter().for_each(|(name, text)| {
-                told.push_str(&format!(" systemd.set_credential_binary={name}:{}", STANDARD.encode(text)));
-            });
-        }
+        let start = self.start(kernel)?;
         let emulated = Emulated {
             arch: self.machine.arch().into(),
             memory: self.machine.memory(),
@@ -85,6 +74,22 @@ impl Trial {
             log: lines.join("emulator.log"),
             ..tree.clone()
         })
+    }
+
+    fn start(&self, kernel: Option<&Path>) -> Result<Start, Fault> {
+        let mut start = match (self.machine.firmware(), kernel) {
+            (Firmware::Efi, _) => Start::efi_of_debian(self.machine.arch()),
+            (Firmware::Kernel, Some(kernel)) => Start::of_folder(kernel, &absolute(KERNEL))?,
+            _ => Start::Bios,
+        };
+        if let Start::Kernel(.., told) = &mut start
+            && self.gives_by_cmdline()
+        {
+            for (name, text) in credentials(SECOND_OF_ARM) {
+                told.push_str(&format!(" systemd.set_credential_binary={name}:{}", STANDARD.encode(text)));
+            }
+        }
+        Ok(start)
     }
 
     /// Whether credentials are in the kernel's command line: without EFI, a machine of arm64 has no SMBIOS.
