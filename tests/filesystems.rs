@@ -7,6 +7,7 @@ mod mounted;
 mod project;
 
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 
 use based::{debian, says};
@@ -238,35 +239,92 @@ fn acl(entries: &[(u16, u16, u32)]) -> Vec<u8> {
 }
 
 #[test]
-fn what_ext4_cannot_have_is_told() {
+fn a_crowded_lost_and_found_is_whole() {
     let project = Project::new();
-    let manifest = |files: &str| format!("image \"box\" {{\n    {files}\n    output \"ext4\"\n}}\n");
-    let told = |files: &str| {
-        project.write("image.kdl", manifest(files));
-        project.run(&["build", "--message-format", "short"]).err
-    };
+    project.write("image.kdl", "image \"box\" {\n    overlays \"full\"\n    output \"ext4\"\n}\n");
+    // As many as take an index of two blocks, and of three.
+    for count in [20, 30] {
+        for number in 0..count {
+            project.write(&format!("overlays/full/lost+found/{number:0>200}"), "found\n");
+        }
+        project.build();
+        let image = project.path("build/box.ext4");
+        assert_eq!(checked(&image), "", "{count} names");
+        let listed = debugfs(&image, "ls -p lost+found");
+        assert_eq!(listed.matches("/00000").count(), count, "{listed}");
+    }
+}
+
+#[test]
+fn what_is_called_lost_and_found_and_is_no_folder_stays_what_it_is() {
+    let project = Project::new();
     let mut tar = tar::Builder::new(Vec::new());
-    let large = vec![b'x'; 5000];
-    tar.append_pax_extensions([("SCHILY.xattr.user.large", large.as_slice())]).unwrap();
     let mut header = tar::Header::new_gnu();
-    header.set_size(0);
     header.set_mode(0o644);
-    tar.append_data(&mut header, "f", b"".as_slice()).unwrap();
-    project.write("large.tar", tar.into_inner().unwrap());
-    let all = [
-        told("base \"tar\" from=\"large.tar\""),
-        told("files { file \"/lost+found\" content=\"x\"; }"),
-        told("files { link \"/l\" to=\"\"; }"),
-    ];
-    let faults: Vec<String> = all
-        .iter()
-        .flat_map(|told| told.lines().filter(|line| line.contains("error")))
-        .map(String::from)
-        .collect();
-    assert_snapshot!(faults.join("\n"), @"
-    image.kdl:3:5: error: `/f` cannot be in an ext4 file system: of its extended attributes, all that do not fit into its inode have to fit into one block of 4 KiB [output/xattr]
-    image.kdl:3:5: error: `/lost+found` cannot be in an ext4 file system: this name is a folder's, where `e2fsck` puts what it finds [output/ext4]
-    image.kdl:3:5: error: `/l` cannot be in an ext4 file system: a symbolic link has from one byte to 4095 [output/ext4]
+    header.set_size(0);
+    tar.append_data(&mut header, "a", b"".as_slice()).unwrap();
+    header.set_entry_type(tar::EntryType::Link);
+    tar.append_link(&mut header, "lost+found", "a").unwrap();
+    project.write("linked.tar", tar.into_inner().unwrap());
+    for (files, kind) in [
+        ("base \"tar\" from=\"linked.tar\"", "regular"),
+        ("files { file \"/lost+found\" content=\"x\"; file \"/other\" content=\"x\"; }", "regular"),
+        ("files { link \"/lost+found\" to=\"other\"; directory \"/other\"; }", "symlink"),
+    ] {
+        project.write("image.kdl", format!("image \"box\" {{\n    {files}\n    output \"ext4\"\n}}\n"));
+        project.build();
+        let image = project.path("build/box.ext4");
+        assert_eq!(checked(&image), "", "{files}");
+        let listed = debugfs(&image, "ls -p /");
+        assert_eq!(listed.matches("/lost+found/").count(), 1, "{listed}");
+        let told = debugfs(&image, "stat lost+found");
+        assert!(told.contains(&format!("Type: {kind}")), "{told}");
+    }
+}
+
+/// What debugfs(8) says.
+fn debugfs(image: &Path, request: &str) -> String {
+    let output = Command::new("debugfs").args(["-R", request]).arg(image).output().unwrap();
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn all_that_a_file_system_cannot_have_is_told_at_once() {
+    let project = Project::new();
+    let mut tar = tar::Builder::new(Vec::new());
+    let large = vec![b'x'; 20_000];
+    for (name, key) in [("a", "user.large"), ("b", "system.other")] {
+        let value = if name == "a" { large.as_slice() } else { b"x" };
+        tar.append_pax_extensions([(format!("SCHILY.xattr.{key}").as_str(), value)]).unwrap();
+        let mut header = tar::Header::new_gnu();
+        header.set_size(0);
+        header.set_mode(0o644);
+        tar.append_data(&mut header, name, b"".as_slice()).unwrap();
+    }
+    let mut header = tar::Header::new_gnu();
+    header.set_entry_type(tar::EntryType::Char);
+    header.set_mode(0o644);
+    header.set_size(0);
+    header.set_device_major(8).unwrap();
+    header.set_device_minor(1 << 18).unwrap();
+    tar.append_data(&mut header, "d", b"".as_slice()).unwrap();
+    project.write("odd.tar", tar.into_inner().unwrap());
+    let links: String = (0..4).map(|number| format!("link \"/l{number}\" to=\"\"; ")).collect();
+    let told = |base: &str, own: &str, links: &str| {
+        let manifest =
+            format!("image \"box\" {{\n    {base}\n    files {{ {links}}}\n    output \"{own}\"\n}}\n");
+        project.write("image.kdl", manifest);
+        let told = project.run(&["build", "--message-format", "short"]).err;
+        assert!(!project.path(&format!("build/box.{own}")).exists());
+        told.lines().filter(|line| line.contains("error")).map(String::from).collect::<Vec<_>>()
+    };
+    let all = ["ext4", "btrfs", "xfs"].map(|own| told("base \"tar\" from=\"odd.tar\"", own, &links));
+    let alone = told("", "ext4", "link \"/l\" to=\"\"; ");
+    assert_snapshot!(all.concat().into_iter().chain(alone).collect::<Vec<_>>().join("\n"), @"
+    image.kdl:4:5: error: 6 files cannot be in an ext4 file system: `/a` (of its extended attributes, all that do not fit into its inode have to fit into one block of 4 KiB), `/b` (of its extended attributes, ext4 has no `system.other`), `/l0` (a symbolic link has from one byte to 4095), `/l1` (a symbolic link has from one byte to 4095), `/l2` (a symbolic link has from one byte to 4095) and 1 more [output/unfit]
+    image.kdl:4:5: error: 5 files cannot be in a btrfs file system: `/a` (its extended attribute `user.large` has more than 16228 bytes), `/l0` (a symbolic link has from one byte to 4095), `/l1` (a symbolic link has from one byte to 4095), `/l2` (a symbolic link has from one byte to 4095), `/l3` (a symbolic link has from one byte to 4095) [output/unfit]
+    image.kdl:4:5: error: 7 files cannot be in an xfs file system: `/a` (its extended attributes do not fit into a block of 4 KiB), `/b` (its extended attribute `system.other` is none that xfs can have), `/d` (the numbers of a device have 14 and 18 bits), `/l0` (a symbolic link has from one byte to 1023), `/l1` (a symbolic link has from one byte to 1023) and 2 more [output/unfit]
+    image.kdl:4:5: error: `/l` cannot be in an ext4 file system: a symbolic link has from one byte to 4095 [output/unfit]
     ");
 }
 

@@ -8,12 +8,12 @@ use std::io::{self, BufWriter, Write};
 use std::path::Path;
 use std::sync::Arc;
 
+use super::files::{number, type_bits};
 use super::tarball::copy;
 use super::{COMPRESSIONS, Compress, Kind, LEVEL, Stated, Target};
 use crate::codec::{Earlier, Encoder, Format, Layout, Settings};
 use crate::fault::{Fault, Faults, Place};
 use crate::key::Key;
-use crate::lang::value::Id;
 use crate::lang::{Field, Node, Spanned, Word};
 use crate::layer::merge::Node as TreeNode;
 use crate::layer::{Entry, EntryPath, Kind as EntryKind, Merged};
@@ -190,7 +190,7 @@ impl Archive<'_> {
         };
         let fields = [
             header.inode,
-            file_type(&entry.kind) | entry.mode,
+            type_bits(&entry.kind) | entry.mode,
             number(&entry.owner.user),
             number(&entry.owner.group),
             header.names,
@@ -240,24 +240,4 @@ struct Header<'a> {
     inode: u32,
     names: u32,
     size: u32,
-}
-
-fn number(id: &Id) -> u32 {
-    match id {
-        Id::Number(number) => *number,
-        // Resolved before an image is written.
-        Id::Name(_) => 0,
-    }
-}
-
-/// The type bits of a mode, as stat(2) has them.
-fn file_type(kind: &EntryKind) -> u32 {
-    match kind {
-        EntryKind::Directory => 0o040_000,
-        EntryKind::Symlink(_) => 0o120_000,
-        EntryKind::Character(..) => 0o020_000,
-        EntryKind::Block(..) => 0o060_000,
-        EntryKind::Fifo => 0o010_000,
-        _ => 0o100_000,
-    }
 }

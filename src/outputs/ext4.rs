@@ -20,15 +20,12 @@ mod tree;
 mod write;
 mod xattr;
 
-use std::fs::File;
-use std::path::Path;
-
 use self::geometry::LARGEST;
 use self::plan::Plan;
 use self::tree::Tree;
 use self::write::Writer;
 use super::fit;
-use super::made::Made;
+use super::made::{Device, Made};
 use super::seed::uuid_bytes;
 use crate::fault::{Fault, Place};
 use crate::lang::Spanned;
@@ -48,27 +45,21 @@ pub struct Ext4<'a> {
 }
 
 impl Ext4<'_> {
-    /// Writes it into `out`, from byte `at` on and `size` bytes long, where nothing but zeros is.
+    /// Writes it, `size` bytes large, where nothing but zeros is.
     ///
     /// # Errors
     ///
     /// It does not fit; the image has what ext4 cannot have; reading layers, writing; the work was ended.
-    pub fn write(
-        &self,
-        (out, path): (&File, &Path),
-        at: u64,
-        size: &Spanned<u64>,
-        job: &Job<'_>,
-    ) -> Result<(), Fault> {
+    pub fn write(&self, device: &Device<'_>, size: &Spanned<u64>, job: &Job<'_>) -> Result<(), Fault> {
+        let of_output = |fault: Fault| fault.at(self.place, "this output");
         let Made { merged, stack, uuid, label, epoch, threads } = *self.made;
-        let tree = Tree::of(merged, epoch);
-        tree.check(self.place)?;
+        let tree = Tree::of(merged, epoch).map_err(of_output)?;
         let plan = Plan::of(&tree, size.value).filter(|_| size.value <= LARGEST);
         let plan = &plan.ok_or_else(|| self.odd_size(size, &tree))?;
         let (uuid, label) = (uuid_bytes(uuid), label.unwrap_or_default());
         // Zero would be no time at all.
         let made = epoch.max(1);
-        Writer { plan, stack, uuid, label, made, out, path, at, job }.write(threads)
+        Writer { plan, stack, uuid, label, made, device, job }.write(threads).map_err(of_output)
     }
 
     /// What is wrong with a size.
@@ -84,6 +75,10 @@ impl Ext4<'_> {
 }
 
 /// Bytes of the smallest that holds all of `merged`.
-pub fn least(merged: &Merged) -> u64 {
-    plan::least(&Tree::of(merged, 0), 0)
+///
+/// # Errors
+///
+/// What ext4 cannot have.
+pub fn least(merged: &Merged) -> Result<u64, Fault> {
+    Ok(plan::least(&Tree::of(merged, 0)?, 0))
 }

@@ -6,6 +6,7 @@
 use std::fs::File;
 use std::sync::Arc;
 
+use super::files::number;
 use super::fit;
 use super::made::Made;
 use super::own::Own;
@@ -15,7 +16,6 @@ use super::tool::{OUT, Tool};
 use super::{Kind, Stated, Target, label};
 use crate::fault::{Fault, Faults, Place};
 use crate::key::Key;
-use crate::lang::value::Id;
 use crate::lang::{Field, Form, Node, Spanned, Word};
 use crate::layer::{EntryPath, Merged};
 use crate::work::{Facts, Folders, Output, World, Writing, Written};
@@ -289,7 +289,6 @@ fn squashfs(compression: &Compression, merged: &Merged, world: &World) -> Tool {
     words.extend(["-mkfs-time".into(), world.epoch.max(0).to_string()]);
     // What a tar says of the root is not looked at.
     if let Some(root) = merged.get(&EntryPath::root()).map(|node| &node.entry) {
-        let number = |id: &Id| if let Id::Number(number) = id { *number } else { 0 };
         words.extend(["-root-mode".into(), format!("{:o}", root.mode)]);
         words.extend(["-root-uid".into(), number(&root.owner.user).to_string()]);
         words.extend(["-root-gid".into(), number(&root.owner.group).to_string()]);

@@ -24,6 +24,7 @@ mod tar;
 mod tarball;
 mod tool;
 pub mod trial;
+mod unfit;
 mod xfs;
 
 use std::path::PathBuf;

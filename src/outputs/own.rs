@@ -55,7 +55,7 @@ impl Own {
     /// What it cannot have.
     pub fn least(self, merged: &Merged) -> Result<u64, Fault> {
         let least = match self {
-            Own::Ext4 => ext4::least(merged),
+            Own::Ext4 => ext4::least(merged)?,
             Own::Btrfs => btrfs::least(merged)?,
             Own::Xfs => xfs::least(merged)?,
         };
@@ -95,20 +95,25 @@ impl Own {
         place: &Place,
         job: &Job<'_>,
     ) -> Result<(), Fault> {
-        if self == Own::Ext4 {
-            // How much it needs depends on how large it is.
-            return Ext4 { made, place }.write((out, path), at, size, job);
-        }
-        let of_output = |fault: Fault| fault.at(place, "this output");
-        let least = self.least(made.merged).map_err(of_output)?;
-        if let Some(fault) = fit::too_small(size, least, made.merged, place) {
-            return Err(fault);
-        }
         let device = Device { out, path, at };
+        let of_output = |fault: Fault| fault.at(place, "this output");
         match self {
-            Own::Btrfs => Btrfs(made).write(&device, size.value, job),
-            Own::Xfs | Own::Ext4 => Xfs(made).write(&device, size.value, job),
+            // How much it needs depends on how large it is, so that it looks by itself.
+            Own::Ext4 => Ext4 { made, place }.write(&device, size, job),
+            Own::Btrfs => {
+                self.check_room(made.merged, size, place)?;
+                Btrfs(made).write(&device, size.value, job).map_err(of_output)
+            }
+            Own::Xfs => {
+                self.check_room(made.merged, size, place)?;
+                Xfs(made).write(&device, size.value, job).map_err(of_output)
+            }
         }
-        .map_err(of_output)
+    }
+
+    /// Whether all of `merged` fits into `size`.
+    fn check_room(self, merged: &Merged, size: &Spanned<u64>, place: &Place) -> Result<(), Fault> {
+        let least = self.least(merged).map_err(|fault| fault.at(place, "this output"))?;
+        fit::too_small(size, least, merged, place).map_or(Ok(()), Err)
     }
 }

@@ -16,6 +16,7 @@ use std::collections::BTreeMap;
 use super::files::{file_type, file_type_of, holder, number, type_bits};
 use super::made::{Device, Made};
 use super::seed::uuid_bytes;
+use super::unfit;
 use crate::fault::Fault;
 use crate::layer::merge::Node;
 use crate::layer::{Entry, EntryPath, Kind, Merged};
@@ -36,6 +37,9 @@ const FORKS: usize = INODE - CORE;
 const MOST_ATTRIBUTES: usize = FORKS - 6 * EXTENT;
 /// Bytes of a symbolic link.
 const LONGEST_LINK: usize = 1023;
+/// Bits of a device's numbers.
+const MAJOR_BITS: u32 = 14;
+const MINOR_BITS: u32 = 18;
 /// Inodes that are there in front of the image's: the root, and two of what is never used without another device.
 const OWN_INODES: u64 = 3;
 
@@ -185,6 +189,8 @@ struct Known<'a> {
 impl<'a> Plan<'a> {
     /// The plan for `blocks` blocks with `merged`; what is not in the image is as of `epoch`.
     fn of(merged: &'a Merged, uuid: &Uuid, (blocks, epoch): (u64, i64)) -> Result<Plan<'a>, Fault> {
+        let unfit = |node: &'a Node| Some((&node.entry.path, check(&node.entry).err()?));
+        unfit::check("an xfs file system", merged.nodes().filter_map(unfit))?;
         let known = known(merged);
         let inodes = known.len() as u64 + OWN_INODES - 1;
         let space = Space::of(blocks, inodes);
@@ -255,7 +261,7 @@ impl<'a> Plan<'a> {
             time: entry.mtime,
             ..Inode::default()
         };
-        self.attributes(entry, of, &mut inode)?;
+        self.attributes(entry, of, &mut inode);
         let inode = match &entry.kind {
             Kind::Directory => self.folder(entry, of, parent, inode)?,
             Kind::Symlink(target) => self.link(entry, of, target, inode)?,
@@ -265,7 +271,7 @@ impl<'a> Plan<'a> {
                 Inode { size: *size, ..inode.with_extents(&extents, entry)? }
             }
             Kind::Character(major, minor) | Kind::Block(major, minor) => {
-                Inode { content: device(*major, *minor, entry)?, ..inode }
+                Inode { content: Record::new().u32(major << MINOR_BITS | minor).done(), ..inode }
             }
             Kind::Fifo | Kind::Hardlink(_) | Kind::Whiteout | Kind::Opaque => inode,
         };
@@ -273,10 +279,10 @@ impl<'a> Plan<'a> {
         Ok(())
     }
 
-    fn attributes(&mut self, entry: &Entry, of: &Known<'_>, inode: &mut Inode) -> Result<(), Fault> {
-        let all = attributes(entry)?;
+    fn attributes(&mut self, entry: &Entry, of: &Known<'_>, inode: &mut Inode) {
+        let all = attributes(entry).unwrap_or_default();
         if all.is_empty() {
-            return Ok(());
+            return;
         }
         let local = attributes::local(&all).filter(|local| local.len() <= MOST_ATTRIBUTES);
         inode.attributes = match local {
@@ -291,7 +297,6 @@ impl<'a> Plan<'a> {
                 Attributes::There(record)
             }
         };
-        Ok(())
     }
 
     fn folder(&mut self, entry: &Entry, of: &Known<'_>, parent: u64, inode: Inode) -> Result<Inode, Fault> {
@@ -326,11 +331,6 @@ impl<'a> Plan<'a> {
         let size = target.len() as u64;
         if target.len() <= inode.room() {
             return Ok(Inode { size, format: fork::LOCAL, content: target.to_vec(), ..inode });
-        }
-        if target.len() > LONGEST_LINK {
-            let message =
-                format!("`/{}` is a symbolic link of {size} bytes; xfs has up to {LONGEST_LINK}", entry.path);
-            return Err(Fault::build("output/link", message));
         }
         let extents = self.space.take(0, 1);
         let at = extents.first().map_or(0, |extent| self.space.at(extent.block));
@@ -409,11 +409,18 @@ fn known<'a>(merged: &Merged) -> BTreeMap<EntryPath, Known<'a>> {
     known
 }
 
-/// A device's number: 14 bits and 18.
-fn device(major: u32, minor: u32, entry: &Entry) -> Result<Vec<u8>, Fault> {
-    if major >= 1 << 14 || minor >= 1 << 18 {
-        let message = format!("`/{}`: xfs cannot have the device {major}:{minor}", entry.path);
-        return Err(Fault::build("output/device", message));
+/// Why xfs cannot have it, if so.
+fn check(entry: &Entry) -> Result<(), String> {
+    attributes(entry)?;
+    match &entry.kind {
+        Kind::Symlink(target) if target.is_empty() || target.len() > LONGEST_LINK => {
+            Err(format!("a symbolic link has from one byte to {LONGEST_LINK}"))
+        }
+        Kind::Character(major, minor) | Kind::Block(major, minor)
+            if *major >= 1 << MAJOR_BITS || *minor >= 1 << MINOR_BITS =>
+        {
+            Err(format!("the numbers of a device have {MAJOR_BITS} and {MINOR_BITS} bits"))
+        }
+        _ => Ok(()),
     }
-    Ok(Record::new().u32(major << 18 | minor).done())
 }

@@ -11,11 +11,20 @@ use crate::fault::Fault;
 use crate::layer::merge::Node;
 use crate::layer::{Entry, EntryPath, Kind, Merged};
 use crate::outputs::files::{file_type, file_type_of, holder, number, type_bits};
+use crate::outputs::unfit;
+use crate::wording;
 
 /// Content up to this stands in the tree: bytes, as in what the kernel writes without being told otherwise.
 const INLINE: u64 = 2048;
 /// What one extent can have: bytes (`BTRFS_MAX_EXTENT_SIZE`).
 const LARGEST_EXTENT: u64 = 128 << 20;
+/// Bytes of an extended attribute: its name and its value.
+const LARGEST_ATTRIBUTE: usize = LARGEST_ITEM - 30;
+/// Bytes of a symbolic link, which stands in the tree.
+const LONGEST_LINK: usize = SECTOR as usize - 1;
+/// Bits of a device's numbers.
+const MAJOR_BITS: u32 = 12;
+const MINOR_BITS: u32 = 20;
 /// The first place of an entry in its directory; two were for `.` and `..`.
 const FIRST_INDEX: u64 = 2;
 /// The sums of one item.
@@ -68,6 +77,8 @@ impl<'a, 's> Content<'a, 's> {
         space: &'s mut Space,
         read: &'s dyn Fn(&Node) -> Result<Vec<u8>, Fault>,
     ) -> Result<Content<'a, 's>, Fault> {
+        let unfit = |node: &'a Node| Some((&node.entry.path, check(&node.entry).err()?));
+        unfit::check("a btrfs file system", merged.nodes().filter_map(unfit))?;
         // An image that says nothing of its root has a usual one.
         let is_told = merged.get(&EntryPath::root()).is_some();
         let items = if is_told { vec![root_ref()] } else { bare(epoch) };
@@ -152,7 +163,7 @@ impl<'a, 's> Content<'a, 's> {
                 self.extents(node, of.number, inode.bytes);
             }
             Kind::Character(major, minor) | Kind::Block(major, minor) => {
-                inode.device = device(*major, *minor, entry)?;
+                inode.device = u64::from(*major) << MINOR_BITS | u64::from(*minor);
             }
             Kind::Fifo | Kind::Hardlink(_) | Kind::Whiteout | Kind::Opaque => {}
         }
@@ -160,7 +171,6 @@ impl<'a, 's> Content<'a, 's> {
         for (name, value) in &entry.xattrs {
             let data = dir_item(Key(0, 0, 0), name, value, OF_ATTRIBUTE);
             self.put(Key(of.number, kind::XATTR, name_hash(name)), data);
-            check_attribute(entry, name, value)?;
         }
         Ok(())
     }
@@ -276,21 +286,22 @@ fn lost(path: &EntryPath) -> Fault {
     Fault::machine("internal", format!("`/{path}` is in no folder, or a name of nothing"))
 }
 
-/// A device's number: 12 bits and 20.
-fn device(major: u32, minor: u32, entry: &Entry) -> Result<u64, Fault> {
-    if major >= 1 << 12 || minor >= 1 << 20 {
-        let message = format!("`/{}`: btrfs cannot have the device {major}:{minor}", entry.path);
-        return Err(Fault::build("output/device", message));
+/// Why btrfs cannot have it, if so.
+fn check(entry: &Entry) -> Result<(), String> {
+    let is_large = |(name, value): &&(Vec<u8>, Vec<u8>)| name.len() + value.len() > LARGEST_ATTRIBUTE;
+    if let Some((name, _)) = entry.xattrs.iter().find(is_large) {
+        let name = wording::printable(&String::from_utf8_lossy(name));
+        return Err(format!("its extended attribute `{name}` has more than {LARGEST_ATTRIBUTE} bytes"));
     }
-    Ok(u64::from(major) << 20 | u64::from(minor))
-}
-
-fn check_attribute(entry: &Entry, name: &[u8], value: &[u8]) -> Result<(), Fault> {
-    let most = LARGEST_ITEM - 30;
-    if name.len() + value.len() <= most {
-        return Ok(());
+    match &entry.kind {
+        Kind::Symlink(target) if target.is_empty() || target.len() > LONGEST_LINK => {
+            Err(format!("a symbolic link has from one byte to {LONGEST_LINK}"))
+        }
+        Kind::Character(major, minor) | Kind::Block(major, minor)
+            if *major >= 1 << MAJOR_BITS || *minor >= 1 << MINOR_BITS =>
+        {
+            Err(format!("the numbers of a device have {MAJOR_BITS} and {MINOR_BITS} bits"))
+        }
+        _ => Ok(()),
     }
-    let name = String::from_utf8_lossy(name);
-    let message = format!("`/{}`: btrfs has no room for its extended attribute `{name}`", entry.path);
-    Err(Fault::build("output/xattr", message).help(format!("a name and its value have up to {most} bytes")))
 }

@@ -91,10 +91,10 @@ fn listed<'n>(names: impl Iterator<Item = &'n [u8]>) -> usize {
     blocks
 }
 
-/// How many blocks a directory with these names takes.
-pub fn blocks<'n>(names: impl Iterator<Item = &'n [u8]> + Clone) -> u64 {
+/// How many blocks a directory with these names takes; as a list, at least `least`.
+pub fn blocks<'n>(names: impl Iterator<Item = &'n [u8]> + Clone, least: u64) -> u64 {
     match Shape::of(names) {
-        Shape::List { blocks } => blocks as u64,
+        Shape::List { blocks } => least.max(blocks as u64),
         Shape::Index { nodes, leaves, .. } => (1 + nodes + leaves) as u64,
     }
 }
@@ -105,19 +105,15 @@ pub fn is_indexed<'n>(names: impl Iterator<Item = &'n [u8]> + Clone) -> bool {
 }
 
 impl Directory {
-    /// The blocks of the directory with these names, at least `least` of them.
+    /// The blocks of the directory with these names; of a list, at least `least`: no index tells of empty ones.
     pub fn blocks(&self, names: &[Name<'_>], least: u64) -> Vec<u8> {
-        let mut blocks = match Shape::of(names.iter().map(|name| name.bytes)) {
-            Shape::List { .. } => self.list(names),
+        match Shape::of(names.iter().map(|name| name.bytes)) {
+            Shape::List { .. } => self.list(names, least),
             Shape::Index { nodes, leaves, bytes } => self.indexed(names, nodes, leaves, bytes),
-        };
-        while (blocks.len() as u64) < least * BLOCK {
-            blocks.extend(Leaf::new().finished(self.sum));
         }
-        blocks
     }
 
-    fn list(&self, names: &[Name<'_>]) -> Vec<u8> {
+    fn list(&self, names: &[Name<'_>], least: u64) -> Vec<u8> {
         let mut blocks = Vec::new();
         let mut leaf = Leaf::new();
         self.dots().iter().for_each(|name| leaf.add(name));
@@ -128,6 +124,9 @@ impl Directory {
             leaf.add(name);
         }
         blocks.extend(leaf.finished(self.sum));
+        while (blocks.len() as u64) < least * BLOCK {
+            blocks.extend(Leaf::new().finished(self.sum));
+        }
         blocks
     }
 
@@ -261,8 +260,11 @@ mod tests {
             let names = || names.iter().map(String::as_bytes);
             let listed: Vec<Name<'_>> =
                 names().map(|bytes| Name { bytes, inode: 12, of: file_type::FILE }).collect();
-            let bytes = directory.blocks(&listed, 0);
-            assert_eq!(bytes.len() as u64, blocks(names()) * BLOCK, "{count} names of {length} bytes");
+            for least in [0, 4] {
+                let bytes = directory.blocks(&listed, least);
+                let told = blocks(names(), least) * BLOCK;
+                assert_eq!(bytes.len() as u64, told, "{count} names of {length} bytes");
+            }
         }
     }
 }

@@ -7,10 +7,10 @@ use super::directory::{self, Name};
 use super::geometry::{BLOCK, FIRST_INODES};
 use super::inode::device;
 use super::xattr::Packed;
-use crate::fault::{Fault, Place};
+use crate::fault::Fault;
 use crate::layer::{Entry, EntryPath, Kind, Merged};
 use crate::outputs::files::file_type_of;
-use crate::wording;
+use crate::outputs::unfit;
 
 /// A symbolic link up to this stands in its inode: bytes.
 const SHORT_LINK: usize = 59;
@@ -22,7 +22,8 @@ const LOST_BLOCKS: u64 = 4;
 /// The inodes of a file system, but for its own.
 #[derive(Debug)]
 pub struct Tree<'a> {
-    /// The root, `lost+found`, and all others in the order of their paths.
+    /// The root, `lost+found` unless the image has something else of that name, and all others in the order of their
+    /// paths.
     pub items: Vec<Item<'a>>,
     /// Names of what is not there.
     astray: Vec<&'a Entry>,
@@ -47,23 +48,47 @@ pub struct Item<'a> {
     pub xattr_block: bool,
 }
 
-/// Where in a tree the root and `lost+found` are.
+/// Where in a tree the root is; and, where it is a directory, `lost+found`.
 const ROOT: usize = 0;
 const LOST: usize = 1;
 const LOST_NAME: &[u8] = b"lost+found";
 
 impl<'a> Tree<'a> {
     /// That of `merged`; what is not in there is of `epoch`.
-    pub fn of(merged: &'a Merged, epoch: i64) -> Tree<'a> {
+    ///
+    /// # Errors
+    ///
+    /// What ext4 cannot have.
+    pub fn of(merged: &'a Merged, epoch: i64) -> Result<Tree<'a>, Fault> {
+        let mut tree = Tree { items: Vec::with_capacity(merged.len() + 1), astray: Vec::new() };
+        tree.begin(merged, epoch);
+        tree.fill(merged, epoch);
+        tree.measure();
+        tree.check()?;
+        Ok(tree)
+    }
+
+    /// Adds the root and `lost+found`. What else the image calls so is left as it is: `e2fsck` can do without.
+    fn begin(&mut self, merged: &'a Merged, epoch: i64) {
         let root = EntryPath::root();
         let lost = root.join(LOST_NAME);
-        let mut tree = Tree { items: Vec::with_capacity(merged.len() + 1), astray: Vec::new() };
-        let made = |path: &EntryPath, mode| Cow::Owned(Entry { mode, ..Entry::passage(path.clone(), epoch) });
-        for (path, mode) in [(&root, 0o755), (&lost, 0o700)] {
-            let node = merged.get(path).filter(|node| node.entry.kind == Kind::Directory);
-            let entry = node.map_or(made(path, mode), |node| Cow::Borrowed(&node.entry));
-            tree.add(entry, node.map_or(0, |node| node.layer), (ROOT, LOST_NAME));
+        for (path, mode) in [(root, 0o755), (lost, 0o700)] {
+            match merged.get(&path) {
+                Some(node) if node.entry.kind == Kind::Directory => {
+                    self.add(Cow::Borrowed(&node.entry), node.layer, (ROOT, LOST_NAME));
+                }
+                Some(_) => {}
+                None => {
+                    let entry = Entry { mode, ..Entry::passage(path, epoch) };
+                    self.add(Cow::Owned(entry), 0, (ROOT, LOST_NAME));
+                }
+            }
         }
+    }
+
+    /// Adds all others.
+    fn fill(&mut self, merged: &'a Merged, epoch: i64) {
+        let root = EntryPath::root();
         let mut linked: HashMap<&EntryPath, usize> = merged
             .nodes()
             .filter_map(
@@ -71,17 +96,17 @@ impl<'a> Tree<'a> {
             )
             .collect();
         let mut links = Vec::new();
-        let mut open = vec![(root.clone(), ROOT)];
+        let mut open = vec![(root, ROOT)];
         for node in merged.nodes().filter(|node| !node.entry.path.is_root() && !node.entry.is_whiteout()) {
             let (entry, path) = (&node.entry, &node.entry.path);
-            let (parent, name) = tree.folder(path, &mut open, epoch);
+            let (parent, name) = self.folder(path, &mut open, epoch);
             if let Kind::Hardlink(target) = &entry.kind {
                 links.push((parent, name, target, entry));
                 continue;
             }
-            let number = match *path == lost && entry.kind == Kind::Directory {
+            let number = match is_lost_and_found(entry) {
                 true => LOST,
-                false => tree.add(Cow::Borrowed(entry), node.layer, (parent, name)),
+                false => self.add(Cow::Borrowed(entry), node.layer, (parent, name)),
             };
             if entry.kind == Kind::Directory {
                 open.push((path.clone(), number));
@@ -91,12 +116,10 @@ impl<'a> Tree<'a> {
         }
         for (parent, name, target, entry) in links {
             match linked.get(target) {
-                Some(number) if *number > LOST => tree.name(*number, (parent, name)),
-                _ => tree.astray.push(entry),
+                Some(number) if *number > ROOT => self.name(*number, (parent, name)),
+                _ => self.astray.push(entry),
             }
         }
-        tree.measure();
-        tree
     }
 
     /// The directory that `path` is in, which is the last of those that are `open` or made now, and its name in there.
@@ -151,13 +174,13 @@ impl<'a> Tree<'a> {
     }
 
     fn measure(&mut self) {
-        for (number, item) in self.items.iter_mut().enumerate() {
+        for item in &mut self.items {
             item.content = match &item.entry.kind {
                 Kind::File { size, .. } => size.div_ceil(BLOCK),
                 Kind::Symlink(target) => u64::from(target.len() > SHORT_LINK),
                 Kind::Directory => {
-                    let least = if number == LOST { LOST_BLOCKS } else { 1 };
-                    directory::blocks(item.names.iter().map(|(name, _)| *name)).max(least)
+                    let least = if is_lost_and_found(&item.entry) { LOST_BLOCKS } else { 1 };
+                    directory::blocks(item.names.iter().map(|(name, _)| *name), least)
                 }
                 _ => 0,
             };
@@ -186,50 +209,34 @@ impl<'a> Tree<'a> {
     }
 
     /// Finds what ext4 cannot have.
-    ///
-    /// # Errors
-    ///
-    /// That, at `place`.
-    pub fn check(&self, place: &Place) -> Result<(), Fault> {
-        let odd = |code, path: &EntryPath, why: &str| {
-            let path = wording::printable(&path.to_string());
-            let message = format!("`/{path}` cannot be in an ext4 file system: {why}");
-            Err(Fault::build(code, message).at(place, "this output"))
-        };
-        for item in &self.items {
-            let path = &item.entry.path;
-            if let Err(why) = Packed::of(&item.entry.xattrs) {
-                return odd("output/xattr", path, &format!("of its extended attributes, {why}"));
-            }
-            if let Err(why) = item.check() {
-                return odd("output/ext4", path, why);
-            }
-        }
-        match self.astray.first() {
-            Some(entry) => odd("output/ext4", &entry.path, "it is a link to no file that is there"),
-            None => Ok(()),
-        }
+    fn check(&self) -> Result<(), Fault> {
+        let of_items = self.items.iter().filter_map(|item| Some((&item.entry.path, item.check().err()?)));
+        let astray =
+            self.astray.iter().map(|entry| (&entry.path, "it is a link to no file that is there".into()));
+        unfit::check("an ext4 file system", of_items.chain(astray))
     }
+}
+
+fn is_lost_and_found(entry: &Entry) -> bool {
+    entry.kind == Kind::Directory && entry.path.as_bytes() == LOST_NAME
 }
 
 impl Item<'_> {
     /// Why ext4 cannot have it, if so.
-    fn check(&self) -> Result<(), &'static str> {
-        match &self.entry.kind {
+    fn check(&self) -> Result<(), String> {
+        Packed::of(&self.entry.xattrs).map_err(|why| format!("of its extended attributes, {why}"))?;
+        let why = match &self.entry.kind {
             Kind::Symlink(target) if target.is_empty() || target.len() as u64 >= BLOCK => {
-                Err("a symbolic link has from one byte to 4095")
+                "a symbolic link has from one byte to 4095"
             }
             Kind::Character(major, minor) | Kind::Block(major, minor) if device(*major, *minor).is_none() => {
-                Err("the numbers of a device have 12 and 20 bits")
+                "the numbers of a device have 12 and 20 bits"
             }
-            Kind::File { .. } if self.content > u32::MAX.into() => Err("a file has less than 16 TiB"),
-            Kind::Directory => Ok(()),
-            _ if self.links > MOST_LINKS => Err("a file has up to 65000 names"),
-            _ if self.entry.path.as_bytes() == LOST_NAME => {
-                Err("this name is a folder's, where `e2fsck` puts what it finds")
-            }
-            _ => Ok(()),
-        }
+            Kind::File { .. } if self.content > u32::MAX.into() => "a file has less than 16 TiB",
+            Kind::File { .. } if self.links > MOST_LINKS => "a file has up to 65000 names",
+            _ => return Ok(()),
+        };
+        Err(why.into())
     }
 
     /// The number of links that its inode has: a directory with more than there can be has 1 (`dir_nlink`).

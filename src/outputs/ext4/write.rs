@@ -1,10 +1,7 @@
 //! Writing a plan into a file: what is in blocks that follow each other is put together in memory, and written at once. A few
 //! threads do so, each with the next such piece: one reads while another writes.
 
-use std::fs::File;
 use std::io::{self, Read};
-use std::os::unix::fs::FileExt;
-use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -22,10 +19,10 @@ use super::superblock::{self, Superblock};
 use super::tree::{Item, inode_of, item_of};
 use super::xattr::Packed;
 use crate::fault::Fault;
-use crate::lang::value::Id;
 use crate::layer::Kind;
 use crate::layer::read::At;
-use crate::outputs::files::type_bits;
+use crate::outputs::files::{number, type_bits};
+use crate::outputs::made::Device;
 use crate::work::{Job, Stack};
 
 /// Blocks that are written at once, but for a large directory.
@@ -44,10 +41,7 @@ pub struct Writer<'w> {
     pub label: &'w str,
     /// When it was made: seconds since 1970.
     pub made: i64,
-    pub out: &'w File,
-    pub path: &'w Path,
-    /// Where in the file it begins: bytes.
-    pub at: u64,
+    pub device: &'w Device<'w>,
     pub job: &'w Job<'w>,
 }
 
@@ -154,8 +148,7 @@ impl Writer<'_> {
 
     /// Writes at a byte of a block.
     fn put(&self, block: u64, offset: u64, bytes: &[u8]) -> Result<(), Fault> {
-        let at = self.at + block * BLOCK + offset;
-        self.out.write_all_at(bytes, at).map_err(|error| Fault::io("write", self.path, &error))
+        self.device.put(block * BLOCK + offset, bytes)
     }
 
     /// Fills `bytes` with some blocks of an item.
@@ -281,9 +274,8 @@ impl Writer<'_> {
         Some(inode.bytes(self.sum().of_inode(number)))
     }
 
-    fn item_inode(&self, number: usize, item: &Item<'_>, spot: &Spot) -> Inode {
+    fn item_inode(&self, at: usize, item: &Item<'_>, spot: &Spot) -> Inode {
         let entry = &item.entry;
-        let id = |id: &Id| if let Id::Number(number) = id { *number } else { 0 };
         let (size, flags) = match &entry.kind {
             Kind::File { size, .. } => (*size, EXTENTS),
             Kind::Directory if directory::is_indexed(item.names.iter().map(|(name, _)| *name)) => {
@@ -299,14 +291,14 @@ impl Writer<'_> {
             Kind::Character(major, minor) | Kind::Block(major, minor) => {
                 device(*major, *minor).unwrap_or([0; 60])
             }
-            _ if flags & EXTENTS != 0 => self.extents(spot, self.sum_of(number)).root,
+            _ if flags & EXTENTS != 0 => self.extents(spot, self.sum_of(at)).root,
             _ => [0; 60],
         };
         put(&mut place, 0, item.short_link().unwrap_or_default());
         Inode {
             mode: type_bits(&entry.kind) | entry.mode & 0o7777,
-            user: id(&entry.owner.user),
-            group: id(&entry.owner.group),
+            user: number(&entry.owner.user),
+            group: number(&entry.owner.group),
             size,
             modified: entry.mtime,
             made: self.made,

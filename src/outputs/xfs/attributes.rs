@@ -1,8 +1,8 @@
 //! Extended attributes: in the inode, or in a block of their own (`fs/xfs/libxfs/xfs_da_format.h`).
 
 use super::format::{BLOCK, Record, SECTOR, Uuid, name_hash};
-use crate::fault::Fault;
 use crate::layer::Entry;
+use crate::wording;
 
 /// An attribute as xfs has it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -27,22 +27,19 @@ const HEADER: usize = 80;
 /// # Errors
 ///
 /// A name that xfs cannot have, or more than it has room for here.
-pub fn attributes(entry: &Entry) -> Result<Vec<Attribute>, Fault> {
+pub fn attributes(entry: &Entry) -> Result<Vec<Attribute>, String> {
     let mut all = Vec::new();
     for (name, value) in &entry.xattrs {
         let (space, name, value) = translated(name, value).ok_or_else(|| {
-            let name = String::from_utf8_lossy(name);
-            let message = format!("`/{}`: xfs cannot have its extended attribute `{name}`", entry.path);
-            Fault::build("output/xattr", message)
+            let name = wording::printable(&String::from_utf8_lossy(name));
+            format!("its extended attribute `{name}` is none that xfs can have")
         })?;
         all.push(Attribute { hash: name_hash(&name), space, name, value });
     }
     all.sort();
     let bytes: usize = all.iter().map(|attribute| 8 + attribute.size()).sum();
     if HEADER + bytes > BLOCK as usize {
-        let message = format!("`/{}` has more extended attributes than fit into a block of xfs", entry.path);
-        let help = "names and values of one file have about 4000 bytes; `ext4` or `btrfs` have room for more";
-        return Err(Fault::build("output/xattr", message).help(help));
+        return Err("its extended attributes do not fit into a block of 4 KiB".into());
     }
     Ok(all)
 }
