@@ -380,18 +380,52 @@ fn own_file_systems_fit_in_the_size_that_they_name_and_can_be_written_to() {
     }
 }
 
-/// Writes to a copy of a file system that is mounted, and checks it again.
+#[test]
+fn files_that_have_attributes_can_have_more() {
+    let mut tar = tar::Builder::new(Vec::new());
+    // In the inode, in a block, and in one that is almost full.
+    for (path, length) in [("more", 500), ("few", 1), ("some", 200), ("many", 1000), ("full", 3900)] {
+        tar.append_pax_extensions([(
+            format!("SCHILY.xattr.user.{path}").as_str(),
+            vec![b'x'; length].as_slice(),
+        )])
+        .unwrap();
+        let mut header = tar::Header::new_gnu();
+        header.set_mode(0o644);
+        header.set_size(1);
+        tar.append_data(&mut header, path, b"x".as_slice()).unwrap();
+    }
+    let project = Project::new();
+    project.write("all.tar", tar.into_inner().unwrap());
+    for own in OWN {
+        project.write(
+            "image.kdl",
+            format!("image \"box\" {{\n    base \"tar\" from=\"all.tar\"\n    output \"{own}\"\n}}\n"),
+        );
+        project.build();
+        let script =
+            "for file in few some many full; do cp --attributes-only --preserve=xattr more $file; done";
+        changed(&project, own, "attributes", script);
+    }
+}
+
 fn written_to(project: &Project, own: &str, name: &str) {
+    let script = "mkdir new; for number in $(seq 200); do echo \"$number\" > \"new/$number\"; done; \
+                  ln new/1 new/link; mv new/2 new/moved; rm new/3";
+    changed(project, own, name, script);
+}
+
+/// Runs a script in a copy of a file system that is mounted, and checks it again.
+fn changed(project: &Project, own: &str, name: &str, script: &str) {
     if !is_root() {
         return skipped("root, to mount file systems");
     }
     let copy = project.path(&format!("build/copy.{own}"));
     fs::copy(project.path(&format!("build/box.{own}")), &copy).unwrap();
-    let script = "mkdir -p \"$2\"; mount -o loop \"$1\" \"$2\"; mkdir \"$2/new\"; cd \"$2\"; \
-                  for number in $(seq 200); do echo \"$number\" > \"new/$number\"; done; ln new/1 new/link; \
-                  mv new/2 new/moved; rm new/3; cd /; umount \"$2\"";
+    let script =
+        format!("mkdir -p \"$2\"; mount -o loop \"$1\" \"$2\"; cd \"$2\"; {script}; cd /; umount \"$2\"");
     let output = Command::new("unshare")
-        .args(["--mount", "sh", "-ec", script, "sh"])
+        .args(["--mount", "sh", "-ec", &script, "sh"])
         .args([&copy, &project.path("written")])
         .output()
         .unwrap();

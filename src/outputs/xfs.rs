@@ -33,6 +33,9 @@ pub const SMALLEST: u64 = 300 << 20;
 const ROOM: u64 = 48 << 20;
 /// Bytes of an inode that content and attributes share.
 const FORKS: usize = INODE - CORE;
+/// Bytes that attributes have in an inode at least: where they grow, the root of a tree that tells where they are, which
+/// has two records (`MINABTPTRS`).
+const LEAST_ATTRIBUTES: usize = 4 + 2 * 16;
 /// Bytes of attributes that stand in an inode, so that some are left for content.
 const MOST_ATTRIBUTES: usize = FORKS - 6 * EXTENT;
 /// Bytes of a symbolic link.
@@ -347,7 +350,9 @@ impl Inode {
     fn room(&self) -> usize {
         match &self.attributes {
             Attributes::None => FORKS,
-            Attributes::Here(bytes) | Attributes::There(bytes) => FORKS - bytes.len().next_multiple_of(8),
+            Attributes::Here(bytes) | Attributes::There(bytes) => {
+                FORKS - bytes.len().max(LEAST_ATTRIBUTES).next_multiple_of(8)
+            }
         }
     }
 
