@@ -4,7 +4,8 @@
 use super::checksum::Sum;
 use super::geometry::BLOCK;
 use super::hash::HashSeed;
-use super::record::{put, put16, put32};
+use super::record::Block;
+use crate::fault::Fault;
 use crate::outputs::files::file_type;
 
 /// A name in a directory, and what it is of.
@@ -106,28 +107,32 @@ pub fn is_indexed<'n>(names: impl Iterator<Item = &'n [u8]> + Clone) -> bool {
 
 impl Directory {
     /// The blocks of the directory with these names; of a list, at least `least`: no index tells of empty ones.
-    pub fn blocks(&self, names: &[Name<'_>], least: u64) -> Vec<u8> {
+    ///
+    /// # Errors
+    ///
+    /// Something has no place in its block.
+    pub fn blocks(&self, names: &[Name<'_>], least: u64) -> Result<Vec<u8>, Fault> {
         match Shape::of(names.iter().map(|name| name.bytes)) {
             Shape::List { .. } => self.list(names, least),
             Shape::Index { nodes, leaves, bytes } => self.indexed(names, nodes, leaves, bytes),
         }
     }
 
-    fn list(&self, names: &[Name<'_>], least: u64) -> Vec<u8> {
+    fn list(&self, names: &[Name<'_>], least: u64) -> Result<Vec<u8>, Fault> {
         let mut blocks = Vec::new();
         let mut leaf = Leaf::new();
         self.dots().iter().for_each(|name| leaf.add(name));
         for name in names {
             if leaf.used + length(name.bytes) > ROOM {
-                blocks.extend(std::mem::replace(&mut leaf, Leaf::new()).finished(self.sum));
+                blocks.extend(std::mem::replace(&mut leaf, Leaf::new()).finished(self.sum)?);
             }
             leaf.add(name);
         }
-        blocks.extend(leaf.finished(self.sum));
+        blocks.extend(leaf.finished(self.sum)?);
         while (blocks.len() as u64) < least * BLOCK {
-            blocks.extend(Leaf::new().finished(self.sum));
+            blocks.extend(Leaf::new().finished(self.sum)?);
         }
-        blocks
+        Ok(blocks)
     }
 
     fn dots(&self) -> [Name<'static>; 2] {
@@ -136,7 +141,13 @@ impl Directory {
     }
 
     /// The root of the index, its other blocks, and the leaves: each as full as the others.
-    fn indexed(&self, names: &[Name<'_>], nodes: usize, leaves: usize, bytes: usize) -> Vec<u8> {
+    fn indexed(
+        &self,
+        names: &[Name<'_>],
+        nodes: usize,
+        leaves: usize,
+        bytes: usize,
+    ) -> Result<Vec<u8>, Fault> {
         let mut hashed: Vec<((u32, u32), &Name<'_>)> =
             names.iter().map(|name| (self.seed.hash(name.bytes), name)).collect();
         hashed.sort_unstable_by_key(|(hash, name)| (*hash, name.bytes));
@@ -155,55 +166,58 @@ impl Directory {
             (before, last) = (before + length(name.bytes), Some(hash));
         }
         let firsts: Vec<u32> = filled.iter().map(|(first, _)| *first).collect();
-        let mut blocks = self.index(&firsts, nodes);
-        filled.into_iter().for_each(|(_, leaf)| blocks.extend(leaf.finished(self.sum)));
-        blocks
+        let mut blocks = self.index(&firsts, nodes)?;
+        for (_, leaf) in filled {
+            blocks.extend(leaf.finished(self.sum)?);
+        }
+        Ok(blocks)
     }
 
     /// The index of leaves that begin with these hashes.
-    fn index(&self, firsts: &[u32], nodes: usize) -> Vec<u8> {
+    fn index(&self, firsts: &[u32], nodes: usize) -> Result<Vec<u8>, Fault> {
         let leaves: Vec<(u32, u64)> = firsts.iter().copied().zip(1 + nodes as u64..).collect();
-        let mut root = vec![0; SIZE];
+        let mut root = Block::new();
         let [dot, dots] = self.dots();
         entry(&mut root, 0, &dot, 12);
         entry(&mut root, 12, &dots, SIZE - 12);
         // Half MD4; eight bytes of this; as many levels below.
-        put(&mut root, 28, &[1, 8, u8::from(nodes > 0), 0]);
+        root.put(28, &[1, 8, u8::from(nodes > 0), 0]);
         if nodes == 0 {
             self.records(&mut root, ROOT_RECORDS, OF_ROOT, &leaves);
-            return root;
+            return Ok(root.done()?.to_vec());
         }
         let chunks = leaves.chunks(OF_NODE).zip(1..);
         let above: Vec<(u32, u64)> =
             chunks.clone().filter_map(|(chunk, block)| Some((chunk.first()?.0, block))).collect();
         self.records(&mut root, ROOT_RECORDS, OF_ROOT, &above);
+        let mut blocks = root.done()?.to_vec();
         for (chunk, _) in chunks {
-            let mut node = vec![0; SIZE];
-            put16(&mut node, 4, BLOCK);
+            let mut node = Block::new();
+            node.put16(4, BLOCK);
             self.records(&mut node, NODE_RECORDS, OF_NODE, chunk);
-            root.extend(node);
+            blocks.extend(node.done()?);
         }
-        root
+        Ok(blocks)
     }
 
     /// Puts the records of an index behind what begins its block, and the checksum behind the room for all.
-    fn records(&self, block: &mut [u8], at: usize, room: usize, records: &[(u32, u64)]) {
+    fn records(&self, block: &mut Block, at: usize, room: usize, records: &[(u32, u64)]) {
         for (number, (hash, place)) in records.iter().enumerate() {
-            put32(block, at + number * RECORD, (*hash).into());
-            put32(block, at + number * RECORD + 4, *place);
+            block.put32(at + number * RECORD, (*hash).into());
+            block.put32(at + number * RECORD + 4, *place);
         }
         // The first has no hash: that is where it says how many there can be, and are.
-        put16(block, at, room as u64);
-        put16(block, at + 2, records.len() as u64);
-        let used = block.get(..at + records.len() * RECORD).unwrap_or_default();
+        block.put16(at, room as u64);
+        block.put16(at + 2, records.len() as u64);
+        let used = block.up_to(at + records.len() * RECORD);
         let sum = self.sum.with(used).with(&[0; 8]);
-        put32(block, at + room * RECORD + 4, sum.value());
+        block.put32(at + room * RECORD + 4, sum.value());
     }
 }
 
 /// A block of entries that is being filled.
 struct Leaf {
-    bytes: Vec<u8>,
+    bytes: Block,
     used: usize,
     /// Where the last entry is.
     last: usize,
@@ -211,7 +225,7 @@ struct Leaf {
 
 impl Leaf {
     fn new() -> Leaf {
-        Leaf { bytes: vec![0; SIZE], used: 0, last: 0 }
+        Leaf { bytes: Block::new(), used: 0, last: 0 }
     }
 
     fn add(&mut self, name: &Name<'_>) {
@@ -221,21 +235,21 @@ impl Leaf {
     }
 
     /// The block: its last entry has all that is left.
-    fn finished(mut self, sum: Sum) -> Vec<u8> {
-        put16(&mut self.bytes, self.last + 4, (ROOM - self.last) as u64);
-        put16(&mut self.bytes, ROOM + 4, TAIL as u64);
-        put(&mut self.bytes, ROOM + 7, &[0xde]);
-        let sum = sum.with(self.bytes.get(..ROOM).unwrap_or_default());
-        put32(&mut self.bytes, ROOM + 8, sum.value());
-        self.bytes
+    fn finished(mut self, sum: Sum) -> Result<[u8; SIZE], Fault> {
+        self.bytes.put16(self.last + 4, (ROOM - self.last) as u64);
+        self.bytes.put16(ROOM + 4, TAIL as u64);
+        self.bytes.put(ROOM + 7, &[0xde]);
+        let sum = sum.with(self.bytes.up_to(ROOM));
+        self.bytes.put32(ROOM + 8, sum.value());
+        self.bytes.done()
     }
 }
 
-fn entry(block: &mut [u8], at: usize, name: &Name<'_>, length: usize) {
-    put32(block, at, name.inode);
-    put16(block, at + 4, length as u64);
-    put(block, at + 6, &[name.bytes.len() as u8, name.of]);
-    put(block, at + 8, name.bytes);
+fn entry(block: &mut Block, at: usize, name: &Name<'_>, length: usize) {
+    block.put32(at, name.inode);
+    block.put16(at + 4, length as u64);
+    block.put(at + 6, &[name.bytes.len() as u8, name.of]);
+    block.put(at + 8, name.bytes);
 }
 
 #[cfg(test)]
@@ -261,7 +275,7 @@ mod tests {
             let listed: Vec<Name<'_>> =
                 names().map(|bytes| Name { bytes, inode: 12, of: file_type::FILE }).collect();
             for least in [0, 4] {
-                let bytes = directory.blocks(&listed, least);
+                let bytes = directory.blocks(&listed, least).expect("room");
                 let told = blocks(names(), least) * BLOCK;
                 assert_eq!(bytes.len() as u64, told, "{count} names of {length} bytes");
             }

@@ -3,7 +3,8 @@
 
 use super::checksum::Sum;
 use super::geometry::{BLOCK, Run};
-use super::record::{put, put16, put32};
+use super::record::{Block, Record};
+use crate::fault::Fault;
 
 /// Blocks of one extent at most.
 const LONGEST: u64 = 32768;
@@ -56,62 +57,70 @@ pub struct ExtentTree {
     /// What stands in the inode.
     pub root: [u8; 60],
     /// The blocks, in the order of their places.
-    pub blocks: Vec<Vec<u8>>,
+    pub blocks: Vec<[u8; BLOCK as usize]>,
 }
 
 impl ExtentTree {
     /// The tree of `extents`, its blocks at `places`, as many as [`tree_blocks`] says; `sum` is that of the inode.
-    pub fn of(extents: &[Extent], mut places: impl Iterator<Item = u64>, sum: Sum) -> ExtentTree {
-        let mut records: Vec<(u64, [u8; RECORD])> = extents.iter().map(leaf).collect();
+    ///
+    /// # Errors
+    ///
+    /// Something has no place in its block.
+    pub fn of(
+        extents: &[Extent],
+        mut places: impl Iterator<Item = u64>,
+        sum: Sum,
+    ) -> Result<ExtentTree, Fault> {
+        let mut records = extents.iter().map(leaf).collect::<Result<Vec<_>, _>>()?;
         let (mut blocks, mut depth) = (Vec::new(), 0);
         while records.len() > OF_INODE {
             let mut above = Vec::new();
             for (chunk, place) in records.chunks(OF_BLOCK).zip(&mut places) {
-                blocks.push(block(chunk, depth, sum));
+                blocks.push(block(chunk, depth, sum)?);
                 let logical = chunk.first().map_or(0, |(logical, _)| *logical);
-                above.push((logical, index(logical, place)));
+                above.push((logical, index(logical, place)?));
             }
             (records, depth) = (above, depth + 1);
         }
-        let mut root = [0; 60];
+        let mut root = Record::new();
         fill(&mut root, &records, OF_INODE, depth);
-        ExtentTree { root, blocks }
+        Ok(ExtentTree { root: root.done()?, blocks })
     }
 }
 
-fn leaf(extent: &Extent) -> (u64, [u8; RECORD]) {
-    let mut record = [0; RECORD];
-    put32(&mut record, 0, extent.logical);
-    put16(&mut record, 4, extent.blocks);
-    put16(&mut record, 6, extent.first >> 32);
-    put32(&mut record, 8, extent.first);
-    (extent.logical, record)
+fn leaf(extent: &Extent) -> Result<(u64, [u8; RECORD]), Fault> {
+    let mut record = Record::new();
+    record.put32(0, extent.logical);
+    record.put16(4, extent.blocks);
+    record.put16(6, extent.first >> 32);
+    record.put32(8, extent.first);
+    Ok((extent.logical, record.done()?))
 }
 
-fn index(logical: u64, place: u64) -> [u8; RECORD] {
-    let mut record = [0; RECORD];
-    put32(&mut record, 0, logical);
-    put32(&mut record, 4, place);
-    put16(&mut record, 8, place >> 32);
-    record
+fn index(logical: u64, place: u64) -> Result<[u8; RECORD], Fault> {
+    let mut record = Record::new();
+    record.put32(0, logical);
+    record.put32(4, place);
+    record.put16(8, place >> 32);
+    record.done()
 }
 
-fn block(records: &[(u64, [u8; RECORD])], depth: u64, sum: Sum) -> Vec<u8> {
-    let mut block = vec![0; BLOCK as usize];
+fn block(records: &[(u64, [u8; RECORD])], depth: u64, sum: Sum) -> Result<[u8; BLOCK as usize], Fault> {
+    let mut block = Block::new();
     fill(&mut block, records, OF_BLOCK, depth);
     let end = HEADER + OF_BLOCK * RECORD;
-    let sum = sum.with(block.get(..end).unwrap_or_default());
-    put32(&mut block, end, sum.value());
-    block
+    let sum = sum.with(block.up_to(end));
+    block.put32(end, sum.value());
+    block.done()
 }
 
-fn fill(node: &mut [u8], records: &[(u64, [u8; RECORD])], room: usize, depth: u64) {
-    put16(node, 0, MAGIC);
-    put16(node, 2, records.len() as u64);
-    put16(node, 4, room as u64);
-    put16(node, 6, depth);
+fn fill<const N: usize>(node: &mut Record<N>, records: &[(u64, [u8; RECORD])], room: usize, depth: u64) {
+    node.put16(0, MAGIC);
+    node.put16(2, records.len() as u64);
+    node.put16(4, room as u64);
+    node.put16(6, depth);
     for (number, (_, record)) in records.iter().enumerate() {
-        put(node, HEADER + number * RECORD, record);
+        node.put(HEADER + number * RECORD, record);
     }
 }
 
@@ -125,7 +134,7 @@ mod tests {
         for count in [0, 4, 5, 340, 341, 1360, 1361, 200_000] {
             let extents: Vec<Extent> =
                 (0..count).map(|at| Extent { logical: at, first: 2 * at, blocks: 1 }).collect();
-            let tree = ExtentTree::of(&extents, 1.., Sum::START);
+            let tree = ExtentTree::of(&extents, 1.., Sum::START).expect("room");
             assert_eq!(tree.blocks.len() as u64, tree_blocks(extents.len()), "{count}");
         }
     }

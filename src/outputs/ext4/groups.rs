@@ -5,8 +5,9 @@
 use super::checksum::Sum;
 use super::geometry::{BLOCK, DESCRIPTOR, GROUP, Geometry, Run, Tables};
 use super::plan::Plan;
-use super::record::{put_split, put_split16, put16};
+use super::record::Record;
 use super::tree::inode_of;
+use crate::fault::Fault;
 use crate::layer::Kind;
 
 const NO_INODES: u64 = 1;
@@ -67,9 +68,9 @@ impl<'p> Groups<'p> {
 }
 
 impl Iterator for Groups<'_> {
-    type Item = Group;
+    type Item = Result<Group, Fault>;
 
-    fn next(&mut self) -> Option<Group> {
+    fn next(&mut self) -> Option<Result<Group, Fault>> {
         let (group, geometry) = (self.group, self.geometry);
         let tables = *geometry.tables.get(group as usize)?;
         self.group += 1;
@@ -96,7 +97,8 @@ impl Iterator for Groups<'_> {
         let descriptor = state.descriptor([block_bitmap.as_deref(), inode_bitmap.as_deref()], self.sum);
         let block_bitmap = block_bitmap.map(|bytes| (tables.block_bitmap, bytes));
         let inode_bitmap = inode_bitmap.map(|bytes| (tables.inode_bitmap, bytes));
-        Some(Group { bitmaps: block_bitmap.into_iter().chain(inode_bitmap).collect(), descriptor })
+        let bitmaps = block_bitmap.into_iter().chain(inode_bitmap).collect();
+        Some(descriptor.map(|descriptor| Group { bitmaps, descriptor }))
     }
 }
 
@@ -113,28 +115,32 @@ struct State {
 
 impl State {
     /// The descriptor; `bitmaps` are that of blocks and that of inodes, if there are any.
-    fn descriptor(&self, [blocks, inodes]: [Option<&[u8]>; 2], sum: Sum) -> [u8; DESCRIPTOR as usize] {
-        let mut bytes = [0; DESCRIPTOR as usize];
-        put_split(&mut bytes, (0, 32), self.tables.block_bitmap);
-        put_split(&mut bytes, (4, 36), self.tables.inode_bitmap);
-        put_split(&mut bytes, (8, 40), self.tables.inodes);
+    fn descriptor(
+        &self,
+        [blocks, inodes]: [Option<&[u8]>; 2],
+        sum: Sum,
+    ) -> Result<[u8; DESCRIPTOR as usize], Fault> {
+        let mut bytes = Record::<{ DESCRIPTOR as usize }>::new();
+        bytes.put_split((0, 32), self.tables.block_bitmap);
+        bytes.put_split((4, 36), self.tables.inode_bitmap);
+        bytes.put_split((8, 40), self.tables.inodes);
         let free = self.inodes - self.used_inodes;
-        put_split16(&mut bytes, (12, 44), self.blocks - self.used_blocks);
-        put_split16(&mut bytes, (14, 46), free);
-        put_split16(&mut bytes, (16, 48), self.directories);
+        bytes.put_split16((12, 44), self.blocks - self.used_blocks);
+        bytes.put_split16((14, 46), free);
+        bytes.put_split16((16, 48), self.directories);
         let flag = |bitmap: Option<&[u8]>, flag| if bitmap.is_none() { flag } else { 0 };
-        put16(&mut bytes, 18, ZEROED | flag(blocks, NO_BLOCKS) | flag(inodes, NO_INODES));
+        bytes.put16(18, ZEROED | flag(blocks, NO_BLOCKS) | flag(inodes, NO_INODES));
         // Those that were never used are the last ones.
-        put_split16(&mut bytes, (28, 50), free);
+        bytes.put_split16((28, 50), free);
         if let Some(bitmap) = blocks {
-            put_split16(&mut bytes, (24, 56), sum.with(bitmap).value());
+            bytes.put_split16((24, 56), sum.with(bitmap).value());
         }
         if let Some(bitmap) = inodes.and_then(|bitmap| bitmap.get(..self.inodes as usize / 8)) {
-            put_split16(&mut bytes, (26, 58), sum.with(bitmap).value());
+            bytes.put_split16((26, 58), sum.with(bitmap).value());
         }
-        let sum = sum.with(&(self.group as u32).to_le_bytes()).with(&bytes);
-        put16(&mut bytes, 30, sum.value());
-        bytes
+        let sum = sum.with(&(self.group as u32).to_le_bytes()).with(bytes.up_to(DESCRIPTOR as usize));
+        bytes.put16(30, sum.value());
+        bytes.done()
     }
 }
 

@@ -2,7 +2,8 @@
 
 use super::checksum::Sum;
 use super::geometry::INODE;
-use super::record::{put, put_split, put_split16, put16, put32};
+use super::record::Record;
+use crate::fault::Fault;
 
 /// What an inode says.
 #[derive(Debug)]
@@ -61,56 +62,60 @@ impl Inode {
     }
 
     /// Its bytes; `sum` is that of the inode.
-    pub fn bytes(&self, sum: Sum) -> [u8; INODE as usize] {
-        let mut bytes = [0; INODE as usize];
-        put16(&mut bytes, 0, self.mode.into());
-        put_split16(&mut bytes, (2, 120), self.user.into());
-        put_split16(&mut bytes, (24, 122), self.group.into());
-        put_split(&mut bytes, (4, 108), self.size);
-        put16(&mut bytes, 26, self.links);
+    ///
+    /// # Errors
+    ///
+    /// Something has no place there.
+    pub fn bytes(&self, sum: Sum) -> Result<[u8; INODE as usize], Fault> {
+        let mut bytes = Record::<{ INODE as usize }>::new();
+        bytes.put16(0, self.mode.into());
+        bytes.put_split16((2, 120), self.user.into());
+        bytes.put_split16((24, 122), self.group.into());
+        bytes.put_split((4, 108), self.size);
+        bytes.put16(26, self.links);
         // In sectors of 512 bytes.
         let sectors = self.blocks * 8;
-        put32(&mut bytes, 28, sectors);
-        put16(&mut bytes, 116, sectors >> 32);
-        put32(&mut bytes, 32, self.flags);
-        put(&mut bytes, 40, &self.place);
-        put32(&mut bytes, 104, self.xattr_block);
-        put16(&mut bytes, 118, self.xattr_block >> 32);
-        put16(&mut bytes, 128, EXTRA);
+        bytes.put32(28, sectors);
+        bytes.put16(116, sectors >> 32);
+        bytes.put32(32, self.flags);
+        bytes.put(40, &self.place);
+        bytes.put32(104, self.xattr_block);
+        bytes.put16(118, self.xattr_block >> 32);
+        bytes.put16(128, EXTRA);
         // Last used, changed, modified, made.
         for (at, more) in [(8, 140), (12, 132), (16, 136)] {
             put_time(&mut bytes, (at, more), self.modified);
         }
         put_time(&mut bytes, (144, 148), self.made);
-        put(&mut bytes, 160, &self.xattrs);
-        let sum = sum.with(&bytes).value();
-        put_split16(&mut bytes, (124, 130), sum);
-        bytes
+        bytes.put(160, &self.xattrs);
+        let sum = sum.with(bytes.up_to(INODE as usize)).value();
+        bytes.put_split16((124, 130), sum);
+        bytes.done()
     }
 }
 
 /// Seconds in 34 bits, of which two are the lowest ones of the second field: they count how often 2^32 are to be added to
 /// the first, which is signed. From 1901 to 2446.
-fn put_time(bytes: &mut [u8], (at, more): (usize, usize), seconds: i64) {
+fn put_time<const N: usize>(bytes: &mut Record<N>, (at, more): (usize, usize), seconds: i64) {
     const FIRST: i64 = -(1 << 31);
     const LAST: i64 = (1 << 34) - (1 << 31) - 1;
     let seconds = seconds.clamp(FIRST, LAST);
-    put32(bytes, at, seconds as u64);
-    put32(bytes, more, ((seconds - FIRST) as u64) >> 32);
+    bytes.put32(at, seconds as u64);
+    bytes.put32(more, ((seconds - FIRST) as u64) >> 32);
 }
 
 /// Where a device's numbers stand, in the place of blocks: as the kernel once had them if they are small; else 12 bits of
 /// the first and 20 of the second. None if they have more.
 pub fn device(major: u32, minor: u32) -> Option<[u8; 60]> {
-    let mut place = [0; 60];
+    let mut place = Record::new();
     match (major, minor) {
-        (0..256, 0..256) => put32(&mut place, 0, (major << 8 | minor).into()),
+        (0..256, 0..256) => place.put32(0, (major << 8 | minor).into()),
         (0..0x1000, 0..0x10_0000) => {
-            put32(&mut place, 4, (minor & 0xff | major << 8 | (minor & !0xff) << 12).into());
+            place.put32(4, (minor & 0xff | major << 8 | (minor & !0xff) << 12).into());
         }
         _ => return None,
     }
-    Some(place)
+    place.done().ok()
 }
 
 #[cfg(test)]
@@ -120,9 +125,9 @@ mod tests {
     #[test]
     fn times_have_34_bits() {
         let told = |seconds: i64| {
-            let mut bytes = [0; 8];
+            let mut bytes = Record::new();
             put_time(&mut bytes, (0, 4), seconds);
-            let [a, b, c, d, e, f, g, h] = bytes;
+            let [a, b, c, d, e, f, g, h] = bytes.done().expect("room");
             (i32::from_le_bytes([a, b, c, d]), u32::from_le_bytes([e, f, g, h]))
         };
         assert_eq!(told(-1), (-1, 0));

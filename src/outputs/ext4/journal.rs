@@ -1,16 +1,21 @@
 //! The journal: new and empty (Documentation/filesystems/ext4/journal.rst). Its first block says so; the others are zeros.
 
 use super::geometry::BLOCK;
-use super::record::put;
+use super::record::Block;
+use crate::fault::Fault;
 
 const MAGIC: u32 = 0xc03b_3998;
 /// A superblock of the second kind, which has what stands behind its first 36 bytes.
 const SUPERBLOCK: u32 = 4;
 
 /// The first block of a journal of `blocks` blocks. Its numbers have the highest byte first.
-pub fn first_block(blocks: u64, uuid: &[u8; 16]) -> Vec<u8> {
-    let mut bytes = vec![0; BLOCK as usize];
-    let mut number = |at: usize, number: u32| put(&mut bytes, at, &number.to_be_bytes());
+///
+/// # Errors
+///
+/// Something has no place there.
+pub fn first_block(blocks: u64, uuid: &[u8; 16]) -> Result<[u8; BLOCK as usize], Fault> {
+    let mut bytes = Block::new();
+    let mut number = |at: usize, number: u32| bytes.put(at, &number.to_be_bytes());
     number(0, MAGIC);
     number(4, SUPERBLOCK);
     number(12, BLOCK as u32);
@@ -20,6 +25,6 @@ pub fn first_block(blocks: u64, uuid: &[u8; 16]) -> Vec<u8> {
     number(24, 1);
     // One file system uses it.
     number(64, 1);
-    put(&mut bytes, 48, uuid);
-    bytes
+    bytes.put(48, uuid);
+    bytes.done()
 }

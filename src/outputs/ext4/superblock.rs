@@ -3,7 +3,8 @@
 use super::checksum::Sum;
 use super::geometry::{BLOCK, DESCRIPTOR, GROUP, INODE};
 use super::inode::EXTRA;
-use super::record::{put, put_split, put16, put32};
+use super::record::Record;
+use crate::fault::Fault;
 
 /// Bytes of a superblock; the first one stands as many bytes behind the beginning.
 pub const SIZE: usize = 1024;
@@ -39,77 +40,82 @@ pub struct Superblock<'a> {
 
 impl Superblock<'_> {
     /// That of `group`: of 0, the first; of others, a copy.
-    pub fn of_group(&self, group: u64) -> [u8; SIZE] {
-        let mut bytes = [0; SIZE];
+    ///
+    /// # Errors
+    ///
+    /// Something has no place there.
+    pub fn of_group(&self, group: u64) -> Result<[u8; SIZE], Fault> {
+        let (mut bytes, mut label) = (Record::new(), Record::<16>::new());
+        label.put(0, self.label.as_bytes());
         self.put_counts(&mut bytes);
         self.put_times(&mut bytes);
         self.put_features(&mut bytes);
         // In order; a copy does not know.
-        put16(&mut bytes, 58, u64::from(group == 0));
-        put16(&mut bytes, 90, group);
-        put(&mut bytes, 104, &self.uuid);
-        put(&mut bytes, 120, self.label.as_bytes().get(..16).unwrap_or(self.label.as_bytes()));
+        bytes.put16(58, u64::from(group == 0));
+        bytes.put16(90, group);
+        bytes.put(104, &self.uuid);
+        bytes.put(120, &label.done()?);
         let (place, size) = self.journal;
         // The journal's inode, and what stands in there once more, in case that it is lost.
-        put32(&mut bytes, 224, 8);
-        put(&mut bytes, 253, &[1]);
-        put(&mut bytes, 268, &place);
-        put_split(&mut bytes, (332, 328), size);
-        let sum = Sum::START.with(bytes.get(..SIZE - 4).unwrap_or_default());
-        put32(&mut bytes, SIZE - 4, sum.value());
-        bytes
+        bytes.put32(224, 8);
+        bytes.put(253, &[1]);
+        bytes.put(268, &place);
+        bytes.put_split((332, 328), size);
+        let sum = Sum::START.with(bytes.up_to(SIZE - 4));
+        bytes.put32(SIZE - 4, sum.value());
+        bytes.done()
     }
 
-    fn put_counts(&self, bytes: &mut [u8]) {
-        put32(bytes, 0, self.inodes);
-        put_split(bytes, (4, 336), self.blocks);
+    fn put_counts(&self, bytes: &mut Record<SIZE>) {
+        bytes.put32(0, self.inodes);
+        bytes.put_split((4, 336), self.blocks);
         // One of twenty is kept for root.
-        put_split(bytes, (8, 340), self.blocks / 20);
-        put_split(bytes, (12, 344), self.free_blocks);
-        put32(bytes, 16, self.free_inodes);
+        bytes.put_split((8, 340), self.blocks / 20);
+        bytes.put_split((12, 344), self.free_blocks);
+        bytes.put32(16, self.free_inodes);
         // Blocks and clusters of 1024 << 2 bytes.
-        put32(bytes, 24, 2);
-        put32(bytes, 28, 2);
-        put32(bytes, 32, GROUP);
-        put32(bytes, 36, GROUP);
-        put32(bytes, 40, self.inodes_per_group);
-        put16(bytes, 206, self.reserved);
-        put32(bytes, 584, self.overhead);
+        bytes.put32(24, 2);
+        bytes.put32(28, 2);
+        bytes.put32(32, GROUP);
+        bytes.put32(36, GROUP);
+        bytes.put32(40, self.inodes_per_group);
+        bytes.put16(206, self.reserved);
+        bytes.put32(584, self.overhead);
         // In KiB.
-        put_split(bytes, (376, 380), self.written * (BLOCK / 1024));
+        bytes.put_split((376, 380), self.written * (BLOCK / 1024));
     }
 
-    fn put_times(&self, bytes: &mut [u8]) {
+    fn put_times(&self, bytes: &mut Record<SIZE>) {
         // Written last, checked last, made: the lowest 32 bits, and eight more elsewhere.
         for (at, more) in [(48, 628), (64, 631), (264, 630)] {
-            put32(bytes, at, self.made as u64);
-            put(bytes, more, &[(self.made >> 32) as u8]);
+            bytes.put32(at, self.made as u64);
+            bytes.put(more, &[(self.made >> 32) as u8]);
         }
         // Never to be checked for how often it was mounted.
-        put16(bytes, 54, 0xffff);
+        bytes.put16(54, 0xffff);
     }
 
-    fn put_features(&self, bytes: &mut [u8]) {
-        put16(bytes, 56, 0xef53);
+    fn put_features(&self, bytes: &mut Record<SIZE>) {
+        bytes.put16(56, 0xef53);
         // On errors, go on.
-        put16(bytes, 60, 1);
+        bytes.put16(60, 1);
         // A revision with what follows: the first inode of a file, and how large inodes are.
-        put32(bytes, 76, 1);
-        put32(bytes, 84, super::geometry::FIRST_INODES);
-        put16(bytes, 88, INODE);
-        put32(bytes, 92, COMPATIBLE | if self.reserved > 0 { RESIZE_INODE } else { 0 });
-        put32(bytes, 96, INCOMPATIBLE);
-        put32(bytes, 100, TO_WRITE);
+        bytes.put32(76, 1);
+        bytes.put32(84, super::geometry::FIRST_INODES);
+        bytes.put16(88, INODE);
+        bytes.put32(92, COMPATIBLE | if self.reserved > 0 { RESIZE_INODE } else { 0 });
+        bytes.put32(96, INCOMPATIBLE);
+        bytes.put32(100, TO_WRITE);
         // Names are hashed with the UUID, by half MD4, as signed bytes.
-        put(bytes, 236, &self.uuid);
-        put(bytes, 252, &[1]);
-        put32(bytes, 352, 1);
-        put16(bytes, 254, DESCRIPTOR);
+        bytes.put(236, &self.uuid);
+        bytes.put(252, &[1]);
+        bytes.put32(352, 1);
+        bytes.put16(254, DESCRIPTOR);
         // Mounted with user_xattr and acl.
-        put32(bytes, 256, 0xc);
-        put16(bytes, 348, EXTRA);
-        put16(bytes, 350, EXTRA);
+        bytes.put32(256, 0xc);
+        bytes.put16(348, EXTRA);
+        bytes.put16(350, EXTRA);
         // Sixteen groups are one; checksums are CRC-32C.
-        put(bytes, 372, &[4, 1]);
+        bytes.put(372, &[4, 1]);
     }
 }

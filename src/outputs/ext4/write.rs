@@ -14,14 +14,14 @@ use super::hash::HashSeed;
 use super::inode::{EXTENTS, INDEXED, Inode, device};
 use super::journal;
 use super::plan::{Plan, Spot};
-use super::record::{put, put32};
+use super::record::{Block, Record, put};
 use super::superblock::{self, Superblock};
 use super::tree::{Item, inode_of, item_of};
 use super::xattr::Packed;
 use crate::fault::Fault;
 use crate::layer::Kind;
 use crate::layer::read::At;
-use crate::outputs::files::{number, type_bits};
+use crate::outputs::files::{self, type_bits};
 use crate::outputs::made::Device;
 use crate::work::{Job, Stack};
 
@@ -160,7 +160,7 @@ impl Writer<'_> {
         let (mut from, mut rest) = (part.from, bytes);
         if spot.xattr && from == 0 {
             let (block, behind) = rest.split_at_mut_checked(BLOCK as usize).unwrap_or_default();
-            put(block, 0, &self.xattr_block(item, spot));
+            put(block, 0, &self.xattr_block(item, spot)?)?;
             (from, rest) = (1, behind);
         }
         let from = from - u64::from(spot.xattr);
@@ -171,14 +171,14 @@ impl Writer<'_> {
         }
         if !tree.is_empty() {
             let skipped = (from.saturating_sub(spot.content)) as usize;
-            let blocks = self.extents(spot, self.sum_of(part.item)).blocks;
-            let blocks = blocks.iter().skip(skipped);
-            tree.chunks_mut(BLOCK as usize).zip(blocks).for_each(|(place, block)| put(place, 0, block));
+            let blocks = self.extents(spot, self.sum_of(part.item))?.blocks;
+            let mut blocks = tree.chunks_mut(BLOCK as usize).zip(blocks.iter().skip(skipped));
+            blocks.try_for_each(|(place, block)| put(place, 0, block))?;
         }
         Ok(())
     }
 
-    fn xattr_block(&self, item: &Item<'_>, spot: &Spot) -> Vec<u8> {
+    fn xattr_block(&self, item: &Item<'_>, spot: &Spot) -> Result<[u8; BLOCK as usize], Fault> {
         let packed = Packed::of(&item.entry.xattrs).unwrap_or_default();
         packed.block_at(self.plan.geometry.place(spot.first), self.sum())
     }
@@ -193,12 +193,12 @@ impl Writer<'_> {
                 length
             }
             Kind::Symlink(target) => {
-                put(bytes, 0, target);
+                put(bytes, 0, target)?;
                 target.len()
             }
             _ => {
-                let blocks = self.directory(number, item);
-                put(bytes, 0, &blocks);
+                let blocks = self.directory(number, item)?;
+                put(bytes, 0, &blocks)?;
                 blocks.len()
             }
         };
@@ -217,7 +217,7 @@ impl Writer<'_> {
         })
     }
 
-    fn directory(&self, number: usize, item: &Item<'_>) -> Vec<u8> {
+    fn directory(&self, number: usize, item: &Item<'_>) -> Result<Vec<u8>, Fault> {
         let (inode, parent, sum) = (inode_of(number), inode_of(item.parent), self.sum_of(number));
         Directory { inode, parent, sum, seed: self.seed() }.blocks(&self.plan.tree.names(item), item.content)
     }
@@ -238,7 +238,7 @@ impl Writer<'_> {
         HashSeed(seed)
     }
 
-    fn extents(&self, spot: &Spot, sum: Sum) -> ExtentTree {
+    fn extents(&self, spot: &Spot, sum: Sum) -> Result<ExtentTree, Fault> {
         let geometry = &self.plan.geometry;
         let places = geometry.runs(spot.tree_first(), spot.tree).flat_map(|run| run.first..run.end());
         ExtentTree::of(&self.plan.extents(spot), places, sum)
@@ -251,78 +251,87 @@ impl Writer<'_> {
         let end = (first + of_group).min(self.plan.tree.inodes() + 1);
         buffer.clear();
         let empty = [0; INODE as usize];
-        (first..end).for_each(|inode| buffer.extend(self.inode(inode).unwrap_or(empty)));
+        for inode in first..end {
+            buffer.extend(self.inode(inode)?.unwrap_or(empty));
+        }
         let table = self.plan.geometry.tables.get(group as usize).map(|tables| tables.inodes);
         table.map_or(Ok(()), |table| self.put(table, 0, buffer))
     }
 
     /// The inode of that number; none if it is not used.
-    fn inode(&self, number: u64) -> Option<[u8; INODE as usize]> {
+    fn inode(&self, number: u64) -> Result<Option<[u8; INODE as usize]>, Fault> {
         let inode = match number {
             RESIZE_INODE => self.resize_inode()?,
             JOURNAL_INODE => {
                 let spot = &self.plan.journal;
-                let sum = self.sum().of_inode(number);
+                let place = self.extents(spot, self.sum().of_inode(number))?.root;
                 let hidden = Inode::hidden(self.made, spot.content * BLOCK, spot.blocks());
-                Inode { flags: EXTENTS, place: self.extents(spot, sum).root, ..hidden }
+                Some(Inode { flags: EXTENTS, place, ..hidden })
             }
-            _ => {
-                let item = item_of(number)?;
-                self.item_inode(item, self.plan.tree.items.get(item)?, self.plan.spots.get(item)?)
-            }
+            _ => self.item_inode(number)?,
         };
-        Some(inode.bytes(self.sum().of_inode(number)))
+        inode.map(|inode| inode.bytes(self.sum().of_inode(number))).transpose()
     }
 
-    fn item_inode(&self, at: usize, item: &Item<'_>, spot: &Spot) -> Inode {
+    fn item_inode(&self, number: u64) -> Result<Option<Inode>, Fault> {
+        let plan = self.plan;
+        let at = item_of(number);
+        let found = at.and_then(|at| Some((plan.tree.items.get(at)?, plan.spots.get(at)?)));
+        let Some((item, spot)) = found else { return Ok(None) };
         let entry = &item.entry;
-        let (size, flags) = match &entry.kind {
-            Kind::File { size, .. } => (*size, EXTENTS),
-            Kind::Directory if directory::is_indexed(item.names.iter().map(|(name, _)| *name)) => {
-                (item.content * BLOCK, EXTENTS | INDEXED)
-            }
-            Kind::Directory => (item.content * BLOCK, EXTENTS),
-            Kind::Symlink(target) => {
-                (target.len() as u64, if item.short_link().is_some() { 0 } else { EXTENTS })
-            }
-            _ => (0, 0),
-        };
-        let mut place = match &entry.kind {
+        let (size, flags) = size_and_flags(item);
+        let mut place = Record::new();
+        match &entry.kind {
             Kind::Character(major, minor) | Kind::Block(major, minor) => {
-                device(*major, *minor).unwrap_or([0; 60])
+                place.put(0, &device(*major, *minor).unwrap_or([0; 60]));
             }
-            _ if flags & EXTENTS != 0 => self.extents(spot, self.sum_of(at)).root,
-            _ => [0; 60],
-        };
-        put(&mut place, 0, item.short_link().unwrap_or_default());
-        Inode {
+            _ if flags & EXTENTS != 0 => {
+                place.put(0, &self.extents(spot, self.sum().of_inode(number))?.root);
+            }
+            _ => place.put(0, item.short_link().unwrap_or_default()),
+        }
+        Ok(Some(Inode {
             mode: type_bits(&entry.kind) | entry.mode & 0o7777,
-            user: number(&entry.owner.user),
-            group: number(&entry.owner.group),
+            user: files::number(&entry.owner.user),
+            group: files::number(&entry.owner.group),
             size,
             modified: entry.mtime,
             made: self.made,
             links: item.told_links(),
             blocks: spot.blocks(),
             flags,
-            place,
-            xattr_block: if spot.xattr { self.plan.geometry.place(spot.first) } else { 0 },
+            place: place.done()?,
+            xattr_block: if spot.xattr { plan.geometry.place(spot.first) } else { 0 },
             xattrs: Packed::of(&entry.xattrs).unwrap_or_default().inline,
-        }
+        }))
     }
 
     /// The inode whose blocks are kept for more descriptors, and the copies of those
     /// (Documentation/filesystems/ext4/special_inodes.rst): a block that has them all, each of which has its copies.
-    fn resize_inode(&self) -> Option<Inode> {
+    fn resize_inode(&self) -> Result<Option<Inode>, Fault> {
         let geometry = &self.plan.geometry;
-        let block = geometry.place(self.plan.resize?);
+        let Some(before) = self.plan.resize else { return Ok(None) };
         let (numbers, copies) = (BLOCK / 4, geometry.backups().count() as u64);
         // All that could be told there.
         let size = (12 + numbers + numbers * numbers) * BLOCK;
-        let mut inode = Inode::hidden(self.made, size, 1 + geometry.reserved * (1 + copies));
+        let hidden = Inode::hidden(self.made, size, 1 + geometry.reserved * (1 + copies));
         // The thirteenth number is of a block with numbers of blocks with numbers.
-        put32(&mut inode.place, 13 * 4, block);
-        Some(inode)
+        let mut place = Record::new();
+        place.put32(13 * 4, geometry.place(before));
+        Ok(Some(Inode { place: place.done()?, ..hidden }))
+    }
+}
+
+/// Bytes of what is in an item, and what its inode says of itself.
+fn size_and_flags(item: &Item<'_>) -> (u64, u64) {
+    match &item.entry.kind {
+        Kind::File { size, .. } => (*size, EXTENTS),
+        Kind::Directory if directory::is_indexed(item.names.iter().map(|(name, _)| *name)) => {
+            (item.content * BLOCK, EXTENTS | INDEXED)
+        }
+        Kind::Directory => (item.content * BLOCK, EXTENTS),
+        Kind::Symlink(target) => (target.len() as u64, if item.short_link().is_some() { 0 } else { EXTENTS }),
+        _ => (0, 0),
     }
 }
 
@@ -337,27 +346,28 @@ impl Writer<'_> {
         let mut descriptors = Vec::with_capacity((geometry.groups() * DESCRIPTOR) as usize);
         for group in Groups::of(self.plan, self.sum()) {
             self.job.go_on()?;
+            let group = group?;
             descriptors.extend(group.descriptor);
             group.bitmaps.iter().try_for_each(|(block, bytes)| self.put(*block, 0, bytes))?;
         }
         self.resize_blocks()?;
         let first = geometry.place(self.plan.journal.first);
-        self.put(first, 0, &journal::first_block(self.plan.journal.content, &self.uuid))?;
+        self.put(first, 0, &journal::first_block(self.plan.journal.content, &self.uuid)?)?;
         self.journal_tree()?;
-        let superblock = self.superblock();
+        let superblock = self.superblock()?;
         for group in geometry.backups() {
-            self.put(group * GROUP, 0, &superblock.of_group(group))?;
+            self.put(group * GROUP, 0, &superblock.of_group(group)?)?;
             self.put(group * GROUP + 1, 0, &descriptors)?;
         }
         self.put(1, 0, &descriptors)?;
-        self.put(0, superblock::SIZE as u64, &superblock.of_group(0))
+        self.put(0, superblock::SIZE as u64, &superblock.of_group(0)?)
     }
 
-    fn superblock(&self) -> Superblock<'_> {
+    fn superblock(&self) -> Result<Superblock<'_>, Fault> {
         let (plan, geometry) = (self.plan, &self.plan.geometry);
         let inodes = geometry.groups() * geometry.inodes_per_group;
-        let journal = self.extents(&plan.journal, self.sum().of_inode(JOURNAL_INODE)).root;
-        Superblock {
+        let journal = self.extents(&plan.journal, self.sum().of_inode(JOURNAL_INODE))?.root;
+        Ok(Superblock {
             uuid: self.uuid,
             label: self.label,
             made: self.made,
@@ -370,13 +380,13 @@ impl Writer<'_> {
             inodes_per_group: geometry.inodes_per_group,
             reserved: geometry.reserved,
             journal: (journal, plan.journal.content * BLOCK),
-        }
+        })
     }
 
     /// What tells where the journal is, if it does not fit into its inode.
     fn journal_tree(&self) -> Result<(), Fault> {
         let spot = &self.plan.journal;
-        let blocks = self.extents(spot, self.sum().of_inode(JOURNAL_INODE)).blocks;
+        let blocks = self.extents(spot, self.sum().of_inode(JOURNAL_INODE))?.blocks;
         let places =
             self.plan.geometry.runs(spot.tree_first(), spot.tree).flat_map(|run| run.first..run.end());
         places.zip(blocks).try_for_each(|(place, block)| self.put(place, 0, &block))
@@ -387,18 +397,17 @@ impl Writer<'_> {
         let geometry = &self.plan.geometry;
         let Some(before) = self.plan.resize else { return Ok(()) };
         let kept = Run { first: 1 + geometry.descriptors, blocks: geometry.reserved };
-        let mut all = vec![0; BLOCK as usize];
-        let mut each = vec![0; (kept.blocks * BLOCK) as usize];
-        for ((number, block), copies) in
-            (kept.first..kept.end()).enumerate().zip(each.chunks_mut(BLOCK as usize))
-        {
-            let place = (geometry.descriptors as usize + number) % (BLOCK as usize / 4);
-            put32(&mut all, place * 4, block);
+        let mut all = Block::new();
+        let mut each = Vec::with_capacity((kept.blocks * BLOCK) as usize);
+        for (number, block) in (kept.first..kept.end()).enumerate() {
+            all.put32((geometry.descriptors as usize + number) % (BLOCK as usize / 4) * 4, block);
+            let mut copies = Block::new();
             for (copy, group) in geometry.backups().enumerate() {
-                put32(copies, copy * 4, group * GROUP + block);
+                copies.put32(copy * 4, group * GROUP + block);
             }
+            each.extend(copies.done()?);
         }
         self.put(kept.first, 0, &each)?;
-        self.put(geometry.place(before), 0, &all)
+        self.put(geometry.place(before), 0, &all.done()?)
     }
 }

@@ -3,7 +3,8 @@
 
 use super::checksum::Sum;
 use super::geometry::BLOCK;
-use super::record::{put, put16, put32};
+use super::record::{Block, Record};
+use crate::fault::Fault;
 
 /// Bytes behind an inode's fields.
 pub const INLINE: usize = 96;
@@ -30,7 +31,7 @@ pub struct Packed {
     /// What stands in the inode; empty if nothing does.
     pub inline: Vec<u8>,
     /// The block, but for its checksum.
-    pub block: Option<Vec<u8>>,
+    pub block: Option<Block>,
 }
 
 /// An attribute as it is written.
@@ -65,16 +66,21 @@ impl Packed {
         if HEADER + length + END > BLOCK as usize {
             return Err("all that do not fit into its inode have to fit into one block of 4 KiB".into());
         }
-        let inline = if inside.is_empty() { Vec::new() } else { inline(&inside) };
+        let inline = if inside.is_empty() { Ok(Vec::new()) } else { inline(&inside) };
+        let inline = inline.map_err(|fault| fault.message)?;
         Ok(Packed { inline, block: (!others.is_empty()).then(|| block(&others)) })
     }
 
     /// The block with its checksum, at `place`; `sum` is that of the file system.
-    pub fn block_at(self, place: u64, sum: Sum) -> Vec<u8> {
-        let mut block = self.block.unwrap_or_default();
-        let sum = sum.with(&place.to_le_bytes()).with(&block);
-        put32(&mut block, 16, sum.value());
-        block
+    ///
+    /// # Errors
+    ///
+    /// Something has no place there.
+    pub fn block_at(self, place: u64, sum: Sum) -> Result<[u8; BLOCK as usize], Fault> {
+        let mut block = self.block.unwrap_or_else(Block::new);
+        let sum = sum.with(&place.to_le_bytes()).with(block.up_to(BLOCK as usize));
+        block.put32(16, sum.value());
+        block.done()
     }
 }
 
@@ -116,45 +122,45 @@ impl<'a> Attribute<'a> {
     }
 }
 
-fn inline(attributes: &[Attribute<'_>]) -> Vec<u8> {
-    let mut bytes = vec![0; INLINE];
-    put32(&mut bytes, 0, MAGIC);
+fn inline(attributes: &[Attribute<'_>]) -> Result<Vec<u8>, Fault> {
+    let mut bytes = Record::<INLINE>::new();
+    bytes.put32(0, MAGIC);
     // Without hashes: these are for blocks that files share.
     fill(&mut bytes, SHORT_HEADER, SHORT_HEADER, attributes, |_| 0);
-    bytes
+    Ok(bytes.done()?.to_vec())
 }
 
-fn block(attributes: &[Attribute<'_>]) -> Vec<u8> {
-    let mut bytes = vec![0; BLOCK as usize];
-    put32(&mut bytes, 0, MAGIC);
+fn block(attributes: &[Attribute<'_>]) -> Block {
+    let mut bytes = Block::new();
+    bytes.put32(0, MAGIC);
     // Of one file, and of one block.
-    put32(&mut bytes, 4, 1);
-    put32(&mut bytes, 8, 1);
+    bytes.put32(4, 1);
+    bytes.put32(8, 1);
     let hash = attributes.iter().fold(0u32, |hash, one| hash.rotate_left(16) ^ one.hash());
-    put32(&mut bytes, 12, hash.into());
+    bytes.put32(12, hash.into());
     fill(&mut bytes, HEADER, 0, attributes, |attribute| attribute.hash());
     bytes
 }
 
 /// Puts entries from `at` on, and values from the end on, whose places are told from `from` on.
-fn fill(
-    bytes: &mut [u8],
+fn fill<const N: usize>(
+    bytes: &mut Record<N>,
     mut at: usize,
     from: usize,
     attributes: &[Attribute<'_>],
     hash: impl Fn(&Attribute<'_>) -> u32,
 ) {
-    let mut end = bytes.len();
+    let mut end = N;
     for attribute in attributes {
         end = end.saturating_sub(attribute.value.len().next_multiple_of(4));
-        put(bytes, at, &[attribute.name.len() as u8, attribute.prefix]);
+        bytes.put(at, &[attribute.name.len() as u8, attribute.prefix]);
         // A value of no bytes is nowhere.
         let place = if attribute.value.is_empty() { 0 } else { end.saturating_sub(from) };
-        put16(bytes, at + 2, place as u64);
-        put32(bytes, at + 8, attribute.value.len() as u64);
-        put32(bytes, at + 12, hash(attribute).into());
-        put(bytes, at + 16, attribute.name);
-        put(bytes, end, &attribute.value);
+        bytes.put16(at + 2, place as u64);
+        bytes.put32(at + 8, attribute.value.len() as u64);
+        bytes.put32(at + 12, hash(attribute).into());
+        bytes.put(at + 16, attribute.name);
+        bytes.put(end, &attribute.value);
         at += attribute.entry_length();
     }
 }
