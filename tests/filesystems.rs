@@ -293,8 +293,11 @@ fn all_that_a_file_system_cannot_have_is_told_at_once() {
     let project = Project::new();
     let mut tar = tar::Builder::new(Vec::new());
     let large = vec![b'x'; 20_000];
-    for (name, key) in [("a", "user.large"), ("b", "system.other")] {
-        let value = if name == "a" { large.as_slice() } else { b"x" };
+    for (name, key, value) in [
+        ("a", "user.large", large.as_slice()),
+        ("b", "system.other", b"x"),
+        ("c", "system.posix_acl_access", b"x"),
+    ] {
         tar.append_pax_extensions([(format!("SCHILY.xattr.{key}").as_str(), value)]).unwrap();
         let mut header = tar::Header::new_gnu();
         header.set_size(0);
@@ -321,9 +324,9 @@ fn all_that_a_file_system_cannot_have_is_told_at_once() {
     let all = ["ext4", "btrfs", "xfs"].map(|own| told("base \"tar\" from=\"odd.tar\"", own, &links));
     let alone = told("", "ext4", "link \"/l\" to=\"\"; ");
     assert_snapshot!(all.concat().into_iter().chain(alone).collect::<Vec<_>>().join("\n"), @"
-    image.kdl:4:5: error: 6 files cannot be in an ext4 file system: `/a` (of its extended attributes, all that do not fit into its inode have to fit into one block of 4 KiB), `/b` (of its extended attributes, ext4 has no `system.other`), `/l0` (a symbolic link has from one byte to 4095), `/l1` (a symbolic link has from one byte to 4095), `/l2` (a symbolic link has from one byte to 4095) and 1 more [output/unfit]
-    image.kdl:4:5: error: 5 files cannot be in a btrfs file system: `/a` (its extended attribute `user.large` has more than 16228 bytes), `/l0` (a symbolic link has from one byte to 4095), `/l1` (a symbolic link has from one byte to 4095), `/l2` (a symbolic link has from one byte to 4095), `/l3` (a symbolic link has from one byte to 4095) [output/unfit]
-    image.kdl:4:5: error: 7 files cannot be in an xfs file system: `/a` (its extended attributes do not fit into a block of 4 KiB), `/b` (its extended attribute `system.other` is none that xfs can have), `/d` (the numbers of a device have 14 and 18 bits), `/l0` (a symbolic link has from one byte to 1023), `/l1` (a symbolic link has from one byte to 1023) and 2 more [output/unfit]
+    image.kdl:4:5: error: 7 files cannot be in an ext4 file system: `/a` (of its extended attributes, all that do not fit into its inode have to fit into one block of 4 KiB), `/b` (of its extended attributes, ext4 has no `system.other`), `/c` (of its extended attributes, the value of `system.posix_acl_access` is no access list), `/l0` (a symbolic link has from one byte to 4095), `/l1` (a symbolic link has from one byte to 4095) and 2 more [output/unfit]
+    image.kdl:4:5: error: 6 files cannot be in a btrfs file system: `/a` (its extended attribute `user.large` has more than 16228 bytes), `/c` (the value of its `system.posix_acl_access` is no access list), `/l0` (a symbolic link has from one byte to 4095), `/l1` (a symbolic link has from one byte to 4095), `/l2` (a symbolic link has from one byte to 4095) and 1 more [output/unfit]
+    image.kdl:4:5: error: 8 files cannot be in an xfs file system: `/a` (its extended attributes do not fit into a block of 4 KiB), `/b` (its extended attribute `system.other` is none that xfs can have), `/c` (the value of its `system.posix_acl_access` is no access list), `/d` (the numbers of a device have 14 and 18 bits), `/l0` (a symbolic link has from one byte to 1023) and 3 more [output/unfit]
     image.kdl:4:5: error: `/l` cannot be in an ext4 file system: a symbolic link has from one byte to 4095 [output/unfit]
     ");
 }

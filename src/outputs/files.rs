@@ -49,3 +49,49 @@ pub fn holder(entry: &Entry) -> &EntryPath {
 pub fn number(id: &Id) -> u32 {
     if let Id::Number(number) = id { *number } else { 0 }
 }
+
+/// Names of extended attributes that are access lists.
+pub const ACCESS_LISTS: [&[u8]; 2] = [b"system.posix_acl_access", b"system.posix_acl_default"];
+
+/// What an access list lets somebody do.
+pub struct Access {
+    /// Who it is about: one user, one group, or some kind of them.
+    pub tag: u8,
+    /// Reading, writing, executing.
+    pub permissions: u8,
+    /// The number of the user or group, if it is about one.
+    pub id: u32,
+}
+
+impl Access {
+    pub const USER: u8 = 2;
+    pub const GROUP: u8 = 8;
+
+    /// Looks at the access lists among extended attributes.
+    ///
+    /// # Errors
+    ///
+    /// One that is none.
+    pub fn check(xattrs: &[(Vec<u8>, Vec<u8>)]) -> Result<(), String> {
+        let is_odd = |(name, value): &&(Vec<u8>, Vec<u8>)| {
+            ACCESS_LISTS.contains(&name.as_slice()) && Access::list(value).is_none()
+        };
+        xattrs.iter().find(is_odd).map_or(Ok(()), |(name, _)| {
+            Err(format!("the value of its `{}` is no access list", String::from_utf8_lossy(name)))
+        })
+    }
+
+    /// The entries of an access list as a program sees it (`posix_acl_xattr_header`; acl(5)); none if it is no such list.
+    pub fn list(value: &[u8]) -> Option<Vec<Access>> {
+        let entries = value.strip_prefix(&2u32.to_le_bytes())?;
+        let (entries, []) = entries.as_chunks::<8>() else { return None };
+        let entry = |[tag, zero, permissions, more, id @ ..]: &[u8; 8]| {
+            // One user, one group; the owner, the owner's group, the mask, and all others.
+            let is_known = matches!(*tag, Access::USER | Access::GROUP | 1 | 4 | 16 | 32);
+            let is_whole = is_known && *zero == 0 && *more == 0 && *permissions <= 7;
+            let id = u32::from_le_bytes(*id);
+            is_whole.then_some(Access { tag: *tag, permissions: *permissions, id })
+        };
+        entries.iter().map(entry).collect()
+    }
+}

@@ -13,7 +13,7 @@ mod space;
 
 use std::collections::BTreeMap;
 
-use super::files::{file_type, file_type_of, holder, number, type_bits};
+use super::files::{Access, file_type, file_type_of, holder, number, type_bits};
 use super::made::{Device, Made};
 use super::seed::uuid_bytes;
 use super::unfit;
@@ -416,6 +416,7 @@ fn known<'a>(merged: &Merged) -> BTreeMap<EntryPath, Known<'a>> {
 
 /// Why xfs cannot have it, if so.
 fn check(entry: &Entry) -> Result<(), String> {
+    Access::check(&entry.xattrs)?;
     attributes(entry)?;
     match &entry.kind {
         Kind::Symlink(target) if target.is_empty() || target.len() > LONGEST_LINK => {

@@ -10,7 +10,7 @@ use super::space::{Space, flags};
 use crate::fault::Fault;
 use crate::layer::merge::Node;
 use crate::layer::{Entry, EntryPath, Kind, Merged};
-use crate::outputs::files::{file_type, file_type_of, holder, number, type_bits};
+use crate::outputs::files::{Access, file_type, file_type_of, holder, number, type_bits};
 use crate::outputs::unfit;
 use crate::wording;
 
@@ -293,6 +293,7 @@ fn check(entry: &Entry) -> Result<(), String> {
         let name = wording::printable(&String::from_utf8_lossy(name));
         return Err(format!("its extended attribute `{name}` has more than {LARGEST_ATTRIBUTE} bytes"));
     }
+    Access::check(&entry.xattrs)?;
     match &entry.kind {
         Kind::Symlink(target) if target.is_empty() || target.len() > LONGEST_LINK => {
             Err(format!("a symbolic link has from one byte to {LONGEST_LINK}"))

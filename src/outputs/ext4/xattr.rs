@@ -5,6 +5,7 @@ use super::checksum::Sum;
 use super::geometry::BLOCK;
 use super::record::{Block, Record};
 use crate::fault::Fault;
+use crate::outputs::files::Access;
 
 /// Bytes behind an inode's fields.
 pub const INLINE: usize = 96;
@@ -168,21 +169,11 @@ fn fill<const N: usize>(
 /// An access list as ext4 has it, out of what a program sees (fs/ext4/acl.h; acl(5)): a version of its own, and numbers
 /// only where an entry is of one user or group.
 fn acl(value: &[u8]) -> Option<Vec<u8>> {
-    const USER: u8 = 2;
-    const GROUP: u8 = 8;
-    let entries = value.strip_prefix(&2u32.to_le_bytes())?;
-    let (entries, []) = entries.as_chunks::<8>() else { return None };
     let mut written = 1u32.to_le_bytes().to_vec();
-    for [tag, zero, permissions, more, id @ ..] in entries {
-        if *zero != 0 || *more != 0 || *permissions > 7 {
-            return None;
-        }
-        written.extend([*tag, 0, *permissions, 0]);
-        match *tag {
-            USER | GROUP => written.extend(id),
-            // The owner, the owner's group, the mask, and all others.
-            1 | 4 | 16 | 32 => {}
-            _ => return None,
+    for Access { tag, permissions, id } in Access::list(value)? {
+        written.extend([tag, 0, permissions, 0]);
+        if matches!(tag, Access::USER | Access::GROUP) {
+            written.extend(id.to_le_bytes());
         }
     }
     Some(written)

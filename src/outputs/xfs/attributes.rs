@@ -2,6 +2,7 @@
 
 use super::format::{BLOCK, Record, SECTOR, Uuid, name_hash};
 use crate::layer::Entry;
+use crate::outputs::files::{ACCESS_LISTS, Access};
 use crate::wording;
 
 /// An attribute as xfs has it.
@@ -46,9 +47,8 @@ pub fn attributes(entry: &Entry) -> Result<Vec<Attribute>, String> {
 
 /// The space, the name and the value that xfs has for one.
 fn translated(name: &[u8], value: &[u8]) -> Option<(u8, Vec<u8>, Vec<u8>)> {
-    let lists: [(&[u8], &[u8]); 2] =
-        [(b"system.posix_acl_access", b"SGI_ACL_FILE"), (b"system.posix_acl_default", b"SGI_ACL_DEFAULT")];
-    if let Some((_, own)) = lists.iter().find(|(of, _)| *of == name) {
+    let own: [&[u8]; 2] = [b"SGI_ACL_FILE", b"SGI_ACL_DEFAULT"];
+    if let Some((_, own)) = ACCESS_LISTS.into_iter().zip(own).find(|(of, _)| *of == name) {
         return Some((TRUSTED, own.to_vec(), access_list(value)?));
     }
     let spaces: [(&[u8], u8); 3] = [(b"user.", 0), (b"trusted.", TRUSTED), (b"security.", SECURITY)];
@@ -59,18 +59,12 @@ fn translated(name: &[u8], value: &[u8]) -> Option<(u8, Vec<u8>, Vec<u8>)> {
 
 /// An access control list: `xfs_acl`, out of what the kernel tells of one (`posix_acl_xattr_header`).
 fn access_list(value: &[u8]) -> Option<Vec<u8>> {
-    let entries = value.strip_prefix(&[2, 0, 0, 0])?.chunks_exact(8);
-    let count = u32::try_from(entries.len()).ok()?;
-    if !entries.remainder().is_empty() {
-        return None;
-    }
-    let entry = |record: Record, entry: &[u8]| {
-        let [tag, more, may, more_may, id @ ..] = entry else { return record };
-        let id = <[u8; 4]>::try_from(id).map_or(0, u32::from_le_bytes);
-        let tag = u32::from(u16::from_le_bytes([*tag, *more]));
-        record.u32s(&[tag, id]).u16(u16::from_le_bytes([*may, *more_may])).u16(0)
+    let entries = Access::list(value)?;
+    let start = Record::new().u32(u32::try_from(entries.len()).ok()?);
+    let entry = |record: Record, Access { tag, permissions, id }: &Access| {
+        record.u32s(&[u32::from(*tag), *id]).u16(u16::from(*permissions)).u16(0)
     };
-    Some(entries.fold(Record::new().u32(count), entry).done())
+    Some(entries.iter().fold(start, entry).done())
 }
 
 impl Attribute {
