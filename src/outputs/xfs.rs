@@ -196,7 +196,7 @@ impl<'a> Plan<'a> {
         unfit::check("an xfs file system", merged.nodes().filter_map(unfit))?;
         let known = known(merged);
         let inodes = known.len() as u64 + OWN_INODES - 1;
-        let space = Space::of(blocks, inodes);
+        let space = Space::of(blocks, inodes)?;
         let mut plan =
             Plan { uuid: *uuid, inodes: Vec::new(), blocks: Vec::new(), contents: Vec::new(), space };
         plan.inodes = vec![0; plan.space.inodes as usize * INODE];
@@ -264,12 +264,12 @@ impl<'a> Plan<'a> {
             time: entry.mtime,
             ..Inode::default()
         };
-        self.attributes(entry, of, &mut inode);
+        self.attributes(entry, of, &mut inode)?;
         let inode = match &entry.kind {
             Kind::Directory => self.folder(entry, of, parent, inode)?,
             Kind::Symlink(target) => self.link(entry, of, target, inode)?,
             Kind::File { size, .. } => {
-                let extents = self.space.take(0, size.div_ceil(BLOCK));
+                let extents = self.space.take(0, size.div_ceil(BLOCK))?;
                 self.contents.extend(extents.iter().map(|extent| Piece { node, extent: *extent }));
                 Inode { size: *size, ..inode.with_extents(&extents, entry)? }
             }
@@ -282,16 +282,16 @@ impl<'a> Plan<'a> {
         Ok(())
     }
 
-    fn attributes(&mut self, entry: &Entry, of: &Known<'_>, inode: &mut Inode) {
+    fn attributes(&mut self, entry: &Entry, of: &Known<'_>, inode: &mut Inode) -> Result<(), Fault> {
         let all = attributes(entry).unwrap_or_default();
         if all.is_empty() {
-            return;
+            return Ok(());
         }
         let local = attributes::local(&all).filter(|local| local.len() <= MOST_ATTRIBUTES);
         inode.attributes = match local {
             Some(local) => Attributes::Here(local),
             None => {
-                let extents = self.space.take(0, 1);
+                let extents = self.space.take(0, 1)?;
                 let record = extents.first().map(Extent::record).unwrap_or_default();
                 let at = extents.first().map_or(0, |extent| self.space.at(extent.block));
                 let block = attributes::block(&all, at, self.space.inode(of.index), &self.uuid);
@@ -300,6 +300,7 @@ impl<'a> Plan<'a> {
                 Attributes::There(record)
             }
         };
+        Ok(())
     }
 
     fn folder(&mut self, entry: &Entry, of: &Known<'_>, parent: u64, inode: Inode) -> Result<Inode, Fault> {
@@ -312,7 +313,7 @@ impl<'a> Plan<'a> {
         };
         let mut extents: Vec<Extent> = Vec::new();
         for block in &blocks {
-            for extent in self.space.take(block.offset, 1) {
+            for extent in self.space.take(block.offset, 1)? {
                 let at = self.space.at(extent.block);
                 self.blocks.push((at, block.bytes(at, own, &self.uuid)));
                 match extents.last_mut() {
@@ -335,7 +336,7 @@ impl<'a> Plan<'a> {
         if target.len() <= inode.room() {
             return Ok(Inode { size, format: fork::LOCAL, content: target.to_vec(), ..inode });
         }
-        let extents = self.space.take(0, 1);
+        let extents = self.space.take(0, 1)?;
         let at = extents.first().map_or(0, |extent| self.space.at(extent.block));
         let own = self.space.inode(of.index);
         let record = Record::new().bytes(b"XSLM").u32s(&[0, size as u32, 0]).bytes(&self.uuid);

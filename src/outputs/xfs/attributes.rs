@@ -38,6 +38,8 @@ pub fn attributes(entry: &Entry) -> Result<Vec<Attribute>, String> {
         all.push(Attribute { hash: name_hash(&name), space, name, value });
     }
     all.sort();
+    // An xfs tells an access list by both its names.
+    all.dedup_by(|one, other| (one.space, &one.name) == (other.space, &other.name));
     let bytes: usize = all.iter().map(|attribute| 8 + attribute.size()).sum();
     if HEADER + bytes > BLOCK as usize {
         return Err("its extended attributes do not fit into a block of 4 KiB".into());
@@ -107,4 +109,25 @@ pub fn block(all: &[Attribute], at: u64, owner: u64, uuid: &Uuid) -> Vec<u8> {
         record = start.bytes(&one.name).bytes(&one.value).up_to(end);
     }
     record.summed(12)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::layer::EntryPath;
+
+    #[test]
+    fn an_access_list_that_has_both_its_names_is_one_attribute() {
+        let seen = [2, 0, 0, 0, 1, 0, 6, 0, 255, 255, 255, 255];
+        let kept = [0, 0, 0, 1, 0, 0, 0, 1, 255, 255, 255, 255, 0, 6, 0, 0];
+        let xattrs = vec![
+            (b"system.posix_acl_access".to_vec(), seen.to_vec()),
+            (b"trusted.SGI_ACL_FILE".to_vec(), kept.to_vec()),
+            (b"user.SGI_ACL_FILE".to_vec(), b"x".to_vec()),
+        ];
+        let entry = Entry { xattrs, ..Entry::passage(EntryPath::root(), 0) };
+        let all = attributes(&entry).expect("attributes");
+        let told: Vec<(u8, &[u8])> = all.iter().map(|one| (one.space, one.value.as_slice())).collect();
+        assert_eq!(told, [(0, b"x".as_slice()), (TRUSTED, &kept)]);
+    }
 }

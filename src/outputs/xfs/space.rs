@@ -1,6 +1,7 @@
 //! What a file system's space is given to: allocation groups, and what stands at the front of each.
 
 use super::format::{BLOCK, CHUNK, CHUNK_BLOCKS, Extent, INODE, LARGEST_EXTENT, NONE, Record, SECTOR, Uuid};
+use crate::fault::Fault;
 
 /// Blocks of the log.
 pub const LOG: u64 = (64 << 20) / BLOCK;
@@ -54,7 +55,11 @@ pub struct Group {
 
 impl Space {
     /// Groups of `blocks` blocks in all, with room for `inodes`.
-    pub fn of(blocks: u64, inodes: u64) -> Space {
+    ///
+    /// # Errors
+    ///
+    /// There is no room for them.
+    pub fn of(blocks: u64, inodes: u64) -> Result<Space, Fault> {
         let count = blocks.div_ceil(LARGEST_GROUP).max(GROUPS);
         let each = blocks.div_ceil(count);
         let log = (count / 2) as usize;
@@ -66,9 +71,12 @@ impl Space {
             chunks -= group.chunks.1;
             groups.push(group);
         }
+        if chunks > 0 {
+            return Err(no_room());
+        }
         let bits = each.next_power_of_two().trailing_zeros();
         let inodes_there = groups.iter().map(|group| group.chunks.1 * CHUNK).sum();
-        Space { groups, blocks: each, bits, log, inodes: inodes_there, taken: inodes, current: 0 }
+        Ok(Space { groups, blocks: each, bits, log, inodes: inodes_there, taken: inodes, current: 0 })
     }
 
     /// The number of an inode: the first is the root's.
@@ -97,10 +105,15 @@ impl Space {
         (group * self.blocks + place) * BLOCK
     }
 
-    /// Takes `count` blocks for a file, from `offset` blocks on; fewer if there are no more.
-    pub fn take(&mut self, mut offset: u64, mut count: u64) -> Vec<Extent> {
+    /// Takes `count` blocks for a file, from `offset` blocks on.
+    ///
+    /// # Errors
+    ///
+    /// There are fewer.
+    pub fn take(&mut self, mut offset: u64, mut count: u64) -> Result<Vec<Extent>, Fault> {
         let mut extents = Vec::new();
-        while let Some(group) = self.groups.get_mut(self.current).filter(|_| count > 0) {
+        while count > 0 {
+            let group = self.groups.get_mut(self.current).ok_or_else(no_room)?;
             let taken = count.min(group.room()).min(LARGEST_EXTENT);
             if taken == 0 {
                 self.current += 1;
@@ -110,7 +123,7 @@ impl Space {
             group.next += taken;
             (offset, count) = (offset + taken, count - taken);
         }
-        extents
+        Ok(extents)
     }
 
     /// Blocks that are free, with those that only trees may grow by.
@@ -304,4 +317,9 @@ impl Group {
         });
         record.zeros(4).u32s(&numbers.collect::<Vec<_>>()).summed(at)
     }
+}
+
+/// How large it has to be is found out before: that is wrong.
+fn no_room() -> Fault {
+    Fault::machine("internal", "an xfs file system has no room for its own files")
 }
