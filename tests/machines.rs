@@ -537,7 +537,7 @@ fn what_cannot_be_told_is_told_before_any_work() {
       help: there are `wait-for`, `send` and `run`
     image.kdl:25:49: error: a container has no disk, which a folder could be of [machine/folder]
     image.kdl:26:9: error: this test only types, and passes whatever happens [test/passes]
-      help: say what has to come of it: `wait-for "login:"`, or `run "COMMAND"`
+      help: say what has to come: `wait-for "login:"`, or `run "COMMAND"`
     image.kdl:27:33: error: nothing is asked for here [test/blank]
     image.kdl:27:41: error: nothing is asked for here [test/blank]
     "#);
