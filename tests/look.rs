@@ -57,10 +57,8 @@ fn ls_says_what_there_is_and_where_each_path_comes_from() {
 }
 
 #[test]
-fn a_name_is_a_target_an_overlay_a_step_an_output_or_a_path() {
+fn a_name_is_a_target_an_overlay_a_step_or_a_path() {
     let space = server();
-    let image = space.ok("ls server");
-    assert_eq!(space.ok("ls build/server.tar.gz"), image, "an output that is not built yet");
     space.ok("build server:qemu server");
     std::fs::copy(space.path("build/server.tar.gz"), space.path("copy")).expect("a copy");
     assert_snapshot!(space.run("ls copy etc"), @"
@@ -74,18 +72,84 @@ fn a_name_is_a_target_an_overlay_a_step_an_output_or_a_path() {
     assert_snapshot!(space.run("ls ./overlays/spare").out.split_whitespace().last().unwrap_or_default(), @"s");
     assert_snapshot!(space.run("ls sever"), @"
     --- standard error
-    error: `sever` is no target, overlay, step, tar file or folder [look/unknown]
+    error: `sever` is no target, overlay, step, tar file, disk or folder
+           [look/unknown]
     help: did you mean `server`?
     --- exit code 2
     ");
     assert_snapshot!(space.run("ls image.kdl --message-format short"), @"
     --- standard error
     imgbuild: error: cannot read `[project]/image.kdl`: it is not a tar [tar/refused]
-      help: this command reads tar files, raw disks and folders; an output of another kind is looked at by its target's name
+      help: this command reads tar files, disks and folders; an output of another kind is looked at by its target's name
     --- exit code 1
     ");
     std::fs::remove_file(space.path("image.kdl")).expect("removed");
     assert_eq!(space.run("ls copy etc/motd").code, 0, "a tar needs no manifest");
+}
+
+#[test]
+fn the_path_of_an_output_is_the_file_that_is_there() {
+    let space = server();
+    for asked in ["ls", "cat", "extract kernel"] {
+        let line = format!("{asked} build/server-qemu.cpio {}", if asked == "cat" { "etc/motd" } else { "" });
+        let answer = space.run(&line);
+        assert!(
+            answer.code == 2 && answer.err.contains("`build/server-qemu.cpio` is not built yet"),
+            "{answer}"
+        );
+    }
+    assert_snapshot!(space.run("diff build/server.tar.gz server"), @"
+    --- standard error
+    error: `build/server.tar.gz` is not built yet [look/unbuilt]
+    help: `imgbuild build server` builds it; what it will hold is seen by the name
+          `server`
+    --- exit code 2
+    ");
+    space.ok("build");
+    assert_snapshot!(space.run("diff build/server.tar.gz server"), @"");
+    space.write("overlays/site/etc/motd", "changed\n");
+    assert_eq!(space.ok("cat build/server.tar.gz etc/motd"), "site\n", "as it was built");
+    assert_eq!(space.ok("cat server etc/motd"), "changed\n");
+    assert_eq!(space.ok("cat output:tar.gz@server etc/motd"), "changed\n", "a step is the manifest's");
+    std::fs::write(space.path("build/server.tar.gz"), "altered").expect("written");
+    assert_snapshot!(space.run("ls build/server.tar.gz --message-format short"), @"
+    --- standard error
+    imgbuild: error: cannot read `[project]/build/server.tar.gz`: it is not a tar [tar/refused]
+      help: this command reads tar files, disks and folders; an output of another kind is looked at by its target's name
+    --- exit code 1
+    ");
+}
+
+#[test]
+fn a_kernel_is_written_where_it_can_be_or_not_at_all() {
+    let space = server();
+    space.write("overlays/site/boot/vmlinuz-1", "kernel");
+    assert_snapshot!(space.run("extract kernel server -o new/folder"), @"new/folder/server-vmlinuz");
+    space.write("taken", "").write("held/server-vmlinuz/in", "");
+    assert_snapshot!(space.run("extract kernel server -o taken --message-format short"), @"
+    --- standard error
+    imgbuild: error: cannot make `[project]/taken`: file exists [io/failed]
+      help: name a folder that can be written to: `-o DIR`
+    --- exit code 1
+    ");
+    assert_snapshot!(space.run("extract kernel server -o held --message-format short"), @"
+    --- standard error
+    imgbuild: error: cannot write `[project]/held/server-vmlinuz`: is a directory [io/failed]
+      help: name a folder that can be written to: `-o DIR`
+    --- exit code 1
+    ");
+    assert_snapshot!(space.run("extract kernel server -o /proc/nowhere --message-format short"), @"
+    --- standard error
+    imgbuild: error: cannot make `/proc/nowhere`: no such file or directory [io/failed]
+      help: name a folder that can be written to: `-o DIR`
+    --- exit code 1
+    ");
+    assert_snapshot!(space.run("extract kernel base"), @"
+    --- standard error
+    error: there is no kernel in `base` [extract/kernel]
+    help: nothing is at `/boot/vmlinuz-*`
+    --- exit code 2
+    ");
 }
 
 #[test]

@@ -410,7 +410,7 @@ pub struct Extract {
     /// What is taken out: the newest kernel, and the initramfs of the same version
     #[arg(value_enum)]
     pub part: ExtractPart,
-    /// A target, a step, an output, a tar file, a disk or a folder
+    /// A target, a step, a tar file, a disk or a folder
     pub what: String,
     /// The folder that they are written to
     #[arg(short, long, value_name = "DIR", default_value = ".")]
@@ -428,7 +428,7 @@ pub enum ExtractPart {
 #[derive(Clone, Debug, Args)]
 #[command(after_help = WHAT)]
 pub struct Ls {
-    /// A target, an overlay, a step, an output, a tar file or a folder [default: say what there is]
+    /// A target, an overlay, a step, a tar file, a disk or a folder [default: say what there is]
     pub what: Option<String>,
     /// Only this path of it, and what is below
     pub path: Option<OsString>,
@@ -441,7 +441,7 @@ pub struct Ls {
 #[derive(Clone, Debug, Args)]
 #[command(after_help = WHAT)]
 pub struct Cat {
-    /// A target, an overlay, a step, an output, a tar file or a folder
+    /// A target, an overlay, a step, a tar file, a disk or a folder
     pub what: String,
     /// The path of a file in it; links are followed inside it
     pub path: OsString,
@@ -450,7 +450,7 @@ pub struct Cat {
 /// What to compare.
 #[derive(Clone, Debug, Args)]
 #[command(
-    after_help = "Each is a target, an overlay, a step, an output, a tar file or a folder (see `imgbuild ls --help`).\n\
+    after_help = "Each is a target, an overlay, a step, a tar file, a disk or a folder (see `imgbuild ls --help`).\n\
                   Ends with 0 if there is no difference and with 1 if there is one."
 )]
 pub struct Diff {
@@ -467,10 +467,10 @@ const WHAT: &str = "WHAT is one of these, the first that fits:\n  \
                     a target      IMAGE, HYPERVISOR or IMAGE:HYPERVISOR\n  \
                     an overlay    declared, used, or on the search path\n  \
                     a step        as `imgbuild plan` names it\n  \
-                    an output     its path: what its target holds\n  \
                     a tar file    plain, or compressed with gzip, bzip2, xz or zstd\n  \
-                    a disk        byte by byte: its ext4 file systems, where its fstab mounts them\n  \
-                    a folder\n\nLayers that are out of date are built first. A name with a slash in it is a path.";
+                    a disk        also as qcow2, vmdk, vhd, vhdx or vdi: its ext4 file systems, where fstab mounts them\n  \
+                    a folder\n\nLayers that are out of date are built first. A name with a slash in it is a path.\n\
+                    The path of an output is the file as it is there; its target's name is what the manifest makes now.";
 
 /// Which overlay.
 #[derive(Clone, Debug, Args)]

@@ -10,8 +10,8 @@ mod subject;
 
 use std::ffi::OsStr;
 use std::fmt::Write as _;
-use std::fs::File;
-use std::io::{self, IsTerminal};
+use std::fs::{self, File};
+use std::io::{self, IsTerminal, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -52,15 +52,15 @@ pub fn write_out(session: &Session, asked: &Cat) -> Result<Exit, Faults> {
 pub fn extract(session: &Session, asked: &Extract) -> Result<Exit, Faults> {
     let ExtractPart::Kernel = asked.part;
     let subject = Subject::find(session, &asked.what, Contents::Kept)?;
-    let versions = subject.items.iter().filter_map(|item| {
-        std::str::from_utf8(item.entry.path.as_bytes().strip_prefix(b"boot/vmlinuz-")?).ok()
-    });
-    let Some(version) = versions.max_by(|one, other| version::compare(one, other)) else {
+    let Some(version) = newest_kernel(&subject) else {
         let message = format!("there is no kernel in `{}`", wording::printable(&asked.what));
         return Err(Fault::error("extract/kernel", message).help("nothing is at `/boot/vmlinuz-*`").into());
     };
     let name = Path::new(&asked.what).file_stem().map_or("image".into(), |name| name.to_string_lossy());
     let name = name.replace(':', "-");
+    let folder = session.folder().join(&asked.output);
+    let elsewhere = |fault: Fault| fault.or_help("name a folder that can be written to: `-o DIR`");
+    fs::create_dir_all(&folder).map_err(|error| elsewhere(Fault::io("make", &folder, &error)))?;
     for (from, to) in [("vmlinuz", "vmlinuz"), ("initrd.img", "initrd")] {
         let inside = EntryPath::parse(format!("boot/{from}-{version}"))
             .map_err(|bad| Fault::error("look/path", format!("no path inside an image: {bad}")))?;
@@ -68,14 +68,22 @@ pub fn extract(session: &Session, asked: &Extract) -> Result<Exit, Faults> {
         if from != "vmlinuz" && !subject.items.iter().any(|item| item.entry.path == inside) {
             continue;
         }
-        let path = session.folder().join(&asked.output).join(format!("{name}-{to}"));
+        let path = folder.join(format!("{name}-{to}"));
         let mut content = Vec::new();
-        let failed = |error: io::Error| Fault::io("write", &path, &error);
-        io::copy(&mut subject.content(&inside)?, &mut content).map_err(failed)?;
-        crate::store::write_whole(&path, &content)?;
+        let failed = |error: io::Error| Fault::io("read", Path::new(&asked.what), &error);
+        subject.content(&inside)?.read_to_end(&mut content).map_err(failed)?;
+        crate::store::write_whole(&path, &content).map_err(elsewhere)?;
         session.terminal.answer(&format!("{}\n", wording::printable(&session.shown(&path))));
     }
     Ok(Exit::Done)
+}
+
+/// The version of the newest kernel in there.
+fn newest_kernel(subject: &Subject) -> Option<&str> {
+    let versions = subject.items.iter().filter_map(|item| {
+        std::str::from_utf8(item.entry.path.as_bytes().strip_prefix(b"boot/vmlinuz-")?).ok()
+    });
+    versions.max_by(|one, other| version::compare(one, other))
 }
 
 /// `imgbuild diff`.

@@ -100,6 +100,6 @@ fn refused(path: &Path, bad: &BadTar) -> Fault {
     match bad {
         BadTar::Io(error) => Fault::io("read", path, error),
         _ => Fault::build("tar/refused", format!("cannot read `{}`: {bad}", path.display()))
-            .help("this command reads tar files, raw disks and folders; an output of another kind is looked at by its target's name"),
+            .help("this command reads tar files, disks and folders; an output of another kind is looked at by its target's name"),
     }
 }

@@ -1,4 +1,4 @@
-//! What a name means: a target, an overlay, a step, an output, a tar file or a folder.
+//! What a name means: a target, an overlay, a step, a tar file, a disk or a folder.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -64,7 +64,7 @@ pub fn of(session: &Session, what: &str) -> Result<Meaning, Faults> {
         let stack = target.stack.clone();
         return Ok(Meaning::Image { project, graph, stack, output: None });
     }
-    if let Some(step) = step(&graph, what, &path) {
+    if let Some(step) = graph.find(&overlay_id(what)).or_else(|| graph.find(what)) {
         return Ok(match &graph.task(step).work {
             Work::Layer { .. } => Meaning::Layer { project, graph, step },
             Work::Output { stack, .. } => {
@@ -73,7 +73,7 @@ pub fn of(session: &Session, what: &str) -> Result<Meaning, Faults> {
             }
         });
     }
-    on_disk(&path).ok_or_else(|| unknown(&graph, what).into())
+    on_disk(&path).ok_or_else(|| unbuilt(&graph, what, &path).unwrap_or_else(|| unknown(&graph, what)).into())
 }
 
 /// The overlay of that name.
@@ -185,26 +185,11 @@ pub fn target<'a>(graph: &'a Graph, name: &str) -> Result<Option<&'a Target>, Fa
     }
 }
 
-/// The step of that id, of that overlay, or that writes this path.
-fn step(graph: &Graph, name: &str, path: &Path) -> Option<StepId> {
-    let writes = |step: &StepId| path_of(graph, *step).is_some_and(|output| same(output, path));
-    graph
-        .find(&overlay_id(name))
-        .or_else(|| graph.find(name))
-        .or_else(|| graph.steps.node_indices().find(writes))
-}
-
 fn path_of(graph: &Graph, step: StepId) -> Option<&PathBuf> {
     match &graph.task(step).work {
         Work::Output { path, .. } => Some(path),
         Work::Layer { .. } => None,
     }
-}
-
-/// Whether two paths are the same, by their names or on the disk.
-fn same(left: &Path, right: &Path) -> bool {
-    let real = |path: &Path| path.canonicalize().ok();
-    left.components().eq(right.components()) || real(left).is_some_and(|left| real(right) == Some(left))
 }
 
 fn on_disk(path: &Path) -> Option<Meaning> {
@@ -216,14 +201,27 @@ fn overlay_id(name: &str) -> String {
     format!("overlay:{name}")
 }
 
+/// The path is that of an output which is not there.
+fn unbuilt(graph: &Graph, what: &str, path: &Path) -> Option<Fault> {
+    let is_it =
+        |step: &StepId| path_of(graph, *step).is_some_and(|output| output.components().eq(path.components()));
+    let target = graph.targets.iter().find(|target| target.outputs.iter().any(is_it))?;
+    let message = format!("`{}` is not built yet", wording::printable(what));
+    let name = &target.name;
+    let help = format!("`imgbuild build {name}` builds it; what it will hold is seen by the name `{name}`");
+    Some(Fault::error("look/unbuilt", message).help(help))
+}
+
 fn unknown(graph: &Graph, what: &str) -> Fault {
     let targets = graph.targets.iter().map(|target| target.name.as_str());
     let ids = graph.steps.node_indices().map(|step| graph.task(step).id.as_str());
     let overlays = ids.clone().filter_map(|id| id.strip_prefix("overlay:"));
     let names: Vec<&str> = targets.chain(overlays).chain(ids).filter(|name| !name.is_empty()).collect();
     let shown = wording::printable(what);
-    let fault =
-        Fault::error("look/unknown", format!("`{shown}` is no target, overlay, step, tar file or folder"));
+    let fault = Fault::error(
+        "look/unknown",
+        format!("`{shown}` is no target, overlay, step, tar file, disk or folder"),
+    );
     match wording::nearest(what, names.iter().copied()) {
         Some(near) => fault.help(format!("did you mean `{near}`?")),
         None => fault.help("`imgbuild ls` says what there is"),
