@@ -254,8 +254,9 @@ fn look_into_disks(project: &Project) {
     let faults = faults.concat().replace(elsewhere.path("x").parent().unwrap().to_str().unwrap(), "HERE");
     assert_snapshot!(faults, @r#"
     imgbuild: error: cannot read `HERE/cut.raw`: a partition ends behind the end of the file [io/failed]
-    imgbuild: error: cannot read the disk `HERE/odd.qcow2` [look/damaged]
-      | qemu-img: Could not open '/run/imgbuild/disk': Unsupported qcow2 version 543256164
+    imgbuild: error: cannot read the disk `HERE/odd.qcow2`: it is damaged, or no qcow2 [look/damaged]
+      help: get it again from where it came from, or build it again
+      | qemu-img: Could not open 'HERE/odd.qcow2': Unsupported qcow2 version 543256164
     "#);
 }
 

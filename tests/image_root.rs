@@ -780,6 +780,18 @@ fn a_hostile_program_of_the_host_achieves_nothing() {
 }
 
 #[test]
+fn the_hosts_programs_run_without_its_settings() {
+    let script = "echo $(ls -A /) -- $(ls -A /etc); ! touch /etc/x /x 2>/dev/null";
+    let Some(mut image) = Image::new(script) else { return };
+    image.run.view = View::Programs;
+    let ran = image.ran();
+    let (root, settings) = ran.tail[0].split_once(" -- ").unwrap();
+    assert!(!root.split(' ').any(|name| ["home", "opt", "srv"].contains(&name)), "{root}");
+    let loaders = ["alternatives", "ld.so.cache", "ld.so.conf", "ld.so.conf.d"];
+    assert!(settings.split(' ').all(|name| loaders.contains(&name)), "{settings}");
+}
+
+#[test]
 fn what_is_to_go_goes() {
     let script = "b=/bin/busybox; $b mkdir -p /var/cache/apt/sub /var/log; for f in a.bin b.bin c; do echo x > /var/cache/apt/$f; done
         echo long > /var/log/dpkg.log; $b ln -s /etc /var/link";

@@ -34,6 +34,23 @@ use super::{NOTHING, OUT, PATH, SOCKET, XCLUSTER};
 pub(super) const SYSTEM: [&str; 11] =
     ["/bin", "/etc", "/gnu", "/lib", "/lib32", "/lib64", "/libx32", "/nix", "/opt", "/sbin", "/usr"];
 
+/// The same with no settings but the loader's: what it takes to run a program.
+pub(super) const PROGRAMS: [&str; 13] = [
+    "/bin",
+    "/etc/alternatives",
+    "/etc/ld.so.cache",
+    "/etc/ld.so.conf",
+    "/etc/ld.so.conf.d",
+    "/gnu",
+    "/lib",
+    "/lib32",
+    "/lib64",
+    "/libx32",
+    "/nix",
+    "/sbin",
+    "/usr",
+];
+
 /// What only root may read in there. A script of root's has no power, but root's number, and so owns these files.
 const SECRETS: [&str; 10] = [
     "/etc/apt/auth.conf",
@@ -137,7 +154,7 @@ struct Parts {
 
 impl Parts {
     fn take(order: &HostRoot, xcluster: &Path) -> Result<Parts, Refusal> {
-        let mut system = System::folders()?;
+        let mut system = System::of(&SYSTEM)?;
         for path in &order.visible {
             system.parts.insert(path.clone(), Part::Shown(show(path)?));
         }
@@ -179,9 +196,9 @@ impl Parts {
 }
 
 impl System {
-    /// The folders where programs live, without `hidden` and without what only root may read.
-    pub fn take(hidden: &[PathBuf]) -> Result<System, Refusal> {
-        let mut system = System::folders()?;
+    /// These files and folders of the system, without `hidden` and without what only root may read.
+    pub fn take(paths: &[&'static str], hidden: &[PathBuf]) -> Result<System, Refusal> {
+        let mut system = System::of(paths)?;
         system.hide(hidden);
         drop_needless_covers(&mut system.parts);
         Ok(system)
@@ -200,9 +217,9 @@ impl System {
         Refusal::of("make the new root read-only", sealed)
     }
 
-    fn folders() -> Result<System, Refusal> {
+    fn of(paths: &[&'static str]) -> Result<System, Refusal> {
         let mut parts = BTreeMap::new();
-        let links = take_system(&mut parts)?;
+        let links = take_system(paths, &mut parts)?;
         Ok(System { parts, links })
     }
 
@@ -231,14 +248,17 @@ impl Part {
     }
 }
 
-fn take_system(parts: &mut BTreeMap<PathBuf, Part>) -> Result<Vec<(&'static str, PathBuf)>, Refusal> {
+fn take_system(
+    paths: &[&'static str],
+    parts: &mut BTreeMap<PathBuf, Part>,
+) -> Result<Vec<(&'static str, PathBuf)>, Refusal> {
     let mut links = Vec::new();
-    for path in SYSTEM {
+    for &path in paths {
         match fs::symlink_metadata(path) {
             Ok(found) if found.is_symlink() => {
                 links.push((path, Refusal::of(format!("read the link `{path}`"), fs::read_link(path))?));
             }
-            Ok(found) if found.is_dir() => {
+            Ok(found) if found.is_dir() || found.is_file() => {
                 parts.insert(PathBuf::from(path), Part::Shown(show(Path::new(path))?));
             }
             _ => {}
@@ -323,6 +343,9 @@ fn make_folders() -> io::Result<()> {
 
 fn make_links(links: &[(&'static str, PathBuf)]) -> io::Result<()> {
     for (path, target) in links {
+        if let Some(folder) = inside(path).parent() {
+            fs::create_dir_all(folder)?;
+        }
         symlink(target, inside(path))?;
     }
     File::create(inside(NOTHING))?.set_permissions(Permissions::from_mode(0o000))

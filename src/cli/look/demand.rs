@@ -55,7 +55,8 @@ fn build(session: &Session, project: &Project, plan: &Plan) -> Result<(), Faults
         _ => {}
     });
     project.world.memory.save();
-    if cancel.load(Ordering::Relaxed) {
+    // Nothing is left to be ended in order: the next signal may end the process at once.
+    if cancel.swap(true, Ordering::Relaxed) {
         return Err(Fault::build("build/interrupted", "interrupted").into());
     }
     if faults.has_errors() { Err(faults) } else { Ok(()) }

@@ -24,7 +24,7 @@ use crate::store::Layer;
 use crate::wording;
 use crate::work::Stack;
 
-/// The disk at `path` as a stack of one layer; none if it is none.
+/// The disk as a stack of one layer, none if it is none; `path` is what people call it.
 ///
 /// # Errors
 ///
@@ -51,7 +51,13 @@ pub fn disk(path: &Path, file: &File, contents: Contents) -> Result<Option<Stack
         return Err(Fault::error("look/disk", message).help(help));
     };
     systems.swap(0, root);
-    stack(path, &systems, contents).map(Some)
+    stack(path, file, &systems, contents).map(Some)
+}
+
+/// A disk without anything on it that is known.
+pub fn nothing_on(path: &Path) -> Fault {
+    let message = format!("`{}` is a disk without partitions or a file system", path.display());
+    Fault::error("look/disk", message).help("nobody has written to it yet, or it was cut short")
 }
 
 fn damaged(path: &Path, error: &Ext4Error) -> Fault {
@@ -84,7 +90,7 @@ struct Found<'s> {
 }
 
 /// The first of the systems is the root's; others are where its fstab mounts them.
-fn stack(path: &Path, systems: &[Ext4], contents: Contents) -> Result<Stack, Fault> {
+fn stack(path: &Path, file: &File, systems: &[Ext4], contents: Contents) -> Result<Stack, Fault> {
     let bad = |error: Ext4Error| damaged(path, &error);
     let Some((root, others)) = systems.split_first() else { return Ok(Stack::default()) };
     let mut found = Vec::new();
@@ -116,7 +122,7 @@ fn stack(path: &Path, systems: &[Ext4], contents: Contents) -> Result<Stack, Fau
     drop(out);
     let tar = match spool {
         Some(spool) => spool,
-        None => File::open(path).map_err(|error| Fault::io("read", path, &error))?,
+        None => file.try_clone().map_err(|error| Fault::io("read", path, &error))?,
     };
     let layer =
         Layer { id: index.id(), index: Arc::new(index), tar: Arc::new(tar), path: path.to_path_buf() };

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use super::archive;
 use super::convert;
 use super::demand::build_layers;
+use super::disk::{disk, nothing_on};
 use super::meaning::{self, Meaning};
 use crate::cli::session::Session;
 use crate::fault::{Fault, Faults};
@@ -63,9 +64,10 @@ impl Subject {
                 Ok(Subject::of_layer(what, stack)?)
             }
             Meaning::Tar(path) => {
-                let raw = convert::raw(session, &path)?;
-                // It stays open for as long as anybody reads it.
-                let stack = archive::tar(raw.as_ref().map_or(&path, |raw| &raw.path), contents)?;
+                let stack = match convert::raw(session, &path)? {
+                    Some(raw) => disk(&path, &raw, contents)?.ok_or_else(|| nothing_on(&path))?,
+                    None => archive::tar(&path, contents)?,
+                };
                 Ok(Subject::of_layer(what, stack)?)
             }
             Meaning::Folder(path) => Ok(Subject::of_folder(what, path)?),

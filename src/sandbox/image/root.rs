@@ -5,7 +5,7 @@
 //! that they are never in the upper part), and `/tmp`, `/run`, `/dev`. So one limit holds for all of it, and it is gone
 //! with the sandbox. The store itself is mounted nowhere that a program could reach.
 //!
-//! Programs that see the host ([`View::Host`]) have a folder of the store as their root, with the host's system folders
+//! Programs that see the host ([`View::Host`], [`View::Programs`]) have a folder of the store as their root, with the host's system folders
 //! mounted in it, the sandbox's own, and the overlay.
 
 use std::collections::BTreeSet;
@@ -25,7 +25,7 @@ use rustix::process::{chdir, fchdir};
 
 use super::super::kernel::{Reach, seal};
 use super::super::root::{
-    DEVICES, HARMLESS, READ_ONLY, System, change_root, clone_tree, mount_tmpfs, take_device,
+    DEVICES, HARMLESS, PROGRAMS, READ_ONLY, SYSTEM, System, change_root, clone_tree, mount_tmpfs, take_device,
 };
 use super::super::wire::Refusal;
 use super::{ImageRun, TARGET, View, programs, top, within};
@@ -95,7 +95,7 @@ pub(super) fn enter(run: &ImageRun) -> Result<Root, Refusal> {
     let root = parts.make_root(&folders)?;
     let (name, at) = match run.view {
         View::Image => ("merged", "merged".to_string()),
-        View::Host => ("host", format!("host{TARGET}")),
+        View::Host | View::Programs => ("host", format!("host{TARGET}")),
     };
     let merged = Refusal::of("mount the overlay", parts.mount_overlay(&folders, user_marks, &at))?;
     parts.furnish(run, root.as_ref().unwrap_or(&merged), &folders.store)?;
@@ -149,7 +149,7 @@ impl Parts {
             contents: top::open_files(run)?,
             shown: all_shown(run).map(shown).collect::<Result<_, _>>()?,
             devices: devices(run).map(device).collect::<Result<_, _>>()?,
-            system: (run.view == View::Host).then(|| System::take(&run.hidden)).transpose()?,
+            system: system(run)?,
             capture: run.capture.as_ref().map(capture).transpose()?,
         })
     }
@@ -227,6 +227,15 @@ impl Parts {
                 .map_err(|error| Refusal::asked(format!("show something at `/{at}`"), no_place(&error)))?;
         }
         Ok(())
+    }
+}
+
+/// What programs see of the host's system.
+fn system(run: &ImageRun) -> Result<Option<System>, Refusal> {
+    match run.view {
+        View::Image => Ok(None),
+        View::Host => System::take(&SYSTEM, &run.hidden).map(Some),
+        View::Programs => System::take(&PROGRAMS, &run.hidden).map(Some),
     }
 }
 

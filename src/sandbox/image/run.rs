@@ -85,6 +85,9 @@ pub enum View {
     /// image as ever, but those of [`ImageRun::shown`] and [`Call::folder`], which are as programs see them. Secrets
     /// such as `/etc/shadow` are hidden, from root too; else root sees what root may read in those folders.
     Host,
+    /// As [`View::Host`], with less of the host: of its settings only its loader's, and nothing of `/opt`. For programs
+    /// that read what may be hostile.
+    Programs,
 }
 
 /// Where programs that see the host find the image.

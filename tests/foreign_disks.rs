@@ -1,0 +1,212 @@
+//! Disks in the formats of hypervisors that come from anybody: those that name other files, that are damaged, that are far
+//! larger than their files, and what is left behind where somebody wants no more of them.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr, reason = "tests")]
+
+mod project;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use imgbuild::sandbox::{Launcher, PATH, resolve_program};
+use insta::assert_snapshot;
+use project::{Ended, Project, program, skipped};
+use rustix::process::{Pid, Signal, kill_process};
+
+/// What stands in a file that no disk may show.
+const SECRET: &str = "nobody else's";
+
+/// A folder with no manifest, a file with a secret, and an ext4 with `/etc/motd`.
+fn disks() -> Option<Project> {
+    let lacks = ["qemu-img", "mke2fs"].into_iter().find(|name| resolve_program(name, PATH).is_none());
+    if lacks.is_some() || Launcher::of(program()).images_available().is_err() {
+        skipped(lacks.unwrap_or("sandboxes of images"));
+        return None;
+    }
+    let project = Project::new();
+    project.write("secret", SECRET.repeat(100_000));
+    project.write("root/etc/motd", "hello\n");
+    tool(
+        &project,
+        &format!("mke2fs -q -t ext4 -d {} {} 8M", shown(&project, "root"), shown(&project, "raw")),
+    );
+    Some(project)
+}
+
+fn shown(project: &Project, name: &str) -> String {
+    project.path(name).display().to_string()
+}
+
+/// Runs a program in the project; `line` is split at blanks.
+fn tool(project: &Project, line: &str) {
+    let mut words = line.split(' ');
+    let mut command = Command::new(words.next().unwrap());
+    let done = command.args(words).current_dir(&project.root).env("PATH", PATH).output().unwrap();
+    assert!(done.status.success(), "{line}: {done:?}");
+}
+
+/// What is said of a disk, with the project's and the cache's folders named.
+fn said(project: &Project, ended: &Ended) -> String {
+    let named = ended.err.replace(project.root.to_str().unwrap(), "HERE");
+    named.replace(project.cache.to_str().unwrap(), "CACHE")
+}
+
+fn looked(project: &Project, name: &str) -> Ended {
+    project.run(&["ls", name, "--message-format", "short"])
+}
+
+/// What work has left in the cache.
+fn left(project: &Project) -> Vec<PathBuf> {
+    let inside = fs::read_dir(project.cache.join("1/tmp")).into_iter().flatten();
+    inside.map(|entry| entry.unwrap().path()).collect()
+}
+
+#[test]
+fn a_disk_shows_no_other_file() {
+    let Some(project) = disks() else { return };
+    let secret = shown(&project, "secret");
+    tool(&project, &format!("qemu-img create -q -f qcow2 -b {secret} -F raw on.qcow2"));
+    // Made with another file, since to make it empties that.
+    tool(&project, "qemu-img create -q -f qcow2 -o data_file=data,data_file_raw=on data.qcow2 1M");
+    project.write("data", SECRET.repeat(100_000));
+    tool(&project, "qemu-img convert -f raw -O vmdk raw plain.vmdk");
+    let plain = fs::read(project.path("plain.vmdk")).unwrap();
+    let hint = format!("# Disk DescriptorFile\nparentCID=12345678\nparentFileNameHint=\"{secret}\"\n");
+    // Behind the header, where QEMU looks, and the header names another place.
+    let mut behind = plain.clone();
+    let descriptor = behind[512..512 + 20 * 512].to_vec();
+    let sectors = (behind.len() as u64).div_ceil(512);
+    behind.resize(sectors as usize * 512, 0);
+    behind.extend(descriptor);
+    behind[28..36].copy_from_slice(&sectors.to_le_bytes());
+    behind[512..512 + hint.len()].copy_from_slice(hint.as_bytes());
+    project.write("behind.vmdk", behind);
+    // No data of its own: a text says where it is.
+    let text = format!(
+        "# Disk DescriptorFile\nversion=1\nCID=fffffffe\nparentCID=ffffffff\ncreateType=\"monolithicFlat\"\n\
+         RW 2048 FLAT \"{secret}\" 0\n"
+    );
+    let mut extent = plain;
+    extent[12..20].fill(0);
+    extent[512..512 + 20 * 512].fill(0);
+    extent[512..512 + text.len()].copy_from_slice(text.as_bytes());
+    project.write("extent.vmdk", extent);
+    project.write("only.vmdk", text);
+    for name in ["on.qcow2", "data.qcow2", "behind.vmdk", "extent.vmdk", "only.vmdk"] {
+        for words in [&["ls", name][..], &["cat", name, "etc/motd"], &["extract", "kernel", name]] {
+            let ended = project.run(words);
+            let told = format!("{}{}", ended.out, ended.err);
+            assert!(
+                !told.contains(SECRET) && ended.out.is_empty() && ended.code != Some(0),
+                "{name}: {told}"
+            );
+            let refused = told.contains("[look/backing]") || name == "only.vmdk";
+            assert!(refused, "{name}: {told}");
+        }
+    }
+    assert_eq!(left(&project), [""; 0].map(PathBuf::from));
+}
+
+/// A disk of 15 TiB in a few MiB: all of it is the same block.
+fn bomb(project: &Project) {
+    tool(project, "qemu-img create -q -f qcow2 -o cluster_size=2M bomb.qcow2 15T");
+    let mut disk = fs::read(project.path("bomb.qcow2")).unwrap();
+    let number = |at: usize| u64::from_be_bytes(disk[at..at + 8].try_into().unwrap()) as usize;
+    let (entries, table) = (number(32) & 0xffff_ffff, number(40));
+    let cluster = 2 << 20;
+    disk.resize(disk.len().next_multiple_of(cluster), 0);
+    let own = 1u64 << 63;
+    let (second, data) = (disk.len() as u64, (disk.len() + cluster) as u64);
+    for entry in 0..entries {
+        disk[table + entry * 8..][..8].copy_from_slice(&(second | own).to_be_bytes());
+    }
+    disk.extend((data | own).to_be_bytes().repeat(cluster / 8));
+    disk.extend(vec![b'x'; cluster]);
+    project.write("bomb.qcow2", disk);
+}
+
+#[test]
+fn a_disk_that_is_too_large_is_refused_before_it_is_written() {
+    let Some(project) = disks() else { return };
+    bomb(&project);
+    tool(&project, "qemu-img create -q -f qcow2 huge.qcow2 1000T");
+    let began = Instant::now();
+    let ended = looked(&project, "bomb.qcow2");
+    assert_eq!(ended.code, Some(3), "{ended:?}");
+    let told = said(&project, &ended);
+    let told = told.split_once("`CACHE/1` has ").unwrap();
+    assert_snapshot!(told.0, @"imgbuild: error: `HERE/bomb.qcow2` takes 15 TiB to be looked into, and");
+    assert!(told.1.contains("free some there"), "{}", told.1);
+    let ended = looked(&project, "huge.qcow2");
+    assert_snapshot!(said(&project, &ended), @"
+    imgbuild: error: `HERE/huge.qcow2` says that it is a disk of 1000 TiB [look/size]
+      help: disks of up to 16 TiB are looked into
+    ");
+    assert!(ended.code == Some(2) && began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
+    assert_eq!(left(&project), [""; 0].map(PathBuf::from));
+}
+
+#[test]
+fn a_damaged_disk_says_so_in_the_words_of_who_reads_it() {
+    let Some(project) = disks() else { return };
+    tool(&project, "qemu-img convert -f raw -O qcow2 raw whole.qcow2");
+    tool(&project, "qemu-img convert -f raw -O vmdk raw whole.vmdk");
+    tool(&project, "qemu-img create -q -f qcow2 empty.qcow2 10M");
+    assert_eq!(project.run(&["cat", "whole.qcow2", "etc/motd"]).out, "hello\n");
+    for (from, to, length) in [("whole.qcow2", "cut.qcow2", 400_000), ("whole.vmdk", "cut.vmdk", 30_000)] {
+        let whole = fs::read(project.path(from)).unwrap();
+        project.write(to, &whole[..length]);
+    }
+    project.write("garbled.qcow2", b"QFI\xfb and more");
+    let of = |name: &str| said(&project, &looked(&project, name));
+    assert_snapshot!(of("cut.vmdk"), @"
+    imgbuild: error: cannot read the disk `HERE/cut.vmdk`: it is damaged, or no vmdk [look/damaged]
+      help: get it again from where it came from, or build it again
+      | qemu-img: Could not open 'HERE/cut.vmdk': File truncated, expecting at least 65536 bytes
+    ");
+    assert_snapshot!(of("garbled.qcow2"), @"
+    imgbuild: error: cannot read the disk `HERE/garbled.qcow2`: it is damaged, or no qcow2 [look/damaged]
+      help: get it again from where it came from, or build it again
+      | qemu-img: Could not open 'HERE/garbled.qcow2': Unsupported qcow2 version 543256164
+    ");
+    assert_snapshot!(of("empty.qcow2"), @"
+    imgbuild: error: `HERE/empty.qcow2` is a disk without partitions or a file system [look/disk]
+      help: nobody has written to it yet, or it was cut short
+    ");
+    let told = of("cut.qcow2");
+    assert!(told.contains("cannot read the disk `HERE/cut.qcow2`: it is damaged, or no qcow2"), "{told}");
+    assert!(told.contains("exceeding the end of the file"), "{told}");
+}
+
+/// A disk of 4 GiB, all of which is the same block without anything in it: to be read it takes time, but no space.
+fn slow(project: &Project) {
+    tool(project, "qemu-img create -q -f vdi slow.vdi 4G");
+    let mut disk = fs::read(project.path("slow.vdi")).unwrap();
+    let number = |at: usize| u32::from_le_bytes(disk[at..at + 4].try_into().unwrap()) as usize;
+    let (map, data, blocks) = (number(0x154), number(0x158), number(0x180));
+    disk[map..map + blocks * 4].fill(0);
+    disk.copy_within(0x180..0x184, 0x184);
+    disk.resize(data + (1 << 20), 0);
+    project.write("slow.vdi", disk);
+}
+
+#[test]
+fn an_interruption_ends_the_reading_and_leaves_nothing() {
+    let Some(project) = disks() else { return };
+    slow(&project);
+    let child = project.start(&["ls", "slow.vdi"]);
+    let is_raw = |path: &Path| path.to_string_lossy().ends_with("-raw");
+    let inside = |folder: PathBuf| fs::read_dir(folder).into_iter().flatten().flatten();
+    let until = Instant::now() + Duration::from_secs(20);
+    while !left(&project).into_iter().flat_map(inside).any(|entry| is_raw(&entry.path())) {
+        assert!(Instant::now() < until, "nothing is written");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+    let done = child.wait_with_output().unwrap();
+    let told = String::from_utf8_lossy(&done.stderr);
+    assert!(done.status.code() == Some(130) && told.contains("interrupted"), "{done:?}");
+    assert_eq!(left(&project), [""; 0].map(PathBuf::from));
+}
