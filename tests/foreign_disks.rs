@@ -180,6 +180,52 @@ fn a_damaged_disk_says_so_in_the_words_of_who_reads_it() {
     assert!(told.contains("exceeding the end of the file"), "{told}");
 }
 
+/// Has debugfs(8) do something to a file system of the project.
+fn debugged(project: &Project, name: &str, request: &str) {
+    let mut command = Command::new("debugfs");
+    let done = command.env("PATH", PATH).args(["-w", "-R", request, &shown(project, name)]).output().unwrap();
+    assert!(done.status.success(), "{request}: {done:?}");
+}
+
+#[test]
+fn every_ext_tells_of_devices_and_names_and_attributes() {
+    let Some(project) = disks() else { return };
+    if resolve_program("debugfs", PATH).is_none() {
+        return skipped("debugfs");
+    }
+    fs::hard_link(project.path("root/etc/motd"), project.path("root/etc/other")).unwrap();
+    // More than one block of names.
+    (0..300).for_each(|number| project.write(&format!("root/etc/conf.d/{number:0>40}"), ""));
+    let mut told = Vec::new();
+    for kind in ["ext2 -b 1024", "ext3 -b 4096", "ext4 -b 1024", "ext4 -b 4096 -O ^64bit"] {
+        tool(&project, &format!("mke2fs -q -F -t {kind} -d {} other 8M", shown(&project, "root")));
+        for request in ["mknod small b 8 1", "mknod large c 5 300"] {
+            debugged(&project, "other", request);
+        }
+        let lines = project.run(&["ls", "other"]).out;
+        assert_eq!(lines.lines().count(), 308, "{kind}: {lines}");
+        // Whose they are depends on who runs this.
+        let line = |line: &str| {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            format!("{} {}\n", &words[0][..1], words[2..].join(" "))
+        };
+        let names = ["small", "large", "etc/motd", "etc/other"];
+        let is_told = |line: &&str| names.iter().any(|name| line.contains(name));
+        told.push(lines.lines().filter(is_told).map(line).collect::<String>());
+        fs::copy(project.path("other"), project.path("noted")).unwrap();
+        debugged(&project, "noted", "ea_set etc/motd user.note text");
+        let differs = project.run(&["diff", "other", "noted"]).out;
+        assert!(differs.contains("~ etc/motd (extended attributes"), "{kind}: {differs}");
+    }
+    assert_snapshot!(told[0], @"
+    - 6 etc/motd
+    h 0 etc/other link to etc/motd
+    c 5,300 large
+    b 8,1 small
+    ");
+    assert!(told.iter().all(|one| *one == told[0]), "{told:#?}");
+}
+
 /// A disk of 4 GiB, all of which is the same block without anything in it: to be read it takes time, but no space.
 fn slow(project: &Project) {
     tool(project, "qemu-img create -q -f vdi slow.vdi 4G");

@@ -1,9 +1,11 @@
 //! Looking inside: `imgbuild ls`, `cat`, `diff` and `overlay`.
 
 mod archive;
+mod attributes;
 mod convert;
 mod demand;
 mod disk;
+mod inodes;
 mod lines;
 mod meaning;
 mod subject;

@@ -1,8 +1,6 @@
 //! Disks, read as layers: a table of partitions, and the ext4 file systems in them, where fstab(5) mounts them.
-//!
-//! What the reader of ext4 does not tell is not there: extended attributes, the numbers of devices, and that two names are
-//! of one file.
 
+use std::collections::HashMap;
 use std::error::Error;
 use std::fs::File;
 use std::io::{self, BufWriter, Read, Write};
@@ -13,6 +11,7 @@ use std::sync::Arc;
 use ext4_view::{Ext4, Ext4Error, Ext4Read, FileType, Metadata, PathBuf};
 
 use super::archive::{nameless, stack_of};
+use super::inodes::{Inodes, ROOT, Told};
 use super::subject::Contents;
 use crate::fault::Fault;
 use crate::key::Digest;
@@ -36,22 +35,32 @@ pub fn disk(path: &Path, file: &File, contents: Contents) -> Result<Option<Stack
     for (at, size) in parts {
         match system(file, at) {
             Some("ext4") => {
-                let part = Part { file: file.try_clone().map_err(failed)?, at, size };
-                systems.push(Ext4::load(Box::new(part)).map_err(|error| damaged(path, &error))?);
+                let part = || Ok(Part { file: file.try_clone()?, at, size });
+                let reader = Ext4::load(Box::new(part().map_err(failed)?));
+                let reader = reader.map_err(|error| damaged(path, &error))?;
+                systems.push(System { at, reader, inodes: Inodes::of(part().map_err(failed)?) });
             }
             other => others.extend(other),
         }
     }
-    let Some(root) = systems.iter().position(|system| system.exists("/etc").unwrap_or(false)) else {
-        let message = format!("`{}` is a disk, and no ext4 file system on it has an `/etc`", path.display());
-        let help = match others.as_slice() {
-            [] => "only ext4 is looked into".to_string(),
-            others => format!("only ext4 is looked into; this one has {}", others.join(" and ")),
-        };
-        return Err(Fault::error("look/disk", message).help(help));
-    };
+    let root = root_of(path, &systems, &others)?;
     systems.swap(0, root);
     stack(path, file, &systems, contents).map(Some)
+}
+
+/// Which of the systems is the root's; `others` are those that are not looked into.
+fn root_of(path: &Path, systems: &[System], others: &[&str]) -> Result<usize, Fault> {
+    for (number, system) in systems.iter().enumerate() {
+        if system.reader.exists("/etc").map_err(|error| damaged(path, &error))? {
+            return Ok(number);
+        }
+    }
+    let message = format!("`{}` is a disk, and no ext4 file system on it has an `/etc`", path.display());
+    let help = match others {
+        [] => "only ext4 is looked into".to_string(),
+        others => format!("only ext4 is looked into; this one has {}", others.join(" and ")),
+    };
+    Err(Fault::error("look/disk", message).help(help))
 }
 
 /// A disk without anything on it that is known.
@@ -66,38 +75,82 @@ fn damaged(path: &Path, error: &Ext4Error) -> Fault {
 }
 
 /// A part of a disk, as a file system's reader asks for it.
-struct Part {
+pub struct Part {
     file: File,
     at: u64,
     size: u64,
 }
 
+impl Part {
+    /// The bytes from `start` on.
+    pub fn bytes(&self, start: u64, length: u64) -> io::Result<Vec<u8>> {
+        let mut bytes = vec![0; usize::try_from(length).unwrap_or_default()];
+        self.fill(start, &mut bytes)?;
+        Ok(bytes)
+    }
+
+    fn fill(&self, start: u64, into: &mut [u8]) -> io::Result<()> {
+        let end = start.checked_add(into.len() as u64).filter(|end| *end <= self.size);
+        end.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "its file system ends too early"))?;
+        self.file.read_exact_at(into, self.at + start)
+    }
+}
+
 impl Ext4Read for Part {
     fn read(&mut self, start: u64, into: &mut [u8]) -> Result<(), Box<dyn Error + Send + Sync + 'static>> {
-        let end = start.checked_add(into.len() as u64).filter(|end| *end <= self.size);
-        end.ok_or("it ends too early")?;
-        Ok(self.file.read_exact_at(into, self.at + start)?)
+        Ok(self.fill(start, into)?)
+    }
+}
+
+/// A file system.
+struct System {
+    /// Where it begins.
+    at: u64,
+    reader: Ext4,
+    /// What the reader does not tell; where that cannot be read it is not there.
+    inodes: Option<Inodes>,
+}
+
+impl System {
+    /// The numbers of the inodes in a folder, by their names, as far as they can be told.
+    fn names(&self, folder: Option<u32>) -> Result<HashMap<Vec<u8>, u32>, Ext4Error> {
+        let Some((inodes, folder)) = self.inodes.as_ref().zip(folder) else { return Ok(HashMap::new()) };
+        inodes.names(folder).map_err(|error| Ext4Error::Io(error.into()))
     }
 }
 
 /// Something in a file system.
 struct Found<'s> {
     path: EntryPath,
-    system: &'s Ext4,
+    system: &'s System,
     /// Where it is in there.
     inside: PathBuf,
     metadata: Metadata,
+    /// Its inode's.
+    number: Option<u32>,
+}
+
+impl Found<'_> {
+    fn told(&self) -> io::Result<Told> {
+        let inode = self.system.inodes.as_ref().zip(self.number);
+        inode.map_or_else(|| Ok(Told::default()), |(inodes, number)| inodes.told(number))
+    }
+
+    /// What its names have in common, if it may have more than one.
+    fn file(&self) -> Option<(u64, u32)> {
+        (self.metadata.file_type() == FileType::Regular).then_some((self.system.at, self.number?))
+    }
 }
 
 /// The first of the systems is the root's; others are where its fstab mounts them.
-fn stack(path: &Path, file: &File, systems: &[Ext4], contents: Contents) -> Result<Stack, Fault> {
+fn stack(path: &Path, file: &File, systems: &[System], contents: Contents) -> Result<Stack, Fault> {
     let bad = |error: Ext4Error| damaged(path, &error);
     let Some((root, others)) = systems.split_first() else { return Ok(Stack::default()) };
     let mut found = Vec::new();
     walk(root, &EntryPath::root(), &mut found).map_err(bad)?;
-    let fstab = root.read_to_string("/etc/fstab").unwrap_or_default();
+    let fstab = root.reader.read_to_string("/etc/fstab").unwrap_or_default();
     for other in others {
-        let Some(mount) = mounted(&fstab, &other.uuid().to_string()) else { continue };
+        let Some(mount) = mounted(&fstab, &other.reader.uuid().to_string()) else { continue };
         let mut here = Vec::new();
         walk(other, &mount, &mut here).map_err(bad)?;
         found.retain(|entry| entry.path.below(&mount).is_none());
@@ -115,9 +168,7 @@ fn stack(path: &Path, file: &File, systems: &[Ext4], contents: Contents) -> Resu
         None => Box::new(io::sink()),
     };
     let mut writer = LayerWriter::new(out);
-    for entry in &found {
-        write(&mut writer, entry).map_err(|error| Fault::io("read", path, &error))?;
-    }
+    write_all(&mut writer, &found).map_err(|error| Fault::io("read", path, &error))?;
     let (out, index) = writer.finish().map_err(|error| Fault::io("read", path, &error))?;
     drop(out);
     let tar = match spool {
@@ -142,49 +193,68 @@ fn mounted(fstab: &str, uuid: &str) -> Option<EntryPath> {
 }
 
 /// Everything in a file system, its root at `to`.
-fn walk<'s>(system: &'s Ext4, to: &EntryPath, found: &mut Vec<Found<'s>>) -> Result<(), Ext4Error> {
+fn walk<'s>(system: &'s System, to: &EntryPath, found: &mut Vec<Found<'s>>) -> Result<(), Ext4Error> {
     // Deeper than any path of Linux can be: a folder in itself.
     const LONGEST: usize = 4096;
     // More than anybody would look through: folders that are in each other again and again.
     const MOST: usize = 4_000_000;
     let root = PathBuf::new("/");
-    let metadata = system.metadata(&root)?;
-    found.push(Found { path: to.clone(), system, inside: root.clone(), metadata });
-    let mut folders = vec![(to.clone(), root)];
-    while let Some((path, inside)) = folders.pop() {
-        for entry in system.read_dir(&inside)? {
+    let metadata = system.reader.metadata(&root)?;
+    found.push(Found { path: to.clone(), system, inside: root.clone(), metadata, number: Some(ROOT) });
+    let mut folders = vec![(to.clone(), root, Some(ROOT))];
+    while let Some((path, inside, number)) = folders.pop() {
+        let names = system.names(number)?;
+        for entry in system.reader.read_dir(&inside)? {
             let entry = entry?;
             let name = entry.file_name();
             if [b".".as_slice(), b".."].contains(&name.as_ref()) {
                 continue;
             }
-            let path = path.join(name.as_ref());
+            let (path, number) = (path.join(name.as_ref()), names.get(name.as_ref()).copied());
             if path.as_bytes().len() > LONGEST || found.len() > MOST {
                 return Err(Ext4Error::PathTooLong);
             }
             let (inside, metadata) = (entry.path(), entry.metadata()?);
             if metadata.is_dir() {
-                folders.push((path.clone(), inside.clone()));
+                folders.push((path.clone(), inside.clone(), number));
             }
-            found.push(Found { path, system, inside, metadata });
+            found.push(Found { path, system, inside, metadata, number });
         }
     }
     Ok(())
 }
 
-fn write<W: Write>(writer: &mut LayerWriter<W>, found: &Found<'_>) -> io::Result<()> {
-    let metadata = &found.metadata;
+fn write_all<W: Write>(writer: &mut LayerWriter<W>, found: &[Found<'_>]) -> io::Result<()> {
+    let mut files: HashMap<(u64, u32), &EntryPath> = HashMap::new();
+    for entry in found {
+        let first = entry.file().map(|file| *files.entry(file).or_insert(&entry.path));
+        write(writer, entry, first.filter(|first| **first != entry.path))?;
+    }
+    Ok(())
+}
+
+/// Writes one entry; a file whose `first` name is another one as a link to that.
+fn write<W: Write>(
+    writer: &mut LayerWriter<W>,
+    found: &Found<'_>,
+    first: Option<&EntryPath>,
+) -> io::Result<()> {
+    let (metadata, told) = (&found.metadata, found.told()?);
+    let (major, minor) = told.device;
     let odd = |error: Ext4Error| io::Error::other(error.to_string());
     let kind = match metadata.file_type() {
         FileType::Directory => Kind::Directory,
         FileType::Symlink => {
-            let target = found.system.read_link(&found.inside).map_err(odd)?;
+            let target = found.system.reader.read_link(&found.inside).map_err(odd)?;
             Kind::Symlink(target.as_ref().to_vec())
         }
-        FileType::CharacterDevice => Kind::Character(0, 0),
-        FileType::BlockDevice => Kind::Block(0, 0),
+        FileType::CharacterDevice => Kind::Character(major, minor),
+        FileType::BlockDevice => Kind::Block(major, minor),
         FileType::Fifo => Kind::Fifo,
-        FileType::Regular => Kind::File { size: metadata.len(), digest: Digest::of(b""), offset: 0 },
+        FileType::Regular => match first {
+            Some(first) => Kind::Hardlink(first.clone()),
+            None => Kind::File { size: metadata.len(), digest: Digest::of(b""), offset: 0 },
+        },
         // Nobody can have left it there: it is of a program that runs.
         FileType::Socket => return Ok(()),
     };
@@ -193,14 +263,14 @@ fn write<W: Write>(writer: &mut LayerWriter<W>, found: &Found<'_>) -> io::Result
         mode: u32::from(metadata.mode()) & 0o7777,
         owner: Owner { user: Id::Number(metadata.uid()), group: Id::Number(metadata.gid()) },
         mtime: metadata.modified().seconds(),
-        xattrs: Vec::new(),
+        xattrs: told.xattrs,
         weak: false,
         kind,
     };
     if !matches!(entry.kind, Kind::File { .. }) {
         return writer.entry(entry);
     }
-    let file = found.system.open(&found.inside).map_err(odd)?;
+    let file = found.system.reader.open(&found.inside).map_err(odd)?;
     writer.file(entry, metadata.len(), &mut io::BufReader::with_capacity(1 << 18, file).by_ref())?;
     Ok(())
 }
