@@ -129,6 +129,39 @@ fn a_tar_is_unpacked_by_gnu_tar_and_bsdtar_as_what_went_in() {
     }
 }
 
+/// As GNU tar writes them: the attributes of a file with two names once, at the first that it comes across.
+fn linked() -> Vec<u8> {
+    let mut tar = tar::Builder::new(Vec::new());
+    tar.append_pax_extensions([("SCHILY.xattr.user.note", b"kept".as_slice())]).unwrap();
+    let mut header = tar::Header::new_ustar();
+    header.set_mode(0o755);
+    header.set_size(4);
+    tar.append_data(&mut header, "second", b"text".as_slice()).unwrap();
+    header.set_size(0);
+    header.set_entry_type(tar::EntryType::Link);
+    tar.append_link(&mut header, "first", "second").unwrap();
+    tar.into_inner().unwrap()
+}
+
+#[test]
+fn a_file_keeps_its_attributes_whichever_of_its_names_comes_first() {
+    let project = Project::new(
+        "image \"whole\" {\n    base \"tar\" from=\"linked.tar\"\n    output \"tar\"\n}\n\
+         image \"less\" {\n    base \"tar\" from=\"linked.tar\"\n    files {\n        remove \"/second\"\n    }\n    \
+         output \"tar\"\n}\n",
+    );
+    project.write("linked.tar", linked());
+    project.build();
+    for image in ["whole", "less"] {
+        let mut tar = tar::Archive::new(fs::File::open(project.at(format!("build/{image}.tar"))).unwrap());
+        let mut entries = tar.entries().unwrap().map(|entry| entry.unwrap());
+        let mut file = entries.find(|entry| entry.path_bytes().as_ref() == b"first").unwrap();
+        assert_eq!(file.header().entry_type(), tar::EntryType::Regular, "{image}");
+        let mut told = file.pax_extensions().unwrap().unwrap().map(|one| one.unwrap());
+        assert!(told.any(|one| one.key_bytes() == b"SCHILY.xattr.user.note" && one.value_bytes() == b"kept"));
+    }
+}
+
 #[test]
 fn a_cpio_is_unpacked_by_gnu_cpio_and_bsdtar_as_what_went_in() {
     let (project, wanted) = project("    output \"cpio\"\n");

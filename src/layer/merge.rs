@@ -345,7 +345,7 @@ impl Merged {
     /// Makes `heir`, so far another name of `holder`, the holder of the content.
     fn move_content(&mut self, holder: &EntryPath, heir: &EntryPath) {
         let Some(node) = self.nodes.get(holder) else { return };
-        let (kind, layer) = (node.entry.kind.clone(), node.layer);
+        let (kind, layer, xattrs) = (node.entry.kind.clone(), node.layer, node.entry.xattrs.clone());
         let mut names = self.links.remove(holder).unwrap_or_default();
         names.retain(|name| name != heir);
         names.push(holder.clone());
@@ -357,6 +357,10 @@ impl Merged {
         if let Some(node) = self.nodes.get_mut(heir) {
             node.entry.kind = kind;
             node.layer = layer;
+            // Most tars name the attributes of a file once, where its content is.
+            if node.entry.xattrs.is_empty() {
+                node.entry.xattrs = xattrs;
+            }
         }
         self.links.insert(heir.clone(), names);
     }
