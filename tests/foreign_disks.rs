@@ -226,6 +226,28 @@ fn every_ext_tells_of_devices_and_names_and_attributes() {
     assert!(told.iter().all(|one| *one == told[0]), "{told:#?}");
 }
 
+#[test]
+fn a_file_that_says_to_be_larger_than_any_disk_is_refused() {
+    let Some(project) = disks() else { return };
+    if resolve_program("debugfs", PATH).is_none() {
+        return skipped("debugfs");
+    }
+    project.link("root/link", "target");
+    project.write("root/etc/fstab", "");
+    let said = |path: &str, words: &[&str]| {
+        tool(&project, &format!("mke2fs -q -F -t ext4 -b 4096 -d {} other 8M", shown(&project, "root")));
+        debugged(&project, "other", &format!("set_inode_field {path} size {}", 15u64 << 40));
+        let ended = project.run(&[words, &["--message-format", "short"]].concat());
+        (ended.code, said(&project, &ended))
+    };
+    let (code, told) = said("etc/motd", &["cat", "other", "etc/motd"]);
+    assert!(code == Some(3) && told.contains("the files in `HERE/other` take 15 TiB, and"), "{told}");
+    let (code, told) = said("etc/fstab", &["cat", "other", "etc/motd"]);
+    assert!(code == Some(3) && told.contains("take 15 TiB"), "{told}");
+    let (_, told) = said("link", &["ls", "other"]);
+    assert_snapshot!(told, @"imgbuild: error: cannot read `HERE/other`: a symbolic link in it is longer than any path can be [io/failed]");
+}
+
 /// A disk of 4 GiB, all of which is the same block without anything in it: to be read it takes time, but no space.
 fn slow(project: &Project) {
     tool(project, "qemu-img create -q -f vdi slow.vdi 4G");

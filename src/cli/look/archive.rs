@@ -96,6 +96,11 @@ pub fn nameless() -> io::Result<File> {
     Ok(File::from(file))
 }
 
+/// Bytes that are free where `folder` is; as many as can be where nobody knows.
+pub fn free_in(folder: &Path) -> u64 {
+    rustix::fs::statvfs(folder).map_or(u64::MAX, |disk| disk.f_bavail.saturating_mul(disk.f_frsize))
+}
+
 fn refused(path: &Path, bad: &BadTar) -> Fault {
     match bad {
         BadTar::Io(error) => Fault::io("read", path, error),

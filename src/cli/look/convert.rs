@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::{Value, json};
 
+use super::archive::free_in;
 use crate::cli::build::cancelled_by_signals;
 use crate::cli::session::Session;
 use crate::fault::{Fault, Faults};
@@ -150,8 +151,7 @@ impl Disk<'_> {
         let told = self.ask(&["measure", "-O", "qcow2", "--output=json", &self.source()], None)?;
         let needed = number(&told, "required").unwrap_or(size);
         let cache = self.store.root();
-        let free =
-            rustix::fs::statvfs(cache).map_or(u64::MAX, |disk| disk.f_bavail.saturating_mul(disk.f_frsize));
+        let free = free_in(cache);
         if needed <= free {
             return Ok(());
         }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use ext4_view::{Ext4, Ext4Error, Ext4Read, FileType, Metadata, PathBuf};
 
-use super::archive::{nameless, stack_of};
+use super::archive::{free_in, nameless, stack_of};
 use super::inodes::{Inodes, ROOT, Told};
 use super::subject::Contents;
 use crate::fault::Fault;
@@ -51,7 +51,7 @@ pub fn disk(path: &Path, file: &File, contents: Contents) -> Result<Option<Stack
 /// Which of the systems is the root's; `others` are those that are not looked into.
 fn root_of(path: &Path, systems: &[System], others: &[&str]) -> Result<usize, Fault> {
     for (number, system) in systems.iter().enumerate() {
-        if system.reader.exists("/etc").map_err(|error| damaged(path, &error))? {
+        if system.has_etc().map_err(|error| damaged(path, &error))? {
             return Ok(number);
         }
     }
@@ -112,6 +112,29 @@ struct System {
 }
 
 impl System {
+    /// Whether it has a folder `/etc`.
+    fn has_etc(&self) -> Result<bool, Ext4Error> {
+        match self.reader.symlink_metadata("/etc") {
+            Ok(found) => Ok(found.is_dir()),
+            Err(Ext4Error::NotFound) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Its fstab(5); nothing where it has none that is a file of a size that people can read.
+    fn fstab(&self) -> Result<String, Ext4Error> {
+        const MOST: u64 = 1 << 20;
+        const FSTAB: &str = "/etc/fstab";
+        let readable = |found: &Metadata| found.file_type() == FileType::Regular && found.len() <= MOST;
+        match self.reader.symlink_metadata(FSTAB) {
+            Ok(found) if readable(&found) => {
+                Ok(String::from_utf8_lossy(&self.reader.read(FSTAB)?).into_owned())
+            }
+            Ok(_) | Err(Ext4Error::NotFound) => Ok(String::new()),
+            Err(error) => Err(error),
+        }
+    }
+
     /// The numbers of the inodes in a folder, by their names, as far as they can be told.
     fn names(&self, folder: Option<u32>) -> Result<HashMap<Vec<u8>, u32>, Ext4Error> {
         let Some((inodes, folder)) = self.inodes.as_ref().zip(folder) else { return Ok(HashMap::new()) };
@@ -142,25 +165,27 @@ impl Found<'_> {
     }
 }
 
-/// The first of the systems is the root's; others are where its fstab mounts them.
-fn stack(path: &Path, file: &File, systems: &[System], contents: Contents) -> Result<Stack, Fault> {
-    let bad = |error: Ext4Error| damaged(path, &error);
-    let Some((root, others)) = systems.split_first() else { return Ok(Stack::default()) };
+/// All that is in the systems: the first of them is the root's, others are where its fstab mounts them.
+fn all_found(systems: &[System]) -> Result<Vec<Found<'_>>, Ext4Error> {
     let mut found = Vec::new();
-    walk(root, &EntryPath::root(), &mut found).map_err(bad)?;
-    let fstab = root.reader.read_to_string("/etc/fstab").unwrap_or_default();
+    let Some((root, others)) = systems.split_first() else { return Ok(found) };
+    walk(root, &EntryPath::root(), &mut found)?;
+    let fstab = root.fstab()?;
     for other in others {
         let Some(mount) = mounted(&fstab, &other.reader.uuid().to_string()) else { continue };
         let mut here = Vec::new();
-        walk(other, &mount, &mut here).map_err(bad)?;
+        walk(other, &mount, &mut here)?;
         found.retain(|entry| entry.path.below(&mount).is_none());
         found.extend(here);
     }
     found.sort_by(|one, other| one.path.cmp(&other.path));
+    Ok(found)
+}
+
+fn stack(path: &Path, file: &File, systems: &[System], contents: Contents) -> Result<Stack, Fault> {
+    let found = all_found(systems).map_err(|error| damaged(path, &error))?;
     let spool = match contents {
-        Contents::Kept => {
-            Some(nameless().map_err(|error| Fault::io("write", &std::env::temp_dir(), &error))?)
-        }
+        Contents::Kept => Some(spool(path, &found)?),
         Contents::Unread => None,
     };
     let out: Box<dyn Write + '_> = match &spool {
@@ -180,6 +205,24 @@ fn stack(path: &Path, file: &File, systems: &[System], contents: Contents) -> Re
     Ok(stack_of(path, layer))
 }
 
+/// A file for the contents of all files, if there is room for them: few bytes of a disk can be files of any size.
+fn spool(path: &Path, found: &[Found<'_>]) -> Result<File, Fault> {
+    let folder = std::env::temp_dir();
+    let files = found.iter().filter(|one| one.metadata.file_type() == FileType::Regular);
+    let needed = files.fold(0, |sum: u64, one| sum.saturating_add(one.metadata.len()));
+    let free = free_in(&folder);
+    if needed <= free {
+        return nameless().map_err(|error| Fault::io("write", &folder, &error));
+    }
+    let (needed, free) = (wording::size(needed), wording::size(free));
+    let message = format!(
+        "the files in `{}` take {needed}, and `{}` has {free} free",
+        path.display(),
+        folder.display()
+    );
+    Err(Fault::machine("look/space", message).help("free some there, or name another folder: `TMPDIR=DIR`"))
+}
+
 /// Where fstab(5) mounts the file system of that UUID.
 fn mounted(fstab: &str, uuid: &str) -> Option<EntryPath> {
     let mut lines = fstab.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
@@ -192,10 +235,11 @@ fn mounted(fstab: &str, uuid: &str) -> Option<EntryPath> {
     EntryPath::parse(line.get(1)?.strip_prefix('/')?).ok().filter(|path| !path.is_root())
 }
 
+/// The longest path that Linux has: one that is longer goes through a folder in itself.
+const LONGEST: usize = 4096;
+
 /// Everything in a file system, its root at `to`.
 fn walk<'s>(system: &'s System, to: &EntryPath, found: &mut Vec<Found<'s>>) -> Result<(), Ext4Error> {
-    // Deeper than any path of Linux can be: a folder in itself.
-    const LONGEST: usize = 4096;
     // More than anybody would look through: folders that are in each other again and again.
     const MOST: usize = 4_000_000;
     let root = PathBuf::new("/");
@@ -240,24 +284,7 @@ fn write<W: Write>(
     first: Option<&EntryPath>,
 ) -> io::Result<()> {
     let (metadata, told) = (&found.metadata, found.told()?);
-    let (major, minor) = told.device;
-    let odd = |error: Ext4Error| io::Error::other(error.to_string());
-    let kind = match metadata.file_type() {
-        FileType::Directory => Kind::Directory,
-        FileType::Symlink => {
-            let target = found.system.reader.read_link(&found.inside).map_err(odd)?;
-            Kind::Symlink(target.as_ref().to_vec())
-        }
-        FileType::CharacterDevice => Kind::Character(major, minor),
-        FileType::BlockDevice => Kind::Block(major, minor),
-        FileType::Fifo => Kind::Fifo,
-        FileType::Regular => match first {
-            Some(first) => Kind::Hardlink(first.clone()),
-            None => Kind::File { size: metadata.len(), digest: Digest::of(b""), offset: 0 },
-        },
-        // Nobody can have left it there: it is of a program that runs.
-        FileType::Socket => return Ok(()),
-    };
+    let Some(kind) = kind(found, told.device, first)? else { return Ok(()) };
     let entry = Entry {
         path: found.path.clone(),
         mode: u32::from(metadata.mode()) & 0o7777,
@@ -273,4 +300,36 @@ fn write<W: Write>(
     let file = found.system.reader.open(&found.inside).map_err(odd)?;
     writer.file(entry, metadata.len(), &mut io::BufReader::with_capacity(1 << 18, file).by_ref())?;
     Ok(())
+}
+
+/// What it is in a layer; none for a socket, which nobody can have left there: it is of a program that runs.
+fn kind(
+    found: &Found<'_>,
+    (major, minor): (u32, u32),
+    first: Option<&EntryPath>,
+) -> io::Result<Option<Kind>> {
+    let size = found.metadata.len();
+    Ok(Some(match found.metadata.file_type() {
+        FileType::Directory => Kind::Directory,
+        // The reader would make room for all that it says.
+        FileType::Symlink if size > LONGEST as u64 => {
+            return Err(io::Error::other("a symbolic link in it is longer than any path can be"));
+        }
+        FileType::Symlink => {
+            let target = found.system.reader.read_link(&found.inside).map_err(odd)?;
+            Kind::Symlink(target.as_ref().to_vec())
+        }
+        FileType::CharacterDevice => Kind::Character(major, minor),
+        FileType::BlockDevice => Kind::Block(major, minor),
+        FileType::Fifo => Kind::Fifo,
+        FileType::Regular => match first {
+            Some(first) => Kind::Hardlink(first.clone()),
+            None => Kind::File { size, digest: Digest::of(b""), offset: 0 },
+        },
+        FileType::Socket => return Ok(None),
+    }))
+}
+
+fn odd(error: Ext4Error) -> io::Error {
+    io::Error::other(error.to_string())
 }
