@@ -668,3 +668,25 @@ fn an_edit_while_a_script_runs_is_not_lost() {
         assert!(outputs == clean, "{edited}: {}", difference(&outputs, &clean));
     }
 }
+
+/// Two steps that would make one layer at one time: the second waits for the first.
+#[test]
+fn what_two_make_at_once_is_made_once() {
+    let project = Project::new();
+    project.script("slow/tar", "cd $(mktemp -d)\nmkdir etc\nsleep 1\necho x >etc/made\ntar -cf \"$1\" etc");
+    project.write(
+        "image.kdl",
+        "overlay \"a\" from=\"slow\"\noverlay \"b\" from=\"slow\"\nimage \"x\" { overlays \"a\"; output \"tar\"; }\nimage \"y\" { \
+         overlays \"b\"; output \"tar\"; }\n",
+    );
+    if !project::sandboxes() {
+        return;
+    }
+    let ended = project.run(&["build", "--json", "--jobs", "2"]);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    let did = project::Did::read(&ended.out);
+    let overlays: Vec<&String> = did.ran.iter().filter(|id| id.starts_with("overlay:")).collect();
+    assert_eq!(overlays.len(), 1, "{did:?}");
+    assert_eq!(project::digest(&project.path("build/x.tar")), project::digest(&project.path("build/y.tar")));
+    assert!(project.build().ran.is_empty());
+}

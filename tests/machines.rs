@@ -592,7 +592,7 @@ fn what_only_the_projects_files_tell_is_told_before_any_work() {
 fn a_target_is_a_ramdisk_whatever_its_outputs_are() {
     let Some(project) = based::project(
         "image \"box\" {\n    base \"tar\" from=\"base.tar\"\n    files { file \"/boot/vmlinuz-1\" content=\"kernel\"; link \"/init\" \
-         to=\"/bin/busybox\"; }\n    output \"tar\"\n    hypervisor \"pxe\" { output \"ramdisk\"; }\n}\n",
+         to=\"/bin/busybox\"; }\n    boot console=\"ttyS0\" cmdline=\"quiet\"\n    output \"tar\"\n    hypervisor \"pxe\" { output \"ramdisk\"; }\n}\n",
     ) else {
         return;
     };
@@ -603,6 +603,7 @@ fn a_target_is_a_ramdisk_whatever_its_outputs_are() {
     assert_eq!(made.code, Some(0), "{made:?}");
     assert!(!project.path("build/box.tar").exists(), "nothing else was asked for");
     assert_eq!(fs::read_to_string(project.path("netboot/vmlinuz")).unwrap(), "kernel");
+    assert_eq!(fs::read_to_string(project.path("netboot/cmdline")).unwrap(), "console=ttyS0 quiet\n");
     let listed = told(&project.root, "sh", &["-c", "zstd -dc netboot/initramfs | cpio -t --quiet"]);
     assert!(listed.lines().any(|line| line == "init") && listed.contains("bin/busybox"), "{listed}");
     let again = project.run(&["ramdisk", "box", "--output", "netboot"]);
@@ -617,7 +618,7 @@ fn a_target_is_a_ramdisk_whatever_its_outputs_are() {
 #[test]
 fn this_machines_programs_can_write_formats() {
     let Some(project) = odd_project(
-        "image \"box\" {\n    base \"tar\" from=\"odd.tar\"\n    boot loader=\"none\"\n    output \"raw\"\n    output \"qcow2\"\n}\n",
+        "image \"box\" {\n    base \"tar\" from=\"odd.tar\"\n    boot loader=\"none\"\n    output \"raw\"\n    output \"qcow2\"\n    output \"checksums\"\n}\n",
     ) else {
         return;
     };
@@ -630,6 +631,11 @@ fn this_machines_programs_can_write_formats() {
     assert!(!project.path("image.lock.kdl").exists(), "nothing is locked that is not used");
     let folder = project.path("build");
     told(&folder, "qemu-img", &["compare", "-f", "raw", "-F", "qcow2", "box.raw", "box.qcow2"]);
+    assert!(host(&["build"]).err.contains("nothing to do"));
+    // Their libraries are in no key: what is of a file goes by the file.
+    fs::remove_file(folder.join("box.qcow2")).unwrap();
+    let did = project::Did::read(&host(&["build", "--json"]).out);
+    assert!(did.ran.contains("output:checksums.sha256@box"), "{did:?}");
     assert!(host(&["build"]).err.contains("nothing to do"));
     // Another program is another key.
     let plan = project.run(&["plan"]).out;

@@ -118,6 +118,16 @@ image "small" {
         send "echo o >/proc/sysrq-trigger"
         wait-for "never said"
     }
+    hypervisor "pxe" {
+        files { link "/init" to="/sbin/init"; }
+        machine memory="1GiB" nics=0
+        output "ramdisk"
+        test "loads" timeout=600 {
+            wait-for "your name:"
+            send "PXE"
+            wait-for "hello, PXE"
+        }
+    }
 }
 "##,
     ) else {
@@ -136,4 +146,32 @@ image "small" {
     assert!(fs::read_to_string(project.path("build/small.talks.log")).unwrap().contains("hello, World"));
     let none = project.run(&["test", "nothing"]);
     assert_eq!(none.code, Some(2));
+}
+
+/// What a machine left on its disk is there for the next one that may write there, until a build makes the disk anew.
+#[test]
+fn a_kept_disk_is_kept() {
+    const INIT: &str = "#!/bin/sh\\nmount -o remount,rw /\\nn=$(ls /kept* 2>/dev/null | wc -l)\\ntouch /kept$n\\nsync\\necho \
+                        there were $n\\nexec /bin/sh\\n";
+    let Some(project) = debian(&format!(
+        "image \"small\" {{\n    base \"debian\" suite=\"trixie\"\n    packages {{ linux-image-cloud-amd64 }}\n    files {{ file \
+         \"/sbin/init\" mode=\"0755\" content=\"{INIT}\"; }}\n    disk {{ partition \"root\" filesystem=\"ext4\" mount=\"/\"; \
+         }}\n    boot loader=\"none\" console=\"ttyS0\" cmdline=\"quiet\"\n    machine memory=\"512MiB\" nics=0\n    output \
+         \"raw\"\n    output \"kernel\"\n}}\n"
+    )) else {
+        return;
+    };
+    if imgbuild::sandbox::resolve_program("qemu-system-x86_64", imgbuild::sandbox::PATH).is_none() {
+        return project::skipped("qemu-system-x86_64");
+    }
+    let boots = |more: &[&str], text: &str| {
+        let words = ["boot", "small", "--timeout", "300", "--wait-for", text];
+        let told = project.run(&[words.as_slice(), more].concat());
+        assert_eq!(told.code, Some(0), "{more:?} {text}: {told:?}");
+    };
+    boots(&["--keep"], "there were 0");
+    boots(&["--keep"], "there were 1");
+    boots(&["--keep"], "there were 2");
+    boots(&[], "there were 0");
+    boots(&["--keep"], "there were 0");
 }

@@ -350,7 +350,7 @@ pub struct Shell {
 pub struct Boot {
     /// A target, or the file of a disk: raw, qcow2, vmdk, vdi, vhd or vhdx
     pub what: String,
-    /// Let the disk keep what is written to it
+    /// Let the disk keep what is written to it, until it is built anew
     #[arg(long)]
     pub keep: bool,
     /// Let connections to this port of localhost reach the machine's port 22

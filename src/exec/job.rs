@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use crossbeam_channel::Sender;
@@ -36,6 +36,8 @@ pub(super) struct Bench<'a> {
     made: BTreeMap<StepId, Mutex<Option<Known>>>,
     /// Layers that were opened: what stands on a stack opens all of it, step by step.
     open: Mutex<BTreeMap<LayerId, Layer>>,
+    /// Who may make the layer of each key.
+    turns: Mutex<BTreeMap<Digest, Arc<Mutex<()>>>>,
     /// What failed before this build, by the step's id.
     failed: BTreeMap<String, Failed>,
 }
@@ -61,8 +63,8 @@ impl<'a> Bench<'a> {
         };
         let made = plan.steps.iter().map(|(step, judged)| (*step, Mutex::new(known(judged)))).collect();
         let failed = failed::all(world).into_iter().map(|failed| (failed.step.clone(), failed)).collect();
-        let open = Mutex::default();
-        Bench { plan, world, journal, cancel, events, made, open, failed }
+        let (open, turns) = (Mutex::default(), Mutex::default());
+        Bench { plan, world, journal, cancel, events, made, open, turns, failed }
     }
 
     /// Does the step, unless there is nothing to do.
@@ -136,7 +138,12 @@ impl<'a> Bench<'a> {
             return Ok(Outcome::Fresh);
         }
         let mut slot = self.slot(step).ok_or_else(|| internal(self.id(step)))?;
-        if let Some((key, known)) = self.made_before(step, judged) {
+        let mut key = judged.facts.key.clone();
+        state_layers(&self.plan.graph.task(step).work, &self.known_below(step), &mut key);
+        // Of several steps with one key the first makes the layer, and the others take that.
+        let turn = self.turn(&key);
+        let _turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = self.made_before(step, &key) {
             self.adopt(step, Some(&key), Some(&known));
             *slot = Some(known);
             return Ok(Outcome::Fresh);
@@ -147,16 +154,17 @@ impl<'a> Bench<'a> {
         Ok(Outcome::Ran { seconds, changed: before != Some(layer.id.to_string()), wrote: None })
     }
 
-    /// Of a step whose layers below were not known when it was judged: whether it has run with these before.
-    fn made_before(&self, step: StepId, judged: &Judged) -> Option<(Key, Known)> {
-        if judged.key.is_some() {
-            return None;
-        }
-        let mut key = judged.facts.key.clone();
-        state_layers(&self.plan.graph.task(step).work, &self.known_below(step), &mut key);
-        let (layers, found) = known_result(&key, self.journal.past(self.id(step)), self.world)?;
+    /// What a step has made with that key before it was its turn: earlier, or as another step of this build.
+    fn made_before(&self, step: StepId, key: &Key) -> Option<Known> {
+        let (layers, found) = known_result(key, self.journal.past(self.id(step)), self.world)?;
         let layer = layers.first().copied().filter(|layer| self.world.store.has_layer(*layer))?;
-        Some((key, Known { layer, found }))
+        Some(Known { layer, found })
+    }
+
+    /// Held by the step that makes the layer of that key.
+    fn turn(&self, key: &Key) -> Arc<Mutex<()>> {
+        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(turns.entry(key.digest()).or_default())
     }
 
     /// A layer that another project, or another version of this one, made: from now on this project's too.

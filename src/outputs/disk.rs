@@ -13,6 +13,7 @@ mod backing;
 mod beside;
 mod convert;
 mod fat;
+pub mod formats;
 mod fstab;
 mod kernel;
 mod layout;

@@ -8,6 +8,7 @@ mod conversation;
 mod lines;
 mod machine;
 
+use std::path::Path;
 use std::sync::Arc;
 
 use super::disk::{FORMATS, Firmware, Machine};
@@ -22,7 +23,7 @@ use machine::{EMULATOR_AMD64, EMULATOR_ARM64};
 pub static WORD: Word = Word {
     name: "test",
     summary: "what the image has to do when it boots",
-    docs: "`imgbuild test` boots the disk of the same block in QEMU and takes its block from the top to the end: text that has \
+    docs: "`imgbuild test` boots the disk of the same block, or else its ramdisk, in QEMU and takes its block from the top to the end: text that has \
            to come on the console, text that is typed there, commands that have to end with 0. What is written to the disk \
            is thrown away. A test that passed runs again when its disk, or it itself, has changed.\n\nQEMU comes from a \
            locked Debian tree that imgbuild brings itself, and the machine has a network of its own that leads nowhere. \
@@ -85,13 +86,21 @@ enum Act {
     Run { command: Spanned<String>, on_console: bool },
 }
 
+/// What a machine is made of: its disk, and the folder of its kernel.
+#[derive(Clone, Copy, Debug)]
+struct Files<'a> {
+    disk: Option<&'a Path>,
+    kernel: Option<&'a Path>,
+}
+
 #[derive(Debug)]
 struct Trial {
     stated: Stated,
     name: String,
     machine: Machine,
-    disk: Sibling,
-    /// The kernel's folder, for a machine that its emulator starts.
+    /// None for a machine that is all in its ramdisk.
+    disk: Option<Sibling>,
+    /// The folder of the kernel or of the ramdisk, for a machine that its emulator starts.
     kernel: Option<Sibling>,
     acts: Vec<Act>,
     /// Seconds.
@@ -103,16 +112,19 @@ pub fn decode(node: &Node, target: &Target<'_>, faults: &mut Faults) -> Option<A
     let name = node.text("name")?;
     let acts: Vec<Act> = node.children.iter().filter_map(act).collect();
     check_acts(&acts, node, faults);
-    let Some(disk) = target.sibling(&FORMATS) else {
+    let (machine, disk) = (target.machine.clone(), target.sibling(&FORMATS).cloned());
+    let kernel = match disk {
+        Some(_) => target.sibling(&["kernel"]).filter(|_| machine.firmware() == Firmware::Kernel),
+        None => target.sibling(&["ramdisk"]),
+    };
+    if disk.is_none() && kernel.is_none() {
         faults.push(
             Fault::error("test/disk", "there is no disk beside this test that could boot")
                 .at(&name.place, "this test")
                 .help("add one to the same block: `output \"raw\"`, or `output \"qcow2\"`"),
         );
         return None;
-    };
-    let machine = target.machine.clone();
-    let kernel = target.sibling(&["kernel"]).filter(|_| machine.firmware() == Firmware::Kernel);
+    }
     if machine.firmware() == Firmware::Kernel && kernel.is_none() {
         faults.push(
             Fault::error("test/kernel", "this machine has no boot loader, and its kernel is not written")
@@ -122,7 +134,7 @@ pub fn decode(node: &Node, target: &Target<'_>, faults: &mut Faults) -> Option<A
     }
     let timeout = node.integer("timeout").map_or(600, |timeout| timeout.value);
     let stated = Stated { place: node.place.clone(), path: None };
-    let (disk, kernel) = (disk.clone(), kernel.cloned());
+    let kernel = kernel.cloned();
     Some(Arc::new(Trial { stated, name: name.value, machine, disk, kernel, acts, timeout }))
 }
 
@@ -186,7 +198,7 @@ impl Output for Trial {
         false
     }
     fn reads(&self, other: &dyn Output) -> bool {
-        [Some(&self.disk), self.kernel.as_ref()].into_iter().flatten().any(|sibling| sibling.is(other))
+        self.disk.iter().chain(&self.kernel).any(|sibling| sibling.is(other))
     }
     fn tools(&self) -> Vec<&'static [&'static str]> {
         vec![if self.machine.arch() == "arm64" { EMULATOR_ARM64 } else { EMULATOR_AMD64 }]
@@ -211,9 +223,11 @@ impl Output for Trial {
 
     fn write(&self, writing: Writing<'_>) -> Result<Written, Fault> {
         let tree = writing.aids.tool(self.tools()[0][0])?;
-        let read = &writing.aids.outputs;
-        let file = |kind: &str| read.iter().find(|(of, _)| *of == kind).map(|(_, path)| path.as_path());
-        let disk = file(self.disk.kind).ok_or_else(|| Fault::machine("internal", "a disk was lost"))?;
-        self.converse(tree, (disk, file("kernel")), &writing).map(|()| Written::default())
+        let file = |sibling: &Option<Sibling>| {
+            let kind = sibling.as_ref()?.kind;
+            writing.aids.outputs.iter().find(|(of, _)| *of == kind).map(|(_, path)| path.as_path())
+        };
+        let files = Files { disk: file(&self.disk), kernel: file(&self.kernel) };
+        self.converse(tree, files, &writing).map(|()| Written::default())
     }
 }

@@ -30,8 +30,8 @@ pub struct Emulated {
     pub cpus: i64,
     /// How many network cards.
     pub nics: i64,
-    /// Its disk and the format of that, as QEMU names it.
-    pub disk: (PathBuf, &'static str),
+    /// Its disk, if it has one, and the format of that, as QEMU names it.
+    pub disk: Option<(PathBuf, &'static str)>,
     /// Whether the disk keeps what is written to it.
     pub keep: bool,
     /// What starts it.
@@ -56,7 +56,7 @@ pub enum Start {
 }
 
 impl Start {
-    /// What is in the folder of an `output "kernel"`, which the emulator sees as `seen`.
+    /// What is in the folder of an `output "kernel"` or `output "ramdisk"`, which the emulator sees as `seen`.
     ///
     /// # Errors
     ///
@@ -64,7 +64,8 @@ impl Start {
     pub fn of_folder(folder: &Path, seen: &Path) -> Result<Start, Fault> {
         let cmdline = folder.join("cmdline");
         let told = fs::read_to_string(&cmdline).map_err(|error| Fault::io("read", &cmdline, &error))?;
-        let initramfs = folder.join("initrd.img").is_file().then(|| seen.join("initrd.img"));
+        let initramfs = ["initrd.img", "initramfs"].into_iter().find(|name| folder.join(name).is_file());
+        let initramfs = initramfs.map(|name| seen.join(name));
         Ok(Start::Kernel(seen.join("vmlinuz"), initramfs, told.trim_end().to_string()))
     }
 
@@ -226,9 +227,10 @@ pub fn arguments(machine: &Emulated, kvm: bool) -> Vec<OsString> {
         word.push(escaped(file));
         words.extend(["-drive".into(), word]);
     };
-    let (disk, format) = &machine.disk;
-    let kept = if machine.keep { "off" } else { "on" };
-    drive(&format!("if=virtio,format={format},snapshot={kept}"), disk);
+    if let Some((disk, format)) = &machine.disk {
+        let kept = if machine.keep { "off" } else { "on" };
+        drive(&format!("if=virtio,format={format},snapshot={kept}"), disk);
+    }
     match &machine.start {
         Start::Bios => {}
         Start::Efi(code, variables) => {

@@ -14,20 +14,11 @@ use crate::cli::build::cancelled_by_signals;
 use crate::cli::session::Session;
 use crate::fault::{Fault, Faults};
 use crate::layer::EntryPath;
+use crate::outputs::disk::formats::{START, format_of, qcow2_names_others};
 use crate::sandbox::image::{Call, ImageRan, ImageRun, Shown, View};
 use crate::sandbox::{Exit, Launcher, PATH, resolve_program};
 use crate::store::{Access, Store};
 use crate::wording;
-
-/// What tells that a file is a disk in a format of a hypervisor's: where which bytes are, and what qemu-img calls it.
-const FORMATS: [(usize, &[u8], &str); 5] = [
-    (0, b"QFI\xfb", "qcow2"),
-    (0, b"KDMV", "vmdk"),
-    (0, b"conectix", "vpc"),
-    (0, b"vhdxfile", "vhdx"),
-    // Behind a text that each writer words in its own way.
-    (64, b"\x7f\x10\xda\xbe", "vdi"),
-];
 
 /// The largest disk that is looked into, in bytes: what one file of ext4 holds.
 const MOST: u64 = (16 << 40) - 4096;
@@ -44,14 +35,11 @@ const TO: &str = "run/imgbuild/raw";
 pub fn raw(session: &Session, path: &Path) -> Result<Option<File>, Faults> {
     let failed = |error: io::Error| Fault::io("read", path, &error);
     let file = File::open(path).map_err(failed)?;
-    let mut start = [0; 80];
+    let mut start = [0; START];
     let length = file.read_at(&mut start, 0).map_err(failed)?;
     let start = start.get(..length).unwrap_or_default();
-    let is = |(at, magic, _): &&(usize, &[u8], &str)| {
-        start.get(*at..).is_some_and(|start| start.starts_with(magic))
-    };
-    let Some((_, _, format)) = FORMATS.iter().find(is) else { return Ok(None) };
-    let others = match *format {
+    let Some(format) = format_of(start) else { return Ok(None) };
+    let others = match format {
         "qcow2" => qcow2_names_others(start),
         "vmdk" => vmdk_names_others(start, &file).map_err(failed)?,
         _ => false,
@@ -73,13 +61,6 @@ pub fn raw(session: &Session, path: &Path) -> Result<Option<File>, Faults> {
             .into());
     }
     converted(session, path, format).map(Some)
-}
-
-/// Whether a qcow2 names another file: one to stand on, or one with its data (QEMU's docs/interop/qcow2.txt).
-fn qcow2_names_others(start: &[u8]) -> bool {
-    let backing = start.get(8..16).is_some_and(|offset| offset.iter().any(|byte| *byte != 0));
-    let version = start.get(4..8).unwrap_or_default();
-    backing || (version == [0, 0, 0, 3] && start.get(79).is_some_and(|features| features & 4 != 0))
 }
 
 /// Whether a VMDK names another file: a parent, or where its data is (VMware Virtual Disk Format 5.0). Its header has the

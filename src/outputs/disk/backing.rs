@@ -9,6 +9,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use super::convert::{Clusters, TOOLS};
+use super::formats::{START, format_of, qcow2_names_others};
 use crate::fault::{Fault, Faults};
 use crate::lang::{Field, Form, Node, Spanned};
 use crate::outputs::tool::{OUT, Tool, Tree, inside};
@@ -44,7 +45,7 @@ impl Backing {
         let wrong =
             |code: &'static str, message: String| Fault::error(code, message).at(&stated.place, "this disk");
         let shown = folders.shown(&path);
-        match format_of(&path) {
+        match own_format(&path) {
             Ok(Some(format)) => return Some(Backing { path: stated.map(|_| path), format }),
             Ok(None) => faults.push(
                 wrong(
@@ -121,23 +122,15 @@ fn at(path: &str) -> String {
     format!("/{path}")
 }
 
-/// Whether the disk at `path` is raw or a qcow2; none if it is in another format, or names files of its own (QEMU's
-/// docs/interop/qcow2.txt).
-fn format_of(path: &Path) -> io::Result<Option<&'static str>> {
+/// Whether the disk at `path` is raw or a qcow2; none if it is in another format, or names files of its own.
+fn own_format(path: &Path) -> io::Result<Option<&'static str>> {
     let file = File::open(path)?;
-    if !file.metadata()?.is_file() {
-        return Ok(None);
-    }
-    let mut start = [0; 80];
-    let length = file.read_at(&mut start, 0)?;
+    let mut start = [0; START];
+    let length = if file.metadata()?.is_file() { file.read_at(&mut start, 0)? } else { 0 };
     let start = start.get(..length).unwrap_or_default();
-    if start.starts_with(b"QFI\xfb") {
-        let names_other = start.get(8..16).is_none_or(|offset| offset.iter().any(|byte| *byte != 0));
-        let has_data_file = start.get(79).is_some_and(|features| features & 4 != 0);
-        return Ok((!names_other && !has_data_file).then_some("qcow2"));
-    }
-    let others: [&[u8]; 3] = [b"KDMV", b"conectix", b"vhdxfile"];
-    let is_other =
-        others.iter().any(|magic| start.starts_with(magic)) || start.get(64..68) == Some(b"\x7f\x10\xda\xbe");
-    Ok((!is_other).then_some("raw"))
+    Ok(match format_of(start) {
+        Some("qcow2") if !qcow2_names_others(start) => Some("qcow2"),
+        None if length > 0 => Some("raw"),
+        _ => None,
+    })
 }

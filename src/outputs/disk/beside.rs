@@ -46,8 +46,8 @@ static UKI_WORD: Word = Word {
 static RAMDISK_WORD: Word = Word {
     name: "ramdisk",
     summary: "a kernel, and the whole image as its initramfs",
-    docs: "A folder with the image's newest kernel as `vmlinuz`, and the image as `initramfs`, compressed with zstd: what PXE \
-           and Ironic load. The image needs an `/init`, and what it boots with is no part of it that is worth having: \
+    docs: "A folder with the image's newest kernel as `vmlinuz`, the image as `initramfs`, compressed with zstd, and `cmdline`: \
+           what `boot` says that the kernel is told. PXE and Ironic load it. The image needs an `/init`, and what it boots with is no part of it that is worth having: \
            leave initramfs-tools out.",
     example: "image \"deploy\" {\n    base \"debian\" suite=\"trixie\"\n    packages { linux-image-cloud-amd64; \
               systemd-sysv }\n    files {\n        link \"/init\" to=\"/sbin/init\"\n    }\n    output \"ramdisk\"\n}\n",
@@ -128,6 +128,7 @@ impl Output for Beside {
             let mut key = Key::new("output-ramdisk", 1);
             key.fact("epoch", world.epoch);
             PACKED.facts(&mut key);
+            key.fact("cmdline", self.machine.boot.words());
             return Ok(Facts::new(key));
         }
         let mut facts = self.machine.facts(&self.title, world)?;
@@ -168,17 +169,20 @@ impl Output for Beside {
         }
         fs::create_dir(path).map_err(|error| Fault::io("make", path, &error))?;
         copy(kernel.kernel, stack, &path.join("vmlinuz"))?;
-        match self.what {
-            What::Ramdisk => self.ramdisk(&merged, stack, &path.join("initramfs"), world, job),
+        let told = match self.what {
+            What::Ramdisk => {
+                self.ramdisk(&merged, stack, &path.join("initramfs"), world, job)?;
+                machine.boot.words()
+            }
             _ => {
                 if let Some(initramfs) = kernel.initramfs {
                     copy(initramfs, stack, &path.join("initrd.img"))?;
                 }
-                let file = path.join("cmdline");
-                let text = cmdline(&machine.boot, &machine.disk, &ids) + "\n";
-                fs::write(&file, text).map_err(|error| Fault::io("write", &file, &error))
+                cmdline(&machine.boot, &machine.disk, &ids)
             }
-        }?;
+        };
+        let file = path.join("cmdline");
+        fs::write(&file, told + "\n").map_err(|error| Fault::io("write", &file, &error))?;
         settle(path, world.epoch).map(|()| Written::default())
     }
 }

@@ -11,7 +11,7 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::lines::{Line, pause};
 use super::machine::{CONSOLE, READY, SHELL, kvm_works, run};
-use super::{Act, Trial};
+use super::{Act, Files, Trial};
 use crate::fault::Fault;
 use crate::lang::Spanned;
 use crate::sandbox::image::{ImageRan, ImageRun};
@@ -39,7 +39,7 @@ impl Trial {
     pub(super) fn converse(
         &self,
         tree: &ImageRun,
-        files: (&Path, Option<&Path>),
+        files: Files<'_>,
         writing: &Writing<'_>,
     ) -> Result<(), Fault> {
         let folder = writing.world.store.stage()?.path("machine");
@@ -52,7 +52,7 @@ impl Trial {
     fn in_folder(
         &self,
         tree: &ImageRun,
-        files: (&Path, Option<&Path>),
+        files: Files<'_>,
         folder: &Path,
         writing: &Writing<'_>,
     ) -> Result<(), Fault> {

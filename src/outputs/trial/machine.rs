@@ -9,7 +9,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::Trial;
+use super::{Files, Trial};
 use crate::fault::Fault;
 use crate::outputs::disk::{Firmware, qemu_name};
 use crate::outputs::tool::inside;
@@ -38,18 +38,18 @@ impl Trial {
     pub(super) fn machine(
         &self,
         tree: &ImageRun,
-        (disk, kernel): (&Path, Option<&Path>),
+        files: Files<'_>,
         lines: &Path,
         kvm: bool,
     ) -> Result<ImageRun, Fault> {
-        let start = self.start(kernel)?;
+        let start = self.start(files.kernel)?;
         let emulated = Emulated {
             arch: self.machine.arch().into(),
             memory: self.machine.memory(),
             // Emulated processors wait for each other: on a busy machine, until the guest takes itself for dead.
             cpus: if kvm { self.machine.cpus() } else { 1 },
             nics: self.machine.nics(),
-            disk: (absolute(DISK), qemu_name(self.disk.kind)),
+            disk: self.disk.as_ref().map(|disk| (absolute(DISK), qemu_name(disk.kind))),
             keep: false,
             start,
             console: None,
@@ -62,8 +62,8 @@ impl Trial {
             arguments: words.chain(self.lines()).collect(),
             ..Call::default()
         };
-        let shown = [(disk, DISK)].into_iter().chain(kernel.map(|kernel| (kernel, KERNEL)));
-        let shown = shown.map(|(host, at)| Shown { host: host.into(), at: inside(at) });
+        let shown = [(files.disk, DISK), (files.kernel, KERNEL)].into_iter();
+        let shown = shown.filter_map(|(host, at)| Some(Shown { host: host?.into(), at: inside(at) }));
         Ok(ImageRun {
             shown: shown.collect(),
             written: vec![Shown { host: lines.into(), at: inside(LINES) }],
@@ -77,10 +77,10 @@ impl Trial {
     }
 
     fn start(&self, kernel: Option<&Path>) -> Result<Start, Fault> {
-        let mut start = match (self.machine.firmware(), kernel) {
-            (Firmware::Efi, _) => Start::efi_of_debian(self.machine.arch()),
-            (Firmware::Kernel, Some(kernel)) => Start::of_folder(kernel, &absolute(KERNEL))?,
-            _ => Start::Bios,
+        let mut start = match (kernel, self.machine.firmware()) {
+            (Some(kernel), _) => Start::of_folder(kernel, &absolute(KERNEL))?,
+            (None, Firmware::Efi) => Start::efi_of_debian(self.machine.arch()),
+            (None, _) => Start::Bios,
         };
         if let Start::Kernel(.., told) = &mut start
             && self.gives_by_cmdline()
@@ -95,7 +95,7 @@ impl Trial {
     /// Whether credentials are in the kernel's command line: without EFI, a machine of arm64 has no SMBIOS.
     fn gives_by_cmdline(&self) -> bool {
         let is_arm = self.machine.arch() == "arm64";
-        self.runs_commands() && is_arm && self.machine.firmware() == Firmware::Kernel
+        self.runs_commands() && is_arm && self.kernel.is_some()
     }
 
     /// The console, and a second serial line with a shell.
