@@ -639,7 +639,7 @@ fn this_machines_programs_can_write_formats() {
     assert!(host(&["build"]).err.contains("nothing to do"));
     // Another program is another key.
     let plan = project.run(&["plan"]).out;
-    assert!(plan.contains("output:qcow2@box") && !plan.contains("output:raw@box"), "{plan}");
+    assert!(plan.contains("run    output:qcow2@box") && !plan.contains("output:raw@box"), "{plan}");
     project.build();
     let locked = fs::read_to_string(project.path("image.lock.kdl")).unwrap();
     assert!(locked.contains("qemu-utils"), "{locked}");

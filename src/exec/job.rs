@@ -362,7 +362,7 @@ impl<'a> Bench<'a> {
 
     /// Lets the outputs that read this one know which it is.
     fn note_written(&self, step: StepId, key: &Key, stamp: Option<Stamp>) {
-        let stamp = stamp.filter(|_| self.plan.graph.host_tools);
+        let stamp = stamp.filter(|_| self.plan.graph.is_of_host(step));
         if let Some(mut slot) = self.slot(step) {
             *slot = Some(Known { layer: stand_in(key, stamp), found: Vec::new() });
         }

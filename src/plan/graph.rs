@@ -16,7 +16,7 @@ use crate::resolve::Resolved;
 use crate::steps::hook::Hook;
 use crate::steps::host_tools::HostTools;
 use crate::work::folders::real;
-use crate::work::{OUTPUT, Output, Step, TEST};
+use crate::work::{OUTPUT, Output, Step, TEST, TOOLS};
 
 /// A step in the graph.
 pub type StepId = NodeIndex<u32>;
@@ -157,6 +157,11 @@ impl Graph {
             Work::Layer { step, .. } => Some(step.as_ref()),
             Work::Output { .. } => None,
         }
+    }
+
+    /// Whether an output is written with this machine's own programs, of which not all is in its key.
+    pub fn is_of_host(&self, output: StepId) -> bool {
+        self.host_tools && self.needs(output).iter().any(|below| self.task(*below).kind == TOOLS)
     }
 
     /// A path as people of the project know it.

@@ -231,7 +231,7 @@ fn judge_above(plan: &mut Plan, step: StepId, world: &World, journal: &Journal) 
     let key = below.is_some().then_some(key);
     let (layers, found) = match (is_layer, &key) {
         (true, _) => result.map_or((None, Vec::new()), |(layers, found)| (Some(layers), found)),
-        (false, key) => (key.as_ref().and_then(|key| stands_in(plan, state, key, past)), Vec::new()),
+        (false, key) => (key.as_ref().and_then(|key| stands_in(plan, step, state, key, past)), Vec::new()),
     };
     let Some(judged) = plan.steps.get_mut(&step) else { return };
     (judged.key, judged.state, judged.why) = (key, state, why);
@@ -248,9 +248,15 @@ fn may_be_fresh(plan: &Plan, step: StepId, past: Option<&Past>, why: &[Cause]) -
 }
 
 /// What stands for an output's file to those that read it, if that is known before it is written.
-fn stands_in(plan: &Plan, state: State, key: &Key, past: Option<&Past>) -> Option<Vec<LayerId>> {
+fn stands_in(
+    plan: &Plan,
+    step: StepId,
+    state: State,
+    key: &Key,
+    past: Option<&Past>,
+) -> Option<Vec<LayerId>> {
     let written = past.and_then(|past| past.output.as_ref()).map(|written| written.stamp);
-    match plan.graph.host_tools {
+    match plan.graph.is_of_host(step) {
         true if state != State::Fresh => None,
         true => Some(vec![stand_in(key, written)]),
         false => Some(vec![stand_in(key, None)]),
