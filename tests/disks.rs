@@ -592,7 +592,7 @@ image "box" {
     disk size="256MiB" { partition "root" filesystem="ext4" mount="/"; }
     boot loader="none"
     output "raw"
-    output "qcow2" backing="disks/base.qcow2"
+    output "qcow2" backing="disks/v1:base.qcow2" path="disks/box.qcow2"
     output "qcow2" backing="disks/base.raw" compression="zstd" path="other/place/packed.qcow2"
 }
 "#;
@@ -607,23 +607,24 @@ fn a_disk_stands_on_an_earlier_one() {
     }
     project.build();
     fs::create_dir(project.path("disks")).unwrap();
-    for name in ["raw", "qcow2"] {
-        fs::rename(project.path(&format!("build/box.{name}")), project.path(&format!("disks/base.{name}")))
-            .unwrap();
+    for (name, to) in [("raw", "base.raw"), ("qcow2", "v1:base.qcow2")] {
+        fs::rename(project.path(&format!("build/box.{name}")), project.path(&format!("disks/{to}"))).unwrap();
     }
     project.write("image.kdl", STANDING);
     project.build();
     let path = |name: &str| project.path(name).to_str().unwrap().to_string();
-    let standing = ["build/box.qcow2", "other/place/packed.qcow2"];
-    for (name, backing) in standing.iter().zip(["../disks/base.qcow2", "../../disks/base.raw"]) {
+    let standing = ["disks/box.qcow2", "other/place/packed.qcow2"];
+    for (name, backing) in standing.iter().zip(["./v1:base.qcow2", "../../disks/base.raw"]) {
         let info = told("qemu-img", &["info", &path(name)]);
         assert!(info.contains(&format!("backing file: {backing} (actual path:")), "{info}");
         let compared =
             told("qemu-img", &["compare", "-f", "raw", "-F", "qcow2", &path("build/box.raw"), &path(name)]);
         assert_eq!(compared, "Images are identical.\n");
         told("qemu-img", &["check", "-f", "qcow2", &path(name)]);
-        let (own, whole) =
-            (fs::metadata(path(name)).unwrap().len(), fs::metadata(path("disks/base.qcow2")).unwrap().len());
+        let (own, whole) = (
+            fs::metadata(path(name)).unwrap().len(),
+            fs::metadata(path("disks/v1:base.qcow2")).unwrap().len(),
+        );
         assert!(own * 3 < whole, "only the difference is in it: {own} of {whole}");
     }
     assert!(project.build().ran.is_empty());
@@ -642,19 +643,73 @@ fn a_disk_stands_on_an_earlier_one() {
     );
     assert_eq!(compared, "Images are identical.\n");
 
-    fs::copy(project.path("build/box.qcow2"), project.path("disks/base.qcow2")).unwrap();
+    fs::copy(project.path("disks/box.qcow2"), project.path("disks/v1:base.qcow2")).unwrap();
     project.write("disks/base.raw", "KDMV");
     project.write(
         "image.kdl",
-        STANDING.replace("output \"raw\"", "output \"qcow2\" backing=\"disks/bas.raw\" path=\"x\""),
+        STANDING.replace(
+            "output \"raw\"",
+            "output \"qcow2\" backing=\"disks/bas.raw\" path=\"~/x\"; test \"boots\" { wait-for \"x\"; }",
+        ),
     );
     let ended = project.run(&["check", "--message-format", "short"]);
     assert_snapshot!(ended.err, @r#"
     image.kdl:7:28: error: there is no `disks/bas.raw` [backing/missing]
-    image.kdl:8:28: error: `disks/base.qcow2` is neither raw nor a qcow2 that is whole by itself [backing/format]
+    image.kdl:7:49: error: an output has no place in anybody's home [output/home]
+      help: write where it is from the project's folder, or from `/`
+    image.kdl:7:61: error: the disk beside this test stands on another one, which the test does not have [test/disk]
+      help: add one to the same block: `output "raw"`, or `output "qcow2"`
+    image.kdl:8:28: error: `disks/v1:base.qcow2` is neither raw nor a qcow2 that is whole by itself [backing/format]
       help: make it one: `qemu-img convert -O qcow2 DISK NEW.qcow2`
     image.kdl:9:28: error: `disks/base.raw` is neither raw nor a qcow2 that is whole by itself [backing/format]
       help: make it one: `qemu-img convert -O qcow2 DISK NEW.qcow2`
+    "#);
+}
+
+#[test]
+fn machines_that_cannot_start_are_told() {
+    let project = Project::new();
+    project.write("overlays/site/etc/motd", "x\n");
+    project.write(
+        "image.kdl",
+        r#"image "box" {
+    overlays "site"
+    hypervisor "one" {
+        boot loader="systemd-boot"
+        machine firmware="bios"
+        output "raw"
+    }
+    hypervisor "two" {
+        disk table="mbr" { partition "root" filesystem="ext4" mount="/"; }
+        machine firmware="efi"
+        output "raw"
+    }
+    hypervisor "three" {
+        boot loader="none"
+        machine firmware="efi"
+        output "kernel"
+        output "vmdk"
+        output "machine" format="vmx"
+    }
+    hypervisor "four" {
+        disk { partition "root" filesystem="ext4" mount="/"; partition "a" filesystem="ext4" mount="/proc"; partition "b" filesystem="xfs" mount="/etc"; }
+        boot loader="none"
+        output "raw"
+    }
+}
+"#,
+    );
+    assert_snapshot!(project.run(&["check", "--message-format", "short"]).err, @r#"
+    image.kdl:5:9: error: this machine starts with a BIOS, and nothing on its disk boots with that [boot/firmware]
+      help: `boot loader="grub"` does, from a GPT with `partition "bios" size="1MiB"` in front; or leave `firmware` out
+    image.kdl:10:9: error: this machine starts with EFI, and nothing on its disk boots with that [boot/firmware]
+      help: add `partition "esp" filesystem="vfat" mount="/efi"` to its disk, or leave `firmware` out
+    image.kdl:17:9: error: this disk is one to be imported, which no machine can have as it is [machine/stream]
+      help: say `format="sparse"` of it
+    image.kdl:21:100: error: `/proc` is no place for a partition [partition/mount]
+      help: the kernel fills it when it runs: leave it on `/`
+    image.kdl:21:146: error: `/etc` is no place for a partition [partition/mount]
+      help: it has to be there before anything is mounted: leave it on `/`
     "#);
 }
 
@@ -677,7 +732,7 @@ fn what_cannot_boot_says_so() {
     let told: String = [
         short(&["boot", "bx"], 2),
         short(&["boot", "box"], 2),
-        short(&["boot", "pxe"], 2),
+        short(&["boot", "pxe"], 1),
         short(&["boot", "beside"], 2),
         // A loader is of no use where there is nothing to load.
         short(&["build", "grub"], 1),
@@ -689,14 +744,14 @@ fn what_cannot_boot_says_so() {
       help: there are `box`, `box:grub`, `box:beside` and `box:pxe`
     imgbuild: error: `box` has no disk that could boot [boot/disk]
       help: add one to its block: `output "raw"`, or `output "qcow2"`
-    imgbuild: error: `box:pxe` has no disk that could boot [boot/disk]
-      help: add one to its block: `output "raw"`, or `output "qcow2"`
+    image.kdl:11:16: error: there is no kernel in this image: nothing is at `/boot/vmlinuz-*` [boot/kernel]
+      help: add one: `packages { linux-image-cloud-amd64 }`
     imgbuild: error: `box:beside` has no boot loader, and its kernel is not written [boot/kernel]
       help: add `output "kernel"` to its block
     image.kdl:5:9: error: there is no kernel in this image: nothing is at `/boot/vmlinuz-*` [boot/kernel]
       help: add one: `packages { linux-image-cloud-amd64 }`; or say that the hypervisor brings it: `boot loader="none"`
     image.kdl:11:16: error: there is no kernel in this image: nothing is at `/boot/vmlinuz-*` [boot/kernel]
-      help: add one: `packages { linux-image-cloud-amd64 }`; or say that the hypervisor brings it: `boot loader="none"`
+      help: add one: `packages { linux-image-cloud-amd64 }`
     "#);
     if !has(&["qemu-system-x86_64"]) {
         return;

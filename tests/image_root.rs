@@ -1099,6 +1099,17 @@ fn people_can_talk_through_pipes() {
     assert_eq!(talked(&image, &long).1.len(), 3_000_000, "neither side waits for the other");
 }
 
+/// Sets the flag if whoever holds it panics, so that nobody waits for what it would have typed.
+struct EndsIt<'a>(&'a AtomicBool);
+
+impl Drop for EndsIt<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.store(true, std::sync::atomic::Ordering::Relaxed);
+        }
+    }
+}
+
 #[test]
 fn people_can_talk_on_a_terminal() {
     let Some(mut image) = Image::new("echo before") else { return };
@@ -1112,6 +1123,9 @@ fn people_can_talk_on_a_terminal() {
     let mut keys = fs::File::from(ours.try_clone().unwrap());
     let type_in = |text: &str| std::io::Write::write_all(&mut &keys, text.as_bytes()).unwrap();
     let said = std::sync::Mutex::new(String::new());
+    // The same test runs elsewhere at the same time, as somebody else.
+    let seconds = format!("7{}", std::process::id());
+    let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| {
             let mut piece = [0; 4096];
@@ -1125,6 +1139,7 @@ fn people_can_talk_on_a_terminal() {
             }
         });
         scope.spawn(|| {
+            let _guard = EndsIt(&stop);
             let shows = |text: &str| wait_until(10, text, || said.lock().unwrap().contains(text));
             shows("before");
             type_in("/bin/busybox tty; /bin/busybox stty size\n");
@@ -1133,14 +1148,13 @@ fn people_can_talk_on_a_terminal() {
             std::thread::sleep(Duration::from_millis(200));
             type_in("/bin/busybox stty size\n");
             shows("44 88");
-            type_in("/bin/busybox sleep 4244\n");
-            wait_until(10, "it sleeps", || runs("sleep\u{0}4244"));
+            type_in(&format!("/bin/busybox sleep {seconds}\n"));
+            wait_until(10, "it sleeps", || runs(&format!("sleep\u{0}{seconds}")));
             type_in("\u{3}");
             type_in("echo x > /etc/x; exit 7\n");
         });
         let console = Console { input: theirs.as_fd(), output: theirs.as_fd(), errors: theirs.as_fd() };
-        let ran =
-            Launcher::of(IMGBUILD).run_interactive(&image.run, console, &AtomicBool::new(false)).unwrap();
+        let ran = Launcher::of(IMGBUILD).run_interactive(&image.run, console, &stop).unwrap();
         std::io::Write::write_all(&mut fs::File::from(theirs.try_clone().unwrap()), b"THE END").unwrap();
         assert_eq!(ran.exits, [Exit::Code(0), Exit::Code(7)]);
     });

@@ -669,24 +669,72 @@ fn an_edit_while_a_script_runs_is_not_lost() {
     }
 }
 
-/// Two steps that would make one layer at one time: the second waits for the first.
+/// Steps that would make one layer at one time: one makes it, and the others take what became of that.
 #[test]
-fn what_two_make_at_once_is_made_once() {
-    let project = Project::new();
-    project.script("slow/tar", "cd $(mktemp -d)\nmkdir etc\nsleep 1\necho x >etc/made\ntar -cf \"$1\" etc");
-    project.write(
-        "image.kdl",
-        "overlay \"a\" from=\"slow\"\noverlay \"b\" from=\"slow\"\nimage \"x\" { overlays \"a\"; output \"tar\"; }\nimage \"y\" { \
-         overlays \"b\"; output \"tar\"; }\n",
-    );
+fn what_several_make_at_once_is_made_once() {
     if !project::sandboxes() {
         return;
     }
-    let ended = project.run(&["build", "--json", "--jobs", "2"]);
-    assert_eq!(ended.code, Some(0), "{ended:?}");
-    let did = project::Did::read(&ended.out);
-    let overlays: Vec<&String> = did.ran.iter().filter(|id| id.starts_with("overlay:")).collect();
-    assert_eq!(overlays.len(), 1, "{did:?}");
-    assert_eq!(project::digest(&project.path("build/x.tar")), project::digest(&project.path("build/y.tar")));
+    let images: String = ('a'..='f')
+        .map(|name| {
+            format!("overlay \"{name}\" from=\"slow\"\nimage \"{name}\" {{ overlays \"{name}\"; output \"tar\"; }}\n")
+        })
+        .collect();
+    let made = |script: &str, code: i32| {
+        let project = Project::new();
+        project.write("overlays/low/etc/low", "x\n");
+        project.script("slow/tar", script);
+        project.write("image.kdl", format!("overlay \"low\"\n{images}"));
+        let ended = project.run(&["build", "--json", "--jobs", "6"]);
+        assert_eq!(ended.code, Some(code), "{ended:?}");
+        (project, project::Did::read(&ended.out), ended)
+    };
+    let count = |did: &project::Did| did.ran.iter().filter(|id| id.starts_with("overlay:")).count();
+    let pack = "cd $(mktemp -d)\nmkdir etc\necho x >etc/made\ntar -cf \"$1\" etc";
+    let scripts =
+        [format!("sleep 1\n{pack}"), format!("low=$($XCLUSTER ovld low)\nsleep 1\ntest -d $low\n{pack}")];
+    for script in &scripts {
+        let (project, did, _) = made(script, 0);
+        assert_eq!(count(&did), 1 + usize::from(did.ran.contains("overlay:low")), "{script}: {did:?}");
+        let digests: std::collections::BTreeSet<String> =
+            ('a'..='f').map(|name| project::digest(&project.path(&format!("build/{name}.tar")))).collect();
+        assert_eq!(digests.len(), 1);
+        assert!(project.build().ran.is_empty(), "{script}");
+    }
+    // One that fails is not tried again by the others.
+    let (_, _, ended) = made("sleep 1\nexit 3", 1);
+    assert_eq!(ended.out.matches("\"event\":\"failed\"").count(), 1, "{}", ended.out);
+}
+
+/// Whoever names a device wants it written to, which imgbuild does not do.
+#[test]
+fn an_output_replaces_no_device() {
+    let project = Project::new();
+    project.write("overlays/site/etc/motd", "x\n");
+    project.write("image.kdl", "image \"box\" { overlays \"site\"; output \"tar\" path=\"pipe\"; }\n");
+    let pipe = project.path("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let ended = project.run(&["build", "--message-format", "short"]);
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    assert!(
+        ended.err.contains("is a device, a pipe or a socket, where a file is to be written [output/device]"),
+        "{ended:?}"
+    );
+    assert!(!fs::symlink_metadata(pipe).unwrap().is_file());
+}
+
+/// Two manifests in one folder are two projects.
+#[test]
+fn what_another_manifest_wrote_is_not_cleaned() {
+    let project = Project::new();
+    project.write("overlays/site/etc/motd", "x\n");
+    for (file, image) in [("image.kdl", "one"), ("other.kdl", "two")] {
+        project.write(file, format!("image \"{image}\" {{ overlays \"site\"; output \"tar\"; }}\n"));
+        assert_eq!(project.run(&["-f", file, "build"]).code, Some(0));
+    }
+    assert_eq!(project.run(&["-f", "other.kdl", "clean"]).code, Some(0));
+    assert!(project.path("build/one.tar").exists() && !project.path("build/two.tar").exists());
     assert!(project.build().ran.is_empty());
+    assert_eq!(project.run(&["clean"]).code, Some(0));
+    assert!(!project.path("build").exists());
 }

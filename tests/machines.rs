@@ -444,6 +444,27 @@ fn lxc_makes_a_container_and_runs_in_it() {
 }
 
 #[test]
+fn nspawn_runs_in_the_folder() {
+    let Some(project) = based::project(
+        "image \"box\" {\n    base \"tar\" from=\"base.tar\"\n    files { file \"/usr/lib/os-release\" content=\"ID=box\\n\"; \
+         directory \"/proc\"; directory \"/sys\"; directory \"/dev\"; directory \"/run\"; directory \"/tmp\"; directory \
+         \"/var\"; }\n    output \"dir\"\n}\n",
+    ) else {
+        return;
+    };
+    if !is_root() || !has(&["systemd-nspawn"]) {
+        return;
+    }
+    project.build();
+    // Neither a unit nor a machine is made of it: who has no systemd runs it, too.
+    let plain = ["--quiet", "--pipe", "--register=no", "--keep-unit", "--directory", "build/box.dir"];
+    let words =
+        [plain.as_slice(), &["/bin/busybox", "sh", "-c", "echo hello from inside; cat /usr/lib/os-release"]]
+            .concat();
+    assert_eq!(told(&project.root, "systemd-nspawn", &words), "hello from inside\nID=box\n");
+}
+
+#[test]
 fn incus_is_told_what_the_image_is() {
     let Some(project) = odd_project(
         "image \"box\" version=\"2\" {\n    base \"tar\" from=\"odd.tar\"\n    files { file \"/usr/lib/os-release\" \

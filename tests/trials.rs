@@ -72,6 +72,13 @@ fn tests_boot_what_was_built() {
     assert!(!report.contains("name=\"fails\" time=\"0.000\""), "{report}");
     assert!(report.contains(r#"<testcase classname="web" name="boots" time=""#), "{report}");
 
+    // What failed is imgbuild's, too, and a report can go where no file is.
+    let told = project.run(&["clean", "--dry-run"]);
+    assert!(told.err.contains("would remove build/web.fails.log"), "{told:?}");
+    std::os::unix::fs::symlink("/proc/self/fd/1", project.path("stdout")).unwrap();
+    let told = project.run(&["test", "--junit", "stdout", "nothing"]);
+    assert!(told.code == Some(2) && project.path("stdout").is_symlink(), "{told:?}");
+
     // Skipped is right: by what the disk is, not by when it was written.
     let manifest = TRIALS.replace("ls /nothing", "ls /");
     project.write("image.kdl", &manifest);
@@ -172,6 +179,8 @@ fn a_kept_disk_is_kept() {
     boots(&["--keep"], "there were 0");
     boots(&["--keep"], "there were 1");
     boots(&["--keep"], "there were 2");
-    boots(&[], "there were 0");
+    // Nor is it lost to one that keeps nothing.
+    boots(&[], "there were 3");
+    assert_eq!(project.run(&["build"]).code, Some(0));
     boots(&["--keep"], "there were 0");
 }

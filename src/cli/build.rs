@@ -1,7 +1,6 @@
 //! `imgbuild`: builds what is out of date, shows it going on, and says what was done and why.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -34,7 +33,7 @@ use crate::work::{TEST, World};
 /// Builds.
 pub fn run(session: &Session, asked: &Build) -> Result<Exit, Faults> {
     let start = Instant::now();
-    forget_report(session, asked)?;
+    asked.junit.as_ref().map_or(Ok(()), |path| junit::forget(&session.folder().join(path)))?;
     let cancel = cancelled_by_signals();
     let mut project = session.project_with(Access::Use, &session.how_to_resolve(None), &cancel)?;
     session.warn(&project.warnings);
@@ -72,19 +71,9 @@ pub fn run(session: &Session, asked: &Build) -> Result<Exit, Faults> {
         crate::store::write_whole(&path, page.as_bytes())?;
     }
     if let Some(path) = &asked.junit {
-        let path = session.folder().join(path);
-        crate::store::write_whole(&path, junit::report(&teller.tests()).as_bytes())?;
+        junit::write(&session.folder().join(path), &junit::report(&teller.tests()))?;
     }
     Ok(teller.finished(cancel.load(Ordering::Relaxed)))
-}
-
-/// What ends before there is a report must not leave the last one to whoever reads it.
-fn forget_report(session: &Session, asked: &Build) -> Result<(), Fault> {
-    let Some(path) = asked.junit.as_ref().map(|path| session.folder().join(path)) else { return Ok(()) };
-    match std::fs::remove_file(&path) {
-        Err(error) if error.kind() != ErrorKind::NotFound => Err(Fault::io("replace", &path, &error)),
-        _ => Ok(()),
-    }
 }
 
 fn no_test(targets: &[String]) -> Fault {

@@ -16,7 +16,7 @@ use crate::wording;
 pub fn run(session: &Session, asked: &Clean) -> Result<Exit, Faults> {
     let store = session.store(Access::Look)?;
     let project = session.project_folder();
-    let folder = store.project(&project);
+    let folder = store.project(&session.project_name());
     let journal = Journal::read(&folder);
     let memory = Memory::new(&folder, false);
     let mut outputs: Vec<&PastOutput> = journal.all().filter_map(|past| past.output.as_ref()).collect();

@@ -1,8 +1,11 @@
 //! Reports of tests, as JUnit's format has them: what continuous integration reads.
 
 use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
 
 use crate::fault::Fault;
+use crate::store::write_whole;
 use crate::wording;
 
 /// A test.
@@ -25,6 +28,35 @@ pub enum Ended<'a> {
     Failed(&'a Fault),
     /// It was not begun: something before it failed.
     NotRun,
+}
+
+/// Removes the last report: what ends before there is a new one must not leave that to whoever reads it.
+///
+/// # Errors
+///
+/// It cannot be removed.
+pub fn forget(path: &Path) -> Result<(), Fault> {
+    if !is_device(path) && path.exists() {
+        fs::remove_file(path).map_err(|error| Fault::io("replace", path, &error))?;
+    }
+    Ok(())
+}
+
+/// Writes a report: whole, or into what is there and no file, as `/dev/stdout`.
+///
+/// # Errors
+///
+/// It cannot be written.
+pub fn write(path: &Path, report: &str) -> Result<(), Fault> {
+    match is_device(path) {
+        true => fs::write(path, report).map_err(|error| Fault::io("write", path, &error)),
+        false => write_whole(path, report.as_bytes()),
+    }
+}
+
+/// Whether something is there that is neither a file nor to be replaced by one.
+fn is_device(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|metadata| !metadata.is_file())
 }
 
 /// The report.

@@ -151,6 +151,15 @@ impl Session {
         folder.canonicalize().unwrap_or_else(|_| folder.to_path_buf())
     }
 
+    /// What the project is called where its builds are kept: its folder; another manifest in it is another project.
+    pub fn project_name(&self) -> PathBuf {
+        let manifest = self.manifest();
+        match manifest.file_name().filter(|name| *name != "image.kdl") {
+            Some(name) => self.project_folder().join(name),
+            None => self.project_folder(),
+        }
+    }
+
     /// The folder where what was built is kept.
     pub fn cache(&self) -> Result<PathBuf, Fault> {
         if let Some(cache) = &self.common.cache {
@@ -286,7 +295,7 @@ impl Session {
         let read = manifest::read(&texts, &said);
         let Some(manifest) = read.manifest else { return Err(read.faults) };
         let project = manifest.project.canonicalize().unwrap_or_else(|_| manifest.project.clone());
-        let folder = store.project(&project);
+        let folder = store.project(&self.project_name());
         let journal = Journal::read(&folder);
         let hidden = [Some(project), said.folders.home, Some(store.root().to_path_buf())];
         let proxy = manifest.images.iter().find_map(|image| image.debian.as_ref()?.proxy.clone());

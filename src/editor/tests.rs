@@ -156,7 +156,7 @@ image "first" version="1" {
     disk room="1GiB" table="gpt" align="1MiB" fstab=#true { partition "a" filesystem="ext4" mount="/" options="ro" label="a" type="root" flags="grow"; partition "b" size="1MiB" from="script"; }
     boot loader="none" console="ttyS0" cmdline="quiet" timeout=1; machine memory="1GiB" cpus=2 nics=1 firmware="efi"
     output "raw" path="first.raw"
-    output "qcow2" path="first.qcow2" compression="zstd" backing="script"
+    output "qcow2" path="first.qcow2" compression="zstd" backing="base.raw"
     output "vmdk" path="first.vmdk" format="stream"
     output "vdi" path="first.vdi"
     output "vhd" path="first.vhd" fixed=#true
@@ -240,6 +240,7 @@ fn project(folder: &Path) {
         ("rootfs.tar", ""),
         ("key", ""),
         ("list", ""),
+        ("base.raw", &" ".repeat(512)),
     ] {
         fs::write(folder.join(name), text).expect("file");
     }

@@ -14,7 +14,7 @@ use crate::codec::{Block, Earlier};
 use crate::fault::{Blame, Fault};
 use crate::key::{Digest, Key};
 use crate::layer::LayerId;
-use crate::plan::judge::{below_of, known_result, missing_output, stand_in, state_layers};
+use crate::plan::judge::{below_of, known_result, missing_output, stand_in};
 use crate::plan::{Judged, Plan, State, StepId, Work};
 use crate::sandbox::image::ImageRun;
 use crate::store::{Journal, Layer, Past, PastOutput, Record, Stamp, clock};
@@ -32,12 +32,12 @@ pub(super) struct Bench<'a> {
     journal: &'a Journal,
     cancel: &'a AtomicBool,
     events: &'a Sender<Event>,
-    /// What each layer step has made; locked while it is being made again.
+    /// What each step has made, and what stands for an output; locked while it is being made again.
     made: BTreeMap<StepId, Mutex<Option<Known>>>,
     /// Layers that were opened: what stands on a stack opens all of it, step by step.
     open: Mutex<BTreeMap<LayerId, Layer>>,
-    /// Who may make the layer of each key.
-    turns: Mutex<BTreeMap<Digest, Arc<Mutex<()>>>>,
+    /// Of several steps with one key the first makes the layer, and the others take what became of that.
+    twins: Mutex<BTreeMap<Digest, Arc<Mutex<Twin>>>>,
     /// What failed before this build, by the step's id.
     failed: BTreeMap<String, Failed>,
 }
@@ -47,6 +47,18 @@ pub(super) struct Bench<'a> {
 struct Known {
     layer: LayerId,
     found: Vec<String>,
+}
+
+/// What became of the steps of one key in this build.
+#[derive(Debug, Default)]
+enum Twin {
+    /// None of them had its turn.
+    #[default]
+    New,
+    /// One made the layer.
+    Made(Known),
+    /// One could not.
+    Failed,
 }
 
 impl<'a> Bench<'a> {
@@ -63,15 +75,16 @@ impl<'a> Bench<'a> {
         };
         let made = plan.steps.iter().map(|(step, judged)| (*step, Mutex::new(known(judged)))).collect();
         let failed = failed::all(world).into_iter().map(|failed| (failed.step.clone(), failed)).collect();
-        let (open, turns) = (Mutex::default(), Mutex::default());
-        Bench { plan, world, journal, cancel, events, made, open, turns, failed }
+        let (open, twins) = (Mutex::default(), Mutex::default());
+        Bench { plan, world, journal, cancel, events, made, open, twins, failed }
     }
 
     /// Does the step, unless there is nothing to do.
     pub(super) fn step(&self, step: StepId) -> Outcome {
-        let lost = self.plan.graph.needs(step).iter().find(|need| self.judged(**need).is_none());
+        if let Some(lost) = self.plan.graph.needs(step).iter().find(|need| self.judged(**need).is_none()) {
+            return Outcome::Failed(Box::new(internal(self.id(*lost))));
+        }
         let done = match &self.plan.graph.task(step).work {
-            _ if lost.is_some() => Err(internal(lost.map(|lost| self.id(*lost)).unwrap_or_default())),
             Work::Layer { step: work, .. } => self.layer(step, work.as_ref()),
             Work::Output { output, path, stack } => self.output(step, output.as_ref(), path, stack),
         };
@@ -138,20 +151,45 @@ impl<'a> Bench<'a> {
             return Ok(Outcome::Fresh);
         }
         let mut slot = self.slot(step).ok_or_else(|| internal(self.id(step)))?;
-        let mut key = judged.facts.key.clone();
-        state_layers(&self.plan.graph.task(step).work, &self.known_below(step), &mut key);
-        // Of several steps with one key the first makes the layer, and the others take that.
-        let turn = self.turn(&key);
-        let _turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = self.made_before(step, &key) {
-            self.adopt(step, Some(&key), Some(&known));
+        let key = self.on_layers(step, work, judged.facts.key.clone());
+        let twin = self.twin(&key);
+        let mut twin = twin.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = match &*twin {
+            Twin::Failed => return Ok(Outcome::Skipped),
+            Twin::Made(known) => Some(known.clone()),
+            Twin::New => self.made_before(step, &key),
+        };
+        if let Some(known) = known {
+            self.adopt(step, Some(&self.whole_key(step, work, key, &known)?), Some(&known));
             *slot = Some(known);
             return Ok(Outcome::Fresh);
         }
+        *twin = Twin::Failed;
         let (layer, found, seconds) = self.make(step, work)?;
+        let known = Known { layer: layer.id, found };
+        *twin = Twin::Made(known.clone());
         let before = self.journal.past(self.id(step)).and_then(|past| past.layers.first().cloned());
-        *slot = Some(Known { layer: layer.id, found });
+        *slot = Some(known);
         Ok(Outcome::Ran { seconds, changed: before != Some(layer.id.to_string()), wrote: None })
+    }
+
+    /// A step's key with the layers that it stands on.
+    fn on_layers(&self, step: StepId, work: &dyn Step, mut key: Key) -> Key {
+        let below = self.known_below(step);
+        if !below.is_empty() {
+            work.below_facts(&below, &mut key);
+        }
+        key
+    }
+
+    /// A step's key, which was known but for what it finds out while it runs.
+    fn whole_key(&self, step: StepId, work: &dyn Step, key: Key, known: &Known) -> Result<Key, Fault> {
+        if !work.finds() {
+            return Ok(key);
+        }
+        let mut facts = work.facts(self.world, false)?;
+        work.found_facts(self.world, &known.found, &mut facts)?;
+        Ok(self.on_layers(step, work, facts.key))
     }
 
     /// What a step has made with that key before it was its turn: earlier, or as another step of this build.
@@ -161,10 +199,10 @@ impl<'a> Bench<'a> {
         Some(Known { layer, found })
     }
 
-    /// Held by the step that makes the layer of that key.
-    fn turn(&self, key: &Key) -> Arc<Mutex<()>> {
-        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(turns.entry(key.digest()).or_default())
+    /// What steps of that key have in common; held while one of them makes its layer.
+    fn twin(&self, key: &Key) -> Arc<Mutex<Twin>> {
+        let mut twins = self.twins.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(twins.entry(key.digest()).or_default())
     }
 
     /// A layer that another project, or another version of this one, made: from now on this project's too.
@@ -297,9 +335,8 @@ impl<'a> Bench<'a> {
         let past = self.journal.past(self.id(step));
         let mut key = judged.facts.key.clone();
         layer_facts(&mut key, &self.known_below(step), output.names_layers());
-        if past.is_some_and(|past| past.key == key.text())
-            && missing_output(path, past, output.is_folder(), self.world).is_none()
-        {
+        let is_there = || missing_output(path, past, output.is_folder(), self.world).is_none();
+        if past.is_some_and(|past| past.key == key.text()) && (output.is_report() || is_there()) {
             self.note_written(step, &key, past.and_then(|past| past.output.as_ref()).map(|of| of.stamp));
             return Ok(Outcome::Fresh);
         }
@@ -351,13 +388,28 @@ impl<'a> Bench<'a> {
                 self.unchanged(output, judged).map(|()| (aside, written))
             }
             Err(fault) => {
-                if output.is_kept_failed() {
+                if output.is_report() {
                     // Where that cannot be, the failure is told all the same.
-                    let _ = aside.settle(place, output.is_folder());
+                    let _ = self.keep_failed(step, aside, place);
                 }
                 Err(fault)
             }
         }
+    }
+
+    /// Puts what an output that failed has written into its place, where it is imgbuild's and nobody's result.
+    fn keep_failed(&self, step: StepId, aside: Aside, place: &Path) -> Result<(), Fault> {
+        let _turn = self.journal.turn()?;
+        let stamp = aside.settle(place, false)?;
+        self.journal.add(&Past {
+            step: self.id(step).to_string(),
+            key: String::new(),
+            layers: Vec::new(),
+            seconds: 0.0,
+            found: Vec::new(),
+            stack: Vec::new(),
+            output: Some(PastOutput { path: place.to_path_buf(), stamp, tree: None }),
+        })
     }
 
     /// Lets the outputs that read this one know which it is.

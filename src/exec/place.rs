@@ -44,6 +44,7 @@ impl Aside {
             return Ok(Stamp::of(&fs::symlink_metadata(place).map_err(failed)?));
         }
         refuse_folder(place)?;
+        refuse_device(place)?;
         // By the file that is held open, the stamp is of what was written here, whoever renames over it next.
         let file = fs::File::open(&self.path).map_err(failed)?;
         fs::rename(&self.path, place).map_err(failed)?;
@@ -116,6 +117,18 @@ fn refuse_folder(place: &Path) -> Result<(), Fault> {
             format!("`{}` is a folder, where a file is to be written", place.display()),
         )
         .help("move it away, or give the output another place with `path=`"));
+    }
+    Ok(())
+}
+
+/// Whoever names a device wants it written to, not replaced by a file.
+fn refuse_device(place: &Path) -> Result<(), Fault> {
+    let is_plain = |metadata: &fs::Metadata| metadata.is_file() || metadata.is_symlink();
+    if fs::symlink_metadata(place).is_ok_and(|metadata| !is_plain(&metadata)) {
+        let message =
+            format!("`{}` is a device, a pipe or a socket, where a file is to be written", place.display());
+        return Err(Fault::build("output/device", message)
+            .help("give the output another place with `path=`, and copy it from there: `dd if=FILE of=DEVICE bs=4M`"));
     }
     Ok(())
 }

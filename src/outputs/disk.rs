@@ -54,6 +54,12 @@ pub fn qemu_name(format: &'static str) -> &'static str {
     if format == "vhd" { "vpc" } else { format }
 }
 
+/// What QEMU is told of a file: what is in front of a colon would be a protocol.
+pub(super) fn qemu_file(file: &str) -> String {
+    let protocol = file.split_once(':').is_some_and(|(before, _)| !before.contains('/'));
+    if protocol { format!("./{file}") } else { file.to_string() }
+}
+
 /// The names of all outputs that are disks, those first that need the least to be read.
 pub const FORMATS: [&str; 6] = ["raw", "qcow2", "vmdk", "vdi", "vhdx", "vhd"];
 
@@ -211,7 +217,7 @@ impl Machine {
         [
             (words::DISK.name, self.stated.is_some()),
             (words::BOOT.name, self.boot.place.is_some()),
-            (words::MACHINE.name, self.hardware.is_stated),
+            (words::MACHINE.name, self.hardware.place.is_some()),
         ]
         .contains(&(word, true))
     }
@@ -273,7 +279,28 @@ impl Machine {
 
     /// What is wrong with both together, before anything is built.
     pub fn check(&self) -> Option<Fault> {
-        loader::check(&self.boot, &self.disk)
+        loader::check(&self.boot, &self.disk).or_else(|| self.check_firmware())
+    }
+
+    /// What is wrong with the firmware that is asked for: nothing on the disk boots with it.
+    fn check_firmware(&self) -> Option<Fault> {
+        let (efi, place) = (self.hardware.efi?, self.hardware.place.as_ref()?);
+        let boots = if efi { loader::boots_with_efi } else { loader::boots_with_bios };
+        if self.boot.loader == Loader::None || boots(&self.boot, &self.disk) {
+            return None;
+        }
+        let (what, help) = match efi {
+            true => (
+                "EFI",
+                "add `partition \"esp\" filesystem=\"vfat\" mount=\"/efi\"` to its disk, or leave `firmware` out",
+            ),
+            false => (
+                "a BIOS",
+                "`boot loader=\"grub\"` does, from a GPT with `partition \"bios\" size=\"1MiB\"` in front; or leave `firmware` out",
+            ),
+        };
+        let message = format!("this machine starts with {what}, and nothing on its disk boots with that");
+        Some(Fault::error("boot/firmware", message).at(place, "this machine").help(help))
     }
 
     /// The trees with what a disk is written with.

@@ -168,6 +168,18 @@ fn decode(node: &Node, target: &Target<'_>, _: &Folders, faults: &mut Faults) ->
     if disk.is_none() && !reader.disks.is_empty() {
         faults.push(no_disk(reader.name, reader.disks, &format.place));
     }
+    let is_stream = |disk: &Sibling| disk.format.as_deref() != Some("sparse");
+    if let Some(disk) = disk.as_ref().filter(|disk| reader.name == "vmx" && is_stream(disk)) {
+        faults.push(
+            Fault::error(
+                "machine/stream",
+                "this disk is one to be imported, which no machine can have as it is",
+            )
+            .at(&disk.place, "this disk")
+            .at(&node.place, "this machine has it")
+            .help("say `format=\"sparse\"` of it"),
+        );
+    }
     let kernel = target.sibling(&["kernel"]).cloned();
     if !reader.disks.is_empty() && target.machine.firmware() == Firmware::Kernel && kernel.is_none() {
         let message = "this machine has no boot loader, and its kernel is not written";

@@ -62,6 +62,10 @@ pub struct Sibling {
     pub path: PathBuf,
     /// Where it is asked for.
     pub place: Place,
+    /// Whether it is whole only together with another file.
+    pub stands: bool,
+    /// What is said of its format.
+    pub format: Option<String>,
 }
 
 impl Sibling {

@@ -121,8 +121,9 @@ impl Tool {
     }
 
     fn failure(&self, ran: ImageRan, out: &Path, job: &Job<'_>) -> Fault {
-        // Not every tool says so.
-        if rustix::fs::statvfs(out).is_ok_and(|disk| disk.f_bavail * disk.f_frsize < 1 << 19) {
+        // Not every tool says so, and what others have written may be gone again.
+        let is_said = ran.tail.iter().any(|line| line.contains("No space left on device"));
+        if is_said || rustix::fs::statvfs(out).is_ok_and(|disk| disk.f_bavail * disk.f_frsize < 1 << 19) {
             let fault = Fault::io("write", out, &Errno::NOSPC.into());
             return Fault { output: ran.tail, ..fault };
         }

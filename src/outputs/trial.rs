@@ -23,12 +23,12 @@ use machine::{EMULATOR_AMD64, EMULATOR_ARM64};
 pub static WORD: Word = Word {
     name: "test",
     summary: "what the image has to do when it boots",
-    docs: "`imgbuild test` boots the disk of the same block, or else its ramdisk, in QEMU and takes its block from the top to the end: text that has \
-           to come on the console, text that is typed there, commands that have to end with 0. What is written to the disk \
-           is thrown away. A test that passed runs again when its disk, or it itself, has changed.\n\nQEMU comes from a \
-           locked Debian tree that imgbuild brings itself, and the machine has a network of its own that leads nowhere. \
-           What the console said is written to `build/IMAGE-HYPERVISOR.NAME.log`, whether the test passed or not. Where the \
-           processor has to be emulated, the machine has one, whatever `machine cpus=` says.",
+    docs: "`imgbuild test` boots the disk of the same block, or else its ramdisk, in QEMU and takes its block from the top \
+           to the end: text that has to come on the console, text that is typed there, commands that have to end with 0. \
+           What is written to the disk is thrown away. A test that passed runs again when its disk, or it itself, has \
+           changed.\n\nQEMU comes from a locked Debian tree that imgbuild brings itself, and the machine has a network of \
+           its own that leads nowhere. What the console said is written to `build/IMAGE-HYPERVISOR.NAME.log`, whether the \
+           test passed or not. Where the processor has to be emulated, the machine has one, whatever `machine cpus=` says.",
     example: "image \"server\" {\n    base \"debian\" suite=\"trixie\"\n    packages { linux-image-cloud-amd64; systemd-sysv; \
               udev }\n    boot console=\"ttyS0\"\n    output \"raw\"\n    test \"boots\" timeout=600 {\n        wait-for \"login:\"\n        \
               run \"systemctl is-system-running --wait\"\n    }\n}\n",
@@ -112,14 +112,21 @@ pub fn decode(node: &Node, target: &Target<'_>, faults: &mut Faults) -> Option<A
     let name = node.text("name")?;
     let acts: Vec<Act> = node.children.iter().filter_map(act).collect();
     check_acts(&acts, node, faults);
-    let (machine, disk) = (target.machine.clone(), target.sibling(&FORMATS).cloned());
+    let machine = target.machine.clone();
+    let disks = FORMATS.iter().flat_map(|kind| target.siblings.iter().filter(move |disk| disk.kind == *kind));
+    // QEMU would look for what is below beside the disk, which it sees alone.
+    let disk = disks.clone().find(|disk| !disk.stands).cloned();
     let kernel = match disk {
         Some(_) => target.sibling(&["kernel"]).filter(|_| machine.firmware() == Firmware::Kernel),
         None => target.sibling(&["ramdisk"]),
     };
     if disk.is_none() && kernel.is_none() {
+        let message = match disks.clone().next() {
+            Some(_) => "the disk beside this test stands on another one, which the test does not have",
+            None => "there is no disk beside this test that could boot",
+        };
         faults.push(
-            Fault::error("test/disk", "there is no disk beside this test that could boot")
+            Fault::error("test/disk", message)
                 .at(&name.place, "this test")
                 .help("add one to the same block: `output \"raw\"`, or `output \"qcow2\"`"),
         );
@@ -191,7 +198,7 @@ impl Output for Trial {
     fn path(&self) -> Option<&Spanned<String>> {
         None
     }
-    fn is_kept_failed(&self) -> bool {
+    fn is_report(&self) -> bool {
         true
     }
     fn needs_image(&self) -> bool {

@@ -170,7 +170,8 @@ pub fn of_stacked(
 pub fn tell_failure(causes: &mut [Cause], task: &Task, world: &World) {
     let is_output = matches!(task.work, Work::Output { .. });
     for cause in causes.iter_mut().filter(|_| is_output) {
-        if ["step", "file"].contains(&cause.fact.as_str()) && failed::read(&task.id, world).is_some() {
+        let never_built = cause.fact == "step" && cause.was.is_none() && cause.now.is_none();
+        if (never_built || cause.fact == "file") && failed::read(&task.id, world).is_some() {
             *cause = Cause::of(&cause.fact, None, None, "it failed when it ran last");
         }
     }

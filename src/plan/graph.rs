@@ -166,7 +166,10 @@ impl Graph {
 
     /// A path as people of the project know it.
     pub fn shown(&self, path: &Path) -> String {
-        path.strip_prefix(&self.project).unwrap_or(path).display().to_string()
+        match path.strip_prefix(&self.project) {
+            Ok(inside) if inside.as_os_str().is_empty() => ".".into(),
+            inside => inside.unwrap_or(path).display().to_string(),
+        }
     }
 
     /// The steps that stand on it.
@@ -391,7 +394,9 @@ impl Builder {
         let mut faults = Vec::new();
         for task in self.graph.steps.node_weights() {
             let Work::Output { path, .. } = &task.work else { continue };
-            let place = real(path);
+            let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else { continue };
+            // A link in its place is replaced, not followed.
+            let place = real(folder).join(name);
             // Paths sort by their components: what is in the folder comes right behind it.
             let inside = taken.range(place.clone()..).next().filter(|(other, _)| other.starts_with(&place));
             let around = || place.ancestors().find_map(|above| taken.get_key_value(above));

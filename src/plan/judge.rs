@@ -199,7 +199,8 @@ fn judge_above(plan: &mut Plan, step: StepId, world: &World, journal: &Journal) 
     if is_layer && stack.is_empty() {
         return;
     }
-    let past = journal.past(&task.id);
+    // One without a key is of an output that failed.
+    let past = journal.past(&task.id).filter(|past| !past.key.is_empty());
     let Some(facts) = plan.steps.get(&step).map(|judged| &judged.facts) else { return };
     let below = layers_below(plan, stack);
     let mut key = facts.key.clone();
@@ -207,6 +208,8 @@ fn judge_above(plan: &mut Plan, step: StepId, world: &World, journal: &Journal) 
         state_layers(&task.work, below, &mut key);
     }
     let missing = match &task.work {
+        // Whether a report is still there does not matter: what it is of was done.
+        Work::Output { output, .. } if output.is_report() => None,
         Work::Output { output, path, .. } => missing_output(path, past, output.is_folder(), world),
         Work::Layer { .. } => None,
     };
@@ -334,7 +337,7 @@ pub fn missing_output(
         Some(now) if now == stamp => return None,
         Some(_) => format!("{shown} was changed by somebody else"),
     };
-    Some(Cause::of("file", Some(format!("{stamp:?}")), now.map(|now| format!("{now:?}")), &text))
+    Some(Cause::of("file", Some(stamp.to_string()), now.map(|now| now.to_string()), &text))
 }
 
 /// Whether the two name one file, in whatever way the folder is spelt.

@@ -1,5 +1,6 @@
 //! Stamps: what tells a file from itself, changed. Size, times and inode, and git's rule for racy entries.
 
+use std::fmt;
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 
@@ -18,6 +19,19 @@ pub struct Stamp {
     pub inode: u64,
     /// Type and permission bits.
     pub mode: u32,
+}
+
+impl fmt::Display for Stamp {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (seconds, rest) = (self.mtime.div_euclid(1_000_000_000), self.mtime.rem_euclid(1_000_000_000));
+        write!(
+            out,
+            "{} bytes, inode {}, mode {:o}, written at {seconds}.{rest:09}",
+            self.size,
+            self.inode,
+            self.mode & 0o7777
+        )
+    }
 }
 
 impl Stamp {

@@ -71,7 +71,10 @@ pub struct World {
 impl World {
     /// `path` as people would type it in the project's folder.
     pub fn shown(&self, path: &Path) -> String {
-        path.strip_prefix(&self.project).unwrap_or(path).display().to_string()
+        match path.strip_prefix(&self.project) {
+            Ok(inside) if inside.as_os_str().is_empty() => ".".into(),
+            inside => inside.unwrap_or(path).display().to_string(),
+        }
     }
 
     /// What a stack looks like from above as an image, as [`Stack::image`] has it: what was merged last is not merged anew.
@@ -272,8 +275,8 @@ pub trait Output: Send + Sync + Debug {
     fn is_folder(&self) -> bool {
         false
     }
-    /// Whether what it has written when it failed is put into its place all the same.
-    fn is_kept_failed(&self) -> bool {
+    /// Whether its file only reports of what was done: also of a failure, and nothing is done again because it is gone.
+    fn is_report(&self) -> bool {
         false
     }
     /// Whether it is made from the image, or only from the project's files and from what it [reads](Output::reads).

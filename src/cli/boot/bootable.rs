@@ -43,19 +43,19 @@ pub(super) fn built(session: &Session, asked: &Boot) -> Result<Option<Bootable>,
     // Only what is booted: whatever else the target is written as can wait.
     let ids = disk.iter().chain(&kernel).map(|output| graph.task(output.step).id.clone());
     let mut needed: Vec<String> = ids.collect();
-    if asked.keep {
-        let plan = project.plan_of(project.graph()?, &needed)?;
-        let kept = disk.as_ref().filter(|disk| is_kept(&plan, disk.step));
-        if let Some(id) = kept.map(|disk| &graph.task(disk.step).id) {
-            session.terminal.tell("the disk is as it was left; a build makes it anew\n");
-            needed.retain(|needed| needed != id);
-        }
+    let plan = project.plan_of(project.graph()?, &needed)?;
+    let kept = disk.as_ref().filter(|disk| is_kept(&plan, disk.step));
+    if let Some(id) = kept.map(|disk| &graph.task(disk.step).id) {
+        session.terminal.tell("the disk is as it was left; a build makes it anew\n");
+        needed.retain(|needed| needed != id);
     }
     drop(project);
+    let needs_nothing = needed.is_empty();
     let build = Build { only: Some(Only::Steps(needed)), ..Build::default() };
     let disk = disk.map(|disk| (disk.path, qemu_name(disk.kind)));
     let kernel = kernel.map(|kernel| kernel.path);
-    Ok((build::run(session, &build)? == Exit::Done).then_some(Bootable { machine, disk, kernel }))
+    let is_there = needs_nothing || build::run(session, &build)? == Exit::Done;
+    Ok(is_there.then_some(Bootable { machine, disk, kernel }))
 }
 
 /// Whether only somebody's writing tells the disk from what a build would make: an earlier machine kept that.

@@ -10,7 +10,7 @@ use super::subject::Contents;
 use rustix::fs::{MemfdFlags, Mode, OFlags};
 
 use crate::codec::{self, Compression};
-use crate::fault::{Fault, Place, Source};
+use crate::fault::{Fault, Faults, Place, Source};
 use crate::layer::read::{BadTar, Rules, read_tar};
 use crate::layer::{Entry, EntryPath, Index};
 use crate::steps::folder::{Times, entries};
@@ -19,10 +19,10 @@ use crate::tree::{Detail, Filter, Memory};
 use crate::work::{Stack, StackLayer};
 
 /// The tar file, or the disk, at `path` as a stack of one layer.
-pub fn tar(path: &Path, contents: Contents) -> Result<Stack, Fault> {
+pub fn tar(path: &Path, contents: Contents, warnings: &mut Faults) -> Result<Stack, Fault> {
     let failed = |error: io::Error| Fault::io("read", path, &error);
     let mut file = File::open(path).map_err(failed)?;
-    if let Some(stack) = disk(path, &file, contents)? {
+    if let Some(stack) = disk(path, &file, contents, warnings)? {
         return Ok(stack);
     }
     let mut start = Vec::new();

@@ -14,7 +14,7 @@ use crate::cli::build::cancelled_by_signals;
 use crate::cli::session::Session;
 use crate::fault::{Fault, Faults};
 use crate::layer::EntryPath;
-use crate::outputs::disk::formats::{START, format_of, qcow2_names_others};
+use crate::outputs::disk::formats::{START, VMDK_TEXT, format_of, qcow2_names_others};
 use crate::sandbox::image::{Call, ImageRan, ImageRun, Shown, View};
 use crate::sandbox::{Exit, Launcher, PATH, resolve_program};
 use crate::store::{Access, Store};
@@ -41,7 +41,7 @@ pub fn raw(session: &Session, path: &Path) -> Result<Option<File>, Faults> {
     let Some(format) = format_of(start) else { return Ok(None) };
     let others = match format {
         "qcow2" => qcow2_names_others(start),
-        "vmdk" => vmdk_names_others(start, &file).map_err(failed)?,
+        "vmdk" => start.starts_with(VMDK_TEXT) || vmdk_names_others(start, &file).map_err(failed)?,
         _ => false,
     };
     if others {

@@ -1,6 +1,6 @@
 //! Disks, read as layers: a table of partitions, and the ext4 file systems in them, where fstab(5) mounts them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::error::Error;
 use std::fs::File;
 use std::io::{self, BufWriter, Read, Write};
@@ -13,7 +13,7 @@ use ext4_view::{Ext4, Ext4Error, Ext4Read, FileType, Metadata, PathBuf};
 use super::archive::{free_in, nameless, stack_of};
 use super::inodes::{Inodes, ROOT, Told};
 use super::subject::Contents;
-use crate::fault::Fault;
+use crate::fault::{Fault, Faults};
 use crate::key::Digest;
 use crate::lang::Owner;
 use crate::lang::value::Id;
@@ -28,7 +28,12 @@ use crate::work::Stack;
 /// # Errors
 ///
 /// A disk without a system, a damaged file system.
-pub fn disk(path: &Path, file: &File, contents: Contents) -> Result<Option<Stack>, Fault> {
+pub fn disk(
+    path: &Path,
+    file: &File,
+    contents: Contents,
+    warnings: &mut Faults,
+) -> Result<Option<Stack>, Fault> {
     let failed = |error: io::Error| Fault::io("read", path, &error);
     let Some(parts) = partitions(file).map_err(failed)? else { return Ok(None) };
     let (mut systems, mut others) = (Vec::new(), Vec::new());
@@ -44,8 +49,26 @@ pub fn disk(path: &Path, file: &File, contents: Contents) -> Result<Option<Stack
         }
     }
     let root = root_of(path, &systems, &others)?;
+    if systems.iter().any(|system| system.inodes.is_none()) {
+        warnings.push(half_told(path));
+    }
+    if !others.is_empty() {
+        let message = format!("what is in the {} of `{}` is not told", others.join(" and "), path.display());
+        warnings.push(Fault::warning("look/systems", message).help("only ext4 is looked into"));
+    }
     systems.swap(0, root);
     stack(path, file, &systems, contents).map(Some)
+}
+
+/// What is not told of a file system whose inodes are not all in their places.
+fn half_told(path: &Path) -> Fault {
+    let message = format!(
+        "of the files in `{}`, devices' numbers, further names and extended attributes are not told",
+        path.display()
+    );
+    Fault::warning("look/journal", message).help(
+        "a file system of it was not unmounted, and has changes in its journal: `e2fsck -p` writes them back",
+    )
 }
 
 /// Which of the systems is the root's; `others` are those that are not looked into.
@@ -208,7 +231,9 @@ fn stack(path: &Path, file: &File, systems: &[System], contents: Contents) -> Re
 /// A file for the contents of all files, if there is room for them: few bytes of a disk can be files of any size.
 fn spool(path: &Path, found: &[Found<'_>]) -> Result<File, Fault> {
     let folder = std::env::temp_dir();
-    let files = found.iter().filter(|one| one.metadata.file_type() == FileType::Regular);
+    let mut known = HashSet::new();
+    let is_new = |one: &&Found<'_>| one.file().is_none_or(|file| known.insert(file));
+    let files = found.iter().filter(|one| one.metadata.file_type() == FileType::Regular).filter(is_new);
     let needed = files.fold(0, |sum: u64, one| sum.saturating_add(one.metadata.len()));
     let free = free_in(&folder);
     if needed <= free {
@@ -240,8 +265,11 @@ const LONGEST: usize = 4096;
 
 /// Everything in a file system, its root at `to`.
 fn walk<'s>(system: &'s System, to: &EntryPath, found: &mut Vec<Found<'s>>) -> Result<(), Ext4Error> {
-    // More than anybody would look through: folders that are in each other again and again.
+    // More than anybody would look through, in entries and in bytes of paths: folders that are in each other again and
+    // again.
     const MOST: usize = 4_000_000;
+    const MOST_BYTES: usize = 512 << 20;
+    let mut bytes = 0;
     let root = PathBuf::new("/");
     let metadata = system.reader.metadata(&root)?;
     found.push(Found { path: to.clone(), system, inside: root.clone(), metadata, number: Some(ROOT) });
@@ -255,7 +283,8 @@ fn walk<'s>(system: &'s System, to: &EntryPath, found: &mut Vec<Found<'s>>) -> R
                 continue;
             }
             let (path, number) = (path.join(name.as_ref()), names.get(name.as_ref()).copied());
-            if path.as_bytes().len() > LONGEST || found.len() > MOST {
+            bytes += path.as_bytes().len();
+            if path.as_bytes().len() > LONGEST || found.len() > MOST || bytes > MOST_BYTES {
                 return Err(Ext4Error::PathTooLong);
             }
             let (inside, metadata) = (entry.path(), entry.metadata()?);

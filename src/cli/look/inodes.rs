@@ -112,20 +112,25 @@ impl Inodes {
 
     /// The blocks of a file, by the root of its tree of extents.
     fn blocks(&self, root: &[u8]) -> io::Result<Vec<u64>> {
-        let (mut found, mut nodes, mut node) = (Vec::new(), Vec::new(), root.to_vec());
-        // Nodes that lead to each other have no end.
+        // Deeper than any tree of extents: nodes that lead to each other have no end.
+        const DEEPEST: u64 = 5;
+        let (mut found, mut nodes, mut node, mut most) = (Vec::new(), Vec::new(), root.to_vec(), DEEPEST);
         for _ in 0..MOST {
+            let depth = half(&node, 6);
+            if depth > most {
+                return Err(io::Error::new(io::ErrorKind::InvalidData, "a folder's blocks lead nowhere"));
+            }
             let records = node.get(12..).unwrap_or_default().chunks_exact(12).take(half(&node, 2) as usize);
             for record in records {
-                if half(&node, 6) > 0 {
-                    nodes.push(word(record, 4) | half(record, 8) << 32);
+                if depth > 0 {
+                    nodes.push((depth - 1, word(record, 4) | half(record, 8) << 32));
                 } else {
                     let first = word(record, 8) | half(record, 6) << 32;
                     found.extend((first..first + half(record, 4)).take(MOST.saturating_sub(found.len())));
                 }
             }
-            let Some(next) = nodes.pop() else { break };
-            node = self.block(next)?;
+            let Some((depth, next)) = nodes.pop() else { break };
+            (node, most) = (self.block(next)?, depth);
         }
         Ok(found)
     }

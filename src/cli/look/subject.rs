@@ -64,10 +64,15 @@ impl Subject {
                 Ok(Subject::of_layer(what, stack)?)
             }
             Meaning::Tar(path) => {
+                let mut warnings = Faults::new();
                 let stack = match convert::raw(session, &path)? {
-                    Some(raw) => disk(&path, &raw, contents)?.ok_or_else(|| nothing_on(&path))?,
-                    None => archive::tar(&path, contents)?,
+                    Some(raw) => {
+                        let stack = disk(&path, &raw, contents, &mut warnings)?;
+                        stack.ok_or_else(|| nothing_on(&path))?
+                    }
+                    None => archive::tar(&path, contents, &mut warnings)?,
                 };
+                session.warn(&warnings);
                 Ok(Subject::of_layer(what, stack)?)
             }
             Meaning::Folder(path) => Ok(Subject::of_folder(what, path)?),

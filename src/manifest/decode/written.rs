@@ -52,6 +52,7 @@ impl Decoder<'_> {
     ) -> Vec<Arc<dyn Output>> {
         let (folders, mut all) = (&self.said.folders, Vec::new());
         for node in children {
+            self.check_home(node);
             all.extend(match node.word.name {
                 name if name == outputs::WORD.name => outputs::decode(node, target, folders, self.faults),
                 name if name == config::WORD.name => config::decode(node, folders, self.faults),
@@ -60,6 +61,19 @@ impl Decoder<'_> {
             });
         }
         self.without_doubles(all)
+    }
+
+    /// What a project writes is the same whoever builds it.
+    fn check_home(&mut self, node: &Node) {
+        let is_output = [outputs::WORD.name, config::WORD.name].contains(&node.word.name);
+        let path = if is_output { node.text("path") } else { None };
+        if let Some(path) = path.filter(|path| path.value.starts_with("~/")) {
+            self.faults.push(
+                Fault::error("output/home", "an output has no place in anybody's home")
+                    .at(&path.place, "this path")
+                    .help("write where it is from the project's folder, or from `/`"),
+            );
+        }
     }
 
     /// Tests have names.
@@ -103,7 +117,9 @@ pub(super) fn siblings(children: &[&Node], title: &str) -> Vec<outputs::Sibling>
         let kind = node.kind.map_or(node.word.name, |kind| kind.name);
         let stated = node.text("path").map(|path| PathBuf::from(path.value));
         let path = stated.unwrap_or_else(|| Path::new("build").join(format!("{title}.{kind}")));
-        Some(outputs::Sibling { kind, path, place: node.place.clone() })
+        let stands = kind == "qcow2" && node.text("backing").is_some();
+        let format = if kind == "vmdk" { node.text("format").map(|format| format.value) } else { None };
+        Some(outputs::Sibling { kind, path, place: node.place.clone(), stands, format })
     };
     outputs.filter_map(sibling).collect()
 }

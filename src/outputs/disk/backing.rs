@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use super::convert::{Clusters, TOOLS};
 use super::formats::{START, format_of, qcow2_names_others};
+use super::qemu_file;
 use crate::fault::{Fault, Faults};
 use crate::lang::{Field, Form, Node, Spanned};
 use crate::outputs::tool::{OUT, Tool, Tree, inside};
@@ -74,7 +75,7 @@ impl Backing {
     /// What a file at `output` calls it.
     fn name(&self, output: &Path) -> String {
         let folder = real(output.parent().unwrap_or(output));
-        way(&folder, &real(&self.path.value)).display().to_string()
+        qemu_file(&way(&folder, &real(&self.path.value)).to_string_lossy())
     }
 
     /// Writes what the disk at `raw` has beyond it to the file at `path`, which is there and goes to `goes_to`.
@@ -130,7 +131,16 @@ fn own_format(path: &Path) -> io::Result<Option<&'static str>> {
     let start = start.get(..length).unwrap_or_default();
     Ok(match format_of(start) {
         Some("qcow2") if !qcow2_names_others(start) => Some("qcow2"),
-        None if length > 0 => Some("raw"),
+        None if length > 0 && is_raw(&file)? => Some("raw"),
         _ => None,
     })
+}
+
+/// Whether it is whole sectors, without the footer of a fixed VHD.
+fn is_raw(file: &File) -> io::Result<bool> {
+    let size = file.metadata()?.len();
+    let mut footer = [0; 8];
+    let Some(at) = size.checked_sub(512).filter(|_| size.is_multiple_of(512)) else { return Ok(false) };
+    file.read_exact_at(&mut footer, at)?;
+    Ok(&footer != b"conectix")
 }

@@ -146,7 +146,7 @@ impl Output for Beside {
         let place = &self.stated.place;
         let merged = world.image(stack)?;
         let kernels = kernels(&merged);
-        let kernel = newest(&kernels, &self.machine.boot, place)?;
+        let kernel = newest(&kernels, &self.machine.boot, place, "")?;
         let machine = &self.machine;
         let ids = Ids::of(machine, &self.title, stack, world)?;
         if self.what == What::Uki {

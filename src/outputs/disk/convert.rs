@@ -77,7 +77,16 @@ impl Format {
     }
 
     pub fn facts(self, key: &mut Key) {
-        key.fact("format", format_args!("{self:?}"));
+        let how = match self {
+            Format::Qcow2(clusters) => clusters.name().unwrap_or("plain"),
+            Format::Vmdk { stream: true } => "stream",
+            Format::Vmdk { stream: false } => "sparse",
+            Format::Vhd { fixed: true } => "fixed",
+            _ => "plain",
+        };
+        key.fact("format", format_args!("{} {how}", self.name()));
+        // Those of the first version could have bytes behind their descriptor that came from chance.
+        key.fact_if("format-version", matches!(self, Format::Vmdk { .. }).then_some(2));
     }
 
     /// The tree that it is written with.
@@ -153,16 +162,19 @@ fn settle_vmdk(file: &File, seed: Seed) -> io::Result<()> {
     file.write_all_at(&settled, DESCRIPTOR)
 }
 
-/// A descriptor with another content ID, as long as it was: zeros are behind it.
+/// A descriptor with another content ID, as long as it was. Behind its end may be what is left of one that was longer:
+/// qemu-img writes it twice.
 fn with_content_id(text: &[u8], id: u32) -> Option<Vec<u8>> {
-    let at = memchr::memmem::find(text, b"\nCID=")? + 5;
-    let digits = text.get(at..)?.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
-    let mut settled = text.get(..at)?.to_vec();
+    let text_end = text.iter().position(|byte| *byte == 0).unwrap_or(text.len());
+    let told = text.get(..text_end)?;
+    let at = memchr::memmem::find(told, b"\nCID=")? + 5;
+    let digits = told.get(at..)?.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
+    let mut settled = told.get(..at)?.to_vec();
     settled.extend(format!("{id:x}").into_bytes());
-    settled.extend(text.get(at + digits..)?);
-    let is_free = settled.get(text.len()..).is_none_or(|over| over.iter().all(|byte| *byte == 0));
+    settled.extend(told.get(at + digits..)?);
+    let has_room = settled.len() <= text.len();
     settled.resize(text.len(), 0);
-    is_free.then_some(settled)
+    has_room.then_some(settled)
 }
 
 /// The UUIDs of the image and of its last snapshot (VirtualBox's `VDIHEADER1`).
@@ -255,5 +267,9 @@ mod tests {
             assert_eq!(super::with_content_id(&descriptor(id), 0xabcdef), Some(descriptor("abcdef")));
         }
         assert_eq!(super::with_content_id(b"\nCID=1", 0xabcdef), None, "no room");
+        let mut left = descriptor("e324dc");
+        let end = left.iter().position(|byte| *byte == 0).expect("an end");
+        left[end + 1] = b'\n';
+        assert_eq!(super::with_content_id(&left, 0xabcdef), Some(descriptor("abcdef")), "what was left");
     }
 }

@@ -48,7 +48,7 @@ fn newest_first(one: &str, other: &str) -> Ordering {
     version::compare(other, one).then_with(|| other.cmp(one))
 }
 
-/// The newest kernel.
+/// The newest kernel. `or_else` says what else helps where there is none.
 ///
 /// # Errors
 ///
@@ -57,14 +57,13 @@ pub fn newest<'k, 'a>(
     kernels: &'k [Kernel<'a>],
     boot: &Boot,
     place: &Place,
+    or_else: &str,
 ) -> Result<&'k Kernel<'a>, Fault> {
     kernels.first().ok_or_else(|| {
         let package = if boot.arch == "arm64" { "linux-image-arm64" } else { "linux-image-cloud-amd64" };
         Fault::build("boot/kernel", "there is no kernel in this image: nothing is at `/boot/vmlinuz-*`")
             .at(boot.place.as_ref().unwrap_or(place), "this is to boot")
-            .help(format!(
-                "add one: `packages {{ {package} }}`; or say that the hypervisor brings it: `boot loader=\"none\"`"
-            ))
+            .help(format!("add one: `packages {{ {package} }}`{or_else}"))
     })
 }
 

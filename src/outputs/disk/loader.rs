@@ -79,6 +79,11 @@ pub fn boots_with_bios(boot: &Boot, disk: &Disk) -> bool {
     boot.loader == Loader::Grub && room(disk, &boot.arch).bios
 }
 
+/// Whether a disk boots with EFI.
+pub fn boots_with_efi(boot: &Boot, disk: &Disk) -> bool {
+    boot.loader != Loader::None && room(disk, &boot.arch).esp.is_some()
+}
+
 /// What is wrong with a loader on a disk, before anything is built.
 pub fn check(boot: &Boot, disk: &Disk) -> Option<Fault> {
     let place = boot.place.as_ref().unwrap_or(&disk.place);
@@ -171,7 +176,8 @@ impl<'a> Making<'a> {
     ///
     /// There is no kernel; its tools fail.
     pub fn put(&self) -> Result<Put<'a>, Fault> {
-        let newest = || super::kernel::newest(self.kernels, self.boot, self.place);
+        const OR_ELSE: &str = "; or say that the hypervisor brings it: `boot loader=\"none\"`";
+        let newest = || super::kernel::newest(self.kernels, self.boot, self.place, OR_ELSE);
         let Room { bios, esp } = room(self.disk, &self.boot.arch);
         let mut put = Put::default();
         match self.boot.loader {

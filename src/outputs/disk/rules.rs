@@ -16,6 +16,7 @@ impl Disk {
         self.check_twice(faults);
         self.check_table(faults);
         self.partitions.iter().for_each(|part| check_type(part, self.table, faults));
+        self.partitions.iter().for_each(|part| check_mount(part, faults));
         if self.mounted("/").is_none() && !self.partitions.is_empty() {
             faults.push(
                 Fault::error("disk/root", "no partition of this disk is mounted at `/`")
@@ -141,6 +142,21 @@ impl Disk {
             );
         }
     }
+}
+
+/// What the kernel fills, and what is needed before anything is mounted, is no partition of its own.
+fn check_mount(part: &Partition, faults: &mut Faults) {
+    const NONE: [&str; 5] = ["/dev", "/etc", "/proc", "/run", "/sys"];
+    let Some(mount) = part.mount.as_ref().filter(|mount| NONE.contains(&mount.value.as_str())) else {
+        return;
+    };
+    let message = format!("`{}` is no place for a partition", mount.value);
+    let why = if mount.value == "/etc" {
+        "it has to be there before anything is mounted: leave it on `/`"
+    } else {
+        "the kernel fills it when it runs: leave it on `/`"
+    };
+    faults.push(Fault::error("partition/mount", message).at(&mount.place, "this mount point").help(why));
 }
 
 /// What a boot loader looks for has to be what it looks for.

@@ -41,6 +41,16 @@ pub enum Table {
     None,
 }
 
+impl Table {
+    fn name(self) -> &'static str {
+        match self {
+            Table::Gpt => "gpt",
+            Table::Mbr => "mbr",
+            Table::None => "none",
+        }
+    }
+}
+
 /// A part of a disk.
 #[derive(Debug)]
 pub struct Partition {
@@ -66,6 +76,18 @@ pub enum Content {
     Empty,
     /// A file of the project.
     File(PathBuf),
+}
+
+impl Content {
+    fn name(&self) -> &'static str {
+        match self {
+            Content::Own(own) => own.name(),
+            Content::Vfat => "vfat",
+            Content::Swap => "swap",
+            Content::Empty => "nothing",
+            Content::File(_) => "file",
+        }
+    }
 }
 
 /// How a disk boots.
@@ -103,8 +125,8 @@ pub struct Hardware {
     pub nics: i64,
     /// Whether it has EFI; none where nothing is said.
     pub efi: Option<bool>,
-    /// Whether anything is said.
-    pub is_stated: bool,
+    /// Where that is said; none where nothing is.
+    pub place: Option<Place>,
 }
 
 /// More than any machine has: bytes.
@@ -112,7 +134,7 @@ const MOST_MEMORY: u64 = 64 << 40;
 
 impl Hardware {
     /// What nobody says anything of.
-    pub const USUAL: Hardware = Hardware { memory: 1 << 30, cpus: 2, nics: 1, efi: None, is_stated: false };
+    pub const USUAL: Hardware = Hardware { memory: 1 << 30, cpus: 2, nics: 1, efi: None, place: None };
 
     /// What a `machine` node says.
     pub fn of(node: &Node, faults: &mut Faults) -> Hardware {
@@ -126,7 +148,7 @@ impl Hardware {
         let cpus = node.integer("cpus").map_or(Hardware::USUAL.cpus, |cpus| cpus.value);
         let nics = node.integer("nics").map_or(Hardware::USUAL.nics, |nics| nics.value);
         let efi = node.text("firmware").map(|firmware| firmware.value == "efi");
-        Hardware { memory, cpus, nics, efi, is_stated: true }
+        Hardware { memory, cpus, nics, efi, place: Some(node.place.clone()) }
     }
 }
 
@@ -292,28 +314,21 @@ impl Disk {
     /// All that is said of it; what is in files is stated by [`Disk::files`].
     pub fn facts(&self, key: &mut Key) {
         key.fact_if("size", self.size.as_ref().map(|size| size.value));
-        key.fact("disk", format_args!("{:?} {} {} {}", self.table, self.align, self.room, self.fstab));
+        key.fact("table", self.table.name());
+        key.fact("align", self.align);
+        key.fact("room", self.room);
+        key.fact("fstab", self.fstab);
         for part in &self.partitions {
             let size = match part.size.as_ref().map(|size| size.value) {
                 Some(Share::Bytes(bytes)) => bytes.to_string(),
                 Some(Share::Percent(percent)) => format!("{percent}%"),
                 None => "-".into(),
             };
-            let content = match &part.content {
-                Content::File(_) => "File".into(),
-                content => format!("{content:?}"),
-            };
-            let (mount, label) = (part.mount.as_ref().map(|mount| &mount.value), &part.label);
-            key.fact(
-                "partition",
-                format_args!(
-                    "{} {size} {content} {mount:?} {:?} {label:?} {} {}",
-                    part.name,
-                    part.options,
-                    part.kind,
-                    part.flags.join(",")
-                ),
-            );
+            let (name, content, kind) = (&part.name, part.content.name(), &part.kind);
+            key.fact("partition", format_args!("{name} {size} {content} {kind} {}", part.flags.join(",")));
+            key.fact_if(&format!("mount-{name}"), part.mount.as_ref().map(|mount| &mount.value));
+            key.fact(&format!("options-{name}"), &part.options);
+            key.fact_if(&format!("label-{name}"), part.label.as_ref());
         }
     }
 

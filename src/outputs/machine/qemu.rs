@@ -1,7 +1,7 @@
 //! A script that starts QEMU (qemu-system(1)): the machine's serial line is the terminal.
 
 use super::{Described, Start};
-use crate::outputs::disk::qemu_name;
+use crate::outputs::disk::{qemu_file, qemu_name};
 use crate::sandbox::emulator::{board, line, program_for};
 
 pub(super) fn script(told: &Described<'_>) -> String {
@@ -55,10 +55,9 @@ fn efi(arch: &str) -> String {
     )
 }
 
-/// A file in a list of options, in which commas are doubled, and what is in front of a colon is a protocol.
+/// A file in a list of options, in which commas are doubled.
 fn in_list(file: &str) -> String {
-    let protocol = file.find(':').is_some_and(|at| !file[..at].contains('/'));
-    format!("{}{}", if protocol { "./" } else { "" }, file.replace(',', ",,"))
+    qemu_file(file).replace(',', ",,")
 }
 
 /// A word of a shell.

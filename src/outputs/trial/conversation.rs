@@ -27,7 +27,7 @@ const LINE: usize = 1024;
 /// What is missed where a machine has no shell for `run`, and what helps.
 const NO_SHELL: &str = "the shell that `run` needs did not come";
 const SHELL_HELP: &str = "it comes with systemd 256 or newer, when that has booted: give it more time with `timeout=`, or log \
-                          in with `send` and say `on=\"console\"`; ";
+                          in with `send` and say `on=\"console\"`";
 
 impl Trial {
     /// Whether it needs the shell that comes into the machine.
@@ -76,10 +76,11 @@ impl Trial {
         };
         let (heard, ran) = talk.while_it_runs(&self.acts, &machine, world);
         fs::write(path, &talk.said).map_err(|error| Fault::io("write", path, &error))?;
-        heard.map_err(|missed| self.failure(missed, ran, &world.shown(writing.goes_to)))
+        let log = (!talk.said.is_empty()).then(|| world.shown(writing.goes_to));
+        heard.map_err(|missed| self.failure(missed, ran, log))
     }
 
-    fn failure(&self, missed: Missed, ran: Result<ImageRan, Fault>, log: &str) -> Fault {
+    fn failure(&self, missed: Missed, ran: Result<ImageRan, Fault>, log: Option<String>) -> Fault {
         let (why, place, output) = match missed {
             Missed::Act { why, place, output } => (why, place, output),
             Missed::Ended { what, place, output } => match ran {
@@ -90,10 +91,12 @@ impl Trial {
             },
             Missed::Interrupted => return Fault::build("build/interrupted", "interrupted"),
         };
-        let shell = if why.contains(NO_SHELL) { SHELL_HELP } else { "" };
+        let shell = why.contains(NO_SHELL).then(|| SHELL_HELP.to_string());
+        let log = log.map(|log| format!("what the console said is in `{log}`"));
+        let help = [shell, log].into_iter().flatten().reduce(|one, other| format!("{one}; {other}"));
         let fault = Fault::build("test/failed", format!("the test `{}` failed: {why}", self.name))
             .at(&place, "this did not happen")
-            .help(format!("{shell}what the console said is in `{log}`"));
+            .maybe_help(help);
         Fault { output, ..fault }
     }
 }
@@ -237,7 +240,7 @@ impl Conversation<'_> {
             left = left.get(taken..).unwrap_or_default();
             if taken == 0 {
                 self.listen();
-                self.go_on(on, is_over, what, at)?;
+                self.go_on(is_over, what, at)?;
                 self.pause();
             }
         }
@@ -253,13 +256,13 @@ impl Conversation<'_> {
                 self.line(on).is_ready = true;
                 return Ok(before);
             }
-            self.go_on(on, is_over, what, at)?;
+            self.go_on(is_over, what, at)?;
             self.pause();
         }
     }
 
     /// Whether there is still something to wait for.
-    fn go_on(&mut self, on: On, is_over: bool, what: &str, at: &Spanned<String>) -> Result<(), Missed> {
+    fn go_on(&self, is_over: bool, what: &str, at: &Spanned<String>) -> Result<(), Missed> {
         if self.job.cancel.load(Ordering::Relaxed) {
             return Err(Missed::Interrupted);
         }
@@ -267,7 +270,9 @@ impl Conversation<'_> {
         if is_over {
             return Err(Missed::Ended { what: what.into(), place, output: tail(&self.said) });
         }
-        let why = if self.said.len().max(self.line(on).unread.len()) > MOST_SAID {
+        let unread =
+            [Some(&self.console), self.shell.as_ref()].into_iter().flatten().map(|line| line.unread.len());
+        let why = if unread.chain([self.said.len()]).any(|said| said > MOST_SAID) {
             format!("{what}, and the machine said more than {} MiB", MOST_SAID >> 20)
         } else if Instant::now() >= self.until {
             format!("{what} in {} s", self.timeout)
