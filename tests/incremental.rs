@@ -738,3 +738,27 @@ fn what_another_manifest_wrote_is_not_cleaned() {
     assert_eq!(project.run(&["clean"]).code, Some(0));
     assert!(!project.path("build").exists());
 }
+
+/// What whoever starts imgbuild ignores, as a shell does for what it puts into the background, no program inside ignores.
+#[test]
+fn programs_begin_with_signals_as_they_are() {
+    if !project::sandboxes() {
+        return;
+    }
+    let project = Project::new();
+    project.script(
+        "overlays/site/tar",
+        "cd $(mktemp -d)\ngrep SigIgn /proc/self/status >ignored\ntar -cf \"$1\" ignored",
+    );
+    project.write("image.kdl", "image \"box\" { overlays \"site\"; output \"dir\"; }\n");
+    let program = project.command(&["build"]);
+    let mut shell = std::process::Command::new("sh");
+    shell.args(["-c", &format!("trap '' INT HUP QUIT TERM; exec {} build", project::program())]);
+    shell.env_clear().envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let ended = shell.current_dir(program.get_current_dir().unwrap()).output().unwrap();
+    assert!(ended.status.success(), "{ended:?}");
+    let ignored = fs::read_to_string(project.path("build/box.dir/ignored")).unwrap();
+    let ignored = u64::from_str_radix(ignored.trim_start_matches("SigIgn:").trim(), 16).unwrap();
+    // Above are those that the C library keeps for itself.
+    assert_eq!(ignored & 0x7fff_ffff, 0, "{ignored:x}");
+}

@@ -65,6 +65,7 @@ pub(super) fn inner_stage(
 pub(super) fn part_from_host(own_users: bool, host_name: &[u8]) -> Result<(), Refusal> {
     namespaces::die_with_parent()?;
     umask(Mode::from_raw_mode(0o022));
+    kernel::mind_signals();
     // Without a session of its own the program could reach the caller's terminal.
     Refusal::of("make a session", setsid())?;
     Refusal::of("set the host name", rustix::system::sethostname(host_name))?;

@@ -54,6 +54,28 @@ pub(super) fn leave_keyring() -> io::Result<()> {
     if keyring >= 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// Ends what programs would inherit of signals: whoever starts imgbuild may ignore some, as a shell does for what it puts
+/// into the background.
+pub(super) fn mind_signals() {
+    const IGNORED_BY_SOME: [c_int; 11] = [
+        libc::SIGHUP,
+        libc::SIGINT,
+        libc::SIGQUIT,
+        libc::SIGALRM,
+        libc::SIGTERM,
+        libc::SIGUSR1,
+        libc::SIGUSR2,
+        libc::SIGCHLD,
+        libc::SIGTSTP,
+        libc::SIGTTIN,
+        libc::SIGTTOU,
+    ];
+    for signal in IGNORED_BY_SOME {
+        // SAFETY: the process has no handler of its own that would be replaced.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    }
+}
+
 /// Kills every process that this one may signal, but itself: for the first process of a pid namespace, all others in it.
 pub(super) fn kill_all_others() -> io::Result<()> {
     // SAFETY: two numbers; nothing of this process is touched.
