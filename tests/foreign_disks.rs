@@ -278,3 +278,20 @@ fn an_interruption_ends_the_reading_and_leaves_nothing() {
     assert!(done.status.code() == Some(130) && told.contains("interrupted"), "{done:?}");
     assert_eq!(left(&project), [""; 0].map(PathBuf::from));
 }
+
+/// What cannot be told is said to be left out; it is not made up in silence.
+#[test]
+fn what_is_not_told_of_a_disk_is_said() {
+    let Some(project) = disks() else { return };
+    if resolve_program("debugfs", PATH).is_none() {
+        return skipped("debugfs");
+    }
+    tool(&project, &format!("mke2fs -q -F -t ext4 -d {} other 8M", shown(&project, "root")));
+    assert_eq!(project.run(&["ls", "other"]).err, "");
+    // A block that waits in the journal, as after a loss of power.
+    project.write("block", [0; 1024]);
+    project.write("requests", format!("jo -c -v 3\njw -b 2000 {}\njc\n", shown(&project, "block")));
+    tool(&project, &format!("debugfs -w -f {} {}", shown(&project, "requests"), shown(&project, "other")));
+    let told = project.run(&["ls", "other", "--message-format", "short"]);
+    assert!(told.code == Some(0) && told.err.contains("[look/journal]"), "{told:?}");
+}

@@ -762,3 +762,20 @@ fn programs_begin_with_signals_as_they_are() {
     // Above are those that the C library keeps for itself.
     assert_eq!(ignored & 0x7fff_ffff, 0, "{ignored:x}");
 }
+
+/// A link in an output's place is replaced: what it leads to is another output's.
+#[test]
+fn a_link_in_an_outputs_place_is_no_other_output() {
+    let project = Project::new();
+    project.write("overlays/site/etc/motd", "x\n");
+    project.write(
+        "image.kdl",
+        "image \"box\" { overlays \"site\"; output \"tar\" path=\"build/one.tar\"; output \"tar\" path=\"build/latest.tar\"; }\n",
+    );
+    project.build();
+    fs::remove_file(project.path("build/latest.tar")).unwrap();
+    project.link("build/latest.tar", "one.tar");
+    project.build();
+    assert!(!project.path("build/latest.tar").is_symlink());
+    assert!(project.build().ran.is_empty());
+}

@@ -95,3 +95,27 @@ impl Access {
         entries.iter().map(entry).collect()
     }
 }
+
+/// Whether a file system can have what an entry is: a symbolic link of so many bytes, a device whose numbers have so many
+/// bits.
+///
+/// # Errors
+///
+/// Why it cannot.
+pub fn check_kind(
+    kind: &Kind,
+    longest_link: usize,
+    (major_bits, minor_bits): (u32, u32),
+) -> Result<(), String> {
+    match kind {
+        Kind::Symlink(target) if target.is_empty() || target.len() > longest_link => {
+            Err(format!("a symbolic link has from one byte to {longest_link}"))
+        }
+        Kind::Character(major, minor) | Kind::Block(major, minor)
+            if *major >= 1 << major_bits || *minor >= 1 << minor_bits =>
+        {
+            Err(format!("the numbers of a device have {major_bits} and {minor_bits} bits"))
+        }
+        _ => Ok(()),
+    }
+}

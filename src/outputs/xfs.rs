@@ -13,7 +13,7 @@ mod space;
 
 use std::collections::BTreeMap;
 
-use super::files::{Access, file_type, file_type_of, holder, number, type_bits};
+use super::files::{Access, check_kind, file_type, file_type_of, holder, number, type_bits};
 use super::made::{Device, Made};
 use super::seed::uuid_bytes;
 use super::unfit;
@@ -419,15 +419,5 @@ fn known<'a>(merged: &Merged) -> BTreeMap<EntryPath, Known<'a>> {
 fn check(entry: &Entry) -> Result<(), String> {
     Access::check(&entry.xattrs)?;
     attributes(entry)?;
-    match &entry.kind {
-        Kind::Symlink(target) if target.is_empty() || target.len() > LONGEST_LINK => {
-            Err(format!("a symbolic link has from one byte to {LONGEST_LINK}"))
-        }
-        Kind::Character(major, minor) | Kind::Block(major, minor)
-            if *major >= 1 << MAJOR_BITS || *minor >= 1 << MINOR_BITS =>
-        {
-            Err(format!("the numbers of a device have {MAJOR_BITS} and {MINOR_BITS} bits"))
-        }
-        _ => Ok(()),
-    }
+    check_kind(&entry.kind, LONGEST_LINK, (MAJOR_BITS, MINOR_BITS))
 }

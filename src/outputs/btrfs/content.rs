@@ -10,7 +10,7 @@ use super::space::{Space, flags};
 use crate::fault::Fault;
 use crate::layer::merge::Node;
 use crate::layer::{Entry, EntryPath, Kind, Merged};
-use crate::outputs::files::{Access, file_type, file_type_of, holder, number, type_bits};
+use crate::outputs::files::{Access, check_kind, file_type, file_type_of, holder, number, type_bits};
 use crate::outputs::unfit;
 use crate::wording;
 
@@ -294,15 +294,5 @@ fn check(entry: &Entry) -> Result<(), String> {
         return Err(format!("its extended attribute `{name}` has more than {LARGEST_ATTRIBUTE} bytes"));
     }
     Access::check(&entry.xattrs)?;
-    match &entry.kind {
-        Kind::Symlink(target) if target.is_empty() || target.len() > LONGEST_LINK => {
-            Err(format!("a symbolic link has from one byte to {LONGEST_LINK}"))
-        }
-        Kind::Character(major, minor) | Kind::Block(major, minor)
-            if *major >= 1 << MAJOR_BITS || *minor >= 1 << MINOR_BITS =>
-        {
-            Err(format!("the numbers of a device have {MAJOR_BITS} and {MINOR_BITS} bits"))
-        }
-        _ => Ok(()),
-    }
+    check_kind(&entry.kind, LONGEST_LINK, (MAJOR_BITS, MINOR_BITS))
 }

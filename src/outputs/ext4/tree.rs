@@ -5,11 +5,10 @@ use std::collections::HashMap;
 
 use super::directory::{self, Name};
 use super::geometry::{BLOCK, FIRST_INODES};
-use super::inode::device;
 use super::xattr::Packed;
 use crate::fault::Fault;
 use crate::layer::{Entry, EntryPath, Kind, Merged};
-use crate::outputs::files::file_type_of;
+use crate::outputs::files::{check_kind, file_type_of};
 use crate::outputs::unfit;
 
 /// A symbolic link up to this stands in its inode: bytes.
@@ -225,13 +224,8 @@ impl Item<'_> {
     /// Why ext4 cannot have it, if so.
     fn check(&self) -> Result<(), String> {
         Packed::of(&self.entry.xattrs).map_err(|why| format!("of its extended attributes, {why}"))?;
+        check_kind(&self.entry.kind, BLOCK as usize - 1, (12, 20))?;
         let why = match &self.entry.kind {
-            Kind::Symlink(target) if target.is_empty() || target.len() as u64 >= BLOCK => {
-                "a symbolic link has from one byte to 4095"
-            }
-            Kind::Character(major, minor) | Kind::Block(major, minor) if device(*major, *minor).is_none() => {
-                "the numbers of a device have 12 and 20 bits"
-            }
             Kind::File { .. } if self.content > u32::MAX.into() => "a file has less than 16 TiB",
             Kind::File { .. } if self.links > MOST_LINKS => "a file has up to 65000 names",
             _ => return Ok(()),
