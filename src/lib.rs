@@ -12,6 +12,7 @@
 //! - [`layer`]: tar and index; write, read, merge
 //! - [`store`]: layers, records, journals; whole or not at all
 //! - [`tree`]: what the project's folders hold, known again without being read again
+//! - [`filesystems`]: file systems on disks, read without mounting them
 //! - [`sandbox`]: the only room that starts a program
 //! - [`deb`]: Debian's archive: index, signatures, fetching, unpacking, solving
 //! - [`work`]: what every step is
@@ -33,6 +34,7 @@ pub mod codec;
 pub mod layer;
 pub mod store;
 pub mod tree;
+pub mod filesystems;
 pub mod sandbox;
 pub mod deb;
 pub mod work;
