@@ -7,8 +7,8 @@
 //! they were is left alone.
 
 mod ahead;
+mod bench;
 pub mod event;
-mod job;
 mod place;
 mod schedule;
 

@@ -7,8 +7,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use crossbeam_channel::Sender;
 
 use super::Options;
+use super::bench::Bench;
 use super::event::{Event, Outcome};
-use super::job::Bench;
 use crate::plan::{Plan, State, StepId};
 use crate::store::Journal;
 use crate::work::{Step, World};
