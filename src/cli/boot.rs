@@ -13,9 +13,10 @@ use super::exit::Exit;
 use super::session::Session;
 use crate::deb::own_arch;
 use crate::fault::{Fault, Faults};
-use crate::outputs::disk::{FORMATS, Firmware, qemu_name};
+use crate::outputs::disk::Firmware;
+use crate::outputs::disk::formats::{self, qemu_name};
 use crate::sandbox::Exit as Ended;
-use crate::sandbox::emulator::{Emulated, Emulator, Start, Wait, Waited, efi};
+use crate::sandbox::emulator::{Emulated, Emulator, Start, Wait, Waited, firmware};
 use crate::store::Access;
 use crate::wording;
 use bootable::Bootable;
@@ -50,7 +51,7 @@ fn no_file(what: &str, file: &Path, is_format: bool) -> Fault {
     match file.is_file() {
         true => Fault::error("boot/format", format!("`{shown}` has no name of a disk")).help(format!(
             "what is in it is told by its name's end: {}",
-            wording::either(FORMATS.map(|format| format!(".{format}")))
+            wording::either(formats::written().map(|format| format!(".{format}")))
         )),
         false => Fault::error("boot/file", format!("there is no file `{shown}`"))
             .maybe_help(is_format.then(|| "to boot a target, name it as `imgbuild ls` does".into())),
@@ -58,7 +59,7 @@ fn no_file(what: &str, file: &Path, is_format: bool) -> Fault {
 }
 
 fn format_of(name: &str) -> Option<&'static str> {
-    FORMATS.iter().find(|kind| **kind == name).map(|kind| qemu_name(kind))
+    formats::written().find(|format| *format == name).map(qemu_name)
 }
 
 fn start(session: &Session, emulator: &Emulator, machine: &Emulated, asked: &Boot) -> Result<Exit, Faults> {
@@ -92,8 +93,8 @@ fn emulated(bootable: Bootable, asked: &Boot, folder: &Path) -> Result<Emulated,
     let Bootable { machine, disk, kernel } = bootable;
     let start = match (asked.firmware, kernel) {
         (told, Some(kernel)) if told.is_none() || disk.is_none() => Start::of_folder(&kernel, &kernel)?,
-        (Some(Asked::Efi), _) => efi(machine.arch())?,
-        (None, None) if machine.firmware() == Firmware::Efi => efi(machine.arch())?,
+        (Some(Asked::Efi), _) => firmware::here(machine.arch())?,
+        (None, None) if machine.firmware() == Firmware::Efi => firmware::here(machine.arch())?,
         _ => Start::Bios,
     };
     Ok(Emulated {
@@ -122,7 +123,7 @@ fn unknown(disk: PathBuf, format: &'static str, asked: &Boot, folder: &Path) -> 
         console: None,
         // No other has a BIOS.
         start: match asked.firmware == Some(Asked::Efi) || own_arch() != "amd64" {
-            true => efi(own_arch())?,
+            true => firmware::here(own_arch())?,
             false => Start::Bios,
         },
         ssh: asked.ssh,

@@ -49,20 +49,6 @@ pub(super) const VHDX: Kind = Kind { word: &VHDX_WORD, decode };
 pub use beside::ramdisk;
 pub(super) use beside::{KERNEL, RAMDISK, UKI};
 
-/// What QEMU calls a format of disks that outputs call so.
-pub fn qemu_name(format: &'static str) -> &'static str {
-    if format == "vhd" { "vpc" } else { format }
-}
-
-/// What QEMU is told of a file: what is in front of a colon would be a protocol.
-pub(super) fn qemu_file(file: &str) -> String {
-    let protocol = file.split_once(':').is_some_and(|(before, _)| !before.contains('/'));
-    if protocol { format!("./{file}") } else { file.to_string() }
-}
-
-/// The names of all outputs that are disks, those first that need the least to be read.
-pub const FORMATS: [&str; 6] = ["raw", "qcow2", "vmdk", "vdi", "vhdx", "vhd"];
-
 static RAW_WORD: Word = Word {
     name: "raw",
     summary: "a disk, byte by byte",
@@ -334,7 +320,7 @@ fn decode(
 ) -> Option<Arc<dyn Output>> {
     let format = Format::of(node)?;
     let (title, machine) = (target.image.to_string(), target.machine.clone());
-    let of_disk = |sibling: &&Sibling| FORMATS.contains(&sibling.kind) || sibling.kind == "ova";
+    let of_disk = |sibling: &&Sibling| formats::has_disk(sibling.kind);
     let is_alone = target.siblings.iter().filter(of_disk).count() == 1;
     let backing = match format {
         Format::Qcow2(_) => Backing::of(node, folders, faults),

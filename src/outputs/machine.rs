@@ -40,7 +40,7 @@ static WORD: Word = Word {
     example: "image \"server\" {\n    base \"debian\" suite=\"trixie\"\n    packages { linux-image-cloud-amd64; systemd-sysv \
               }\n    machine memory=\"2GiB\" cpus=4\n    output \"qcow2\"\n    output \"machine\" format=\"libvirt\"\n}\n",
     properties: &[
-        Field::new("format", Form::OneOf(FORMATS), "Who reads it.").required(),
+        Field::new("format", Form::OneOf(&NAMES), "Who reads it.").required(),
         Field::new(
             "folder",
             Form::Text,
@@ -51,8 +51,6 @@ static WORD: Word = Word {
     ],
     ..Word::BARE
 };
-
-const FORMATS: &[&str] = &["libvirt", "qemu", "vmx", "xl", "openvz"];
 
 /// Who reads a description.
 #[derive(Debug)]
@@ -67,11 +65,11 @@ struct Reader {
     is_program: bool,
 }
 
-static READERS: [Reader; 5] = [
+const READERS: [Reader; 5] = [
     Reader {
         name: "libvirt",
         extension: "xml",
-        disks: &["qcow2", "raw", "vmdk", "vdi", "vhdx", "vhd"],
+        disks: OF_QEMU,
         folder: "/var/lib/libvirt/images",
         write: libvirt::domain,
         is_program: false,
@@ -79,7 +77,7 @@ static READERS: [Reader; 5] = [
     Reader {
         name: "qemu",
         extension: "sh",
-        disks: &["qcow2", "raw", "vmdk", "vdi", "vhdx", "vhd"],
+        disks: OF_QEMU,
         folder: BESIDE,
         write: qemu::script,
         is_program: true,
@@ -109,6 +107,19 @@ static READERS: [Reader; 5] = [
         is_program: false,
     },
 ];
+
+const NAMES: [&str; READERS.len()] = {
+    let mut names = [""; READERS.len()];
+    let mut number = 0;
+    while number < names.len() {
+        names[number] = READERS[number].name;
+        number += 1;
+    }
+    names
+};
+
+/// What QEMU has as a machine's disk.
+const OF_QEMU: &[&str] = &["qcow2", "raw", "vmdk", "vdi", "vhdx", "vhd"];
 
 /// Of a reader that takes the disk by its way from the description.
 const BESIDE: &str = ".";

@@ -11,7 +11,7 @@ mod machine;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::disk::{FORMATS, Firmware, Machine};
+use super::disk::{Firmware, Machine, formats};
 use super::{Sibling, Stated, Target};
 use crate::fault::{Fault, Faults, Place};
 use crate::key::Key;
@@ -113,7 +113,8 @@ pub fn decode(node: &Node, target: &Target<'_>, faults: &mut Faults) -> Option<A
     let acts: Vec<Act> = node.children.iter().filter_map(act).collect();
     check_acts(&acts, node, faults);
     let machine = target.machine.clone();
-    let disks = FORMATS.iter().flat_map(|kind| target.siblings.iter().filter(move |disk| disk.kind == *kind));
+    let of_kind = |kind| target.siblings.iter().filter(move |disk| disk.kind == kind);
+    let disks = formats::written().flat_map(of_kind);
     // QEMU would look for what is below beside the disk, which it sees alone.
     let disk = disks.clone().find(|disk| !disk.stands).cloned();
     let kernel = match disk {

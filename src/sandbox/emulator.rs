@@ -3,12 +3,15 @@
 //! It is the one program of the host that starts as it is: it needs the caller's terminal, `/dev/kvm` and the network, and
 //! what it runs is in a machine of its own. It ends with this process, however that ends.
 
-use std::ffi::OsString;
+pub mod firmware;
+
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -67,14 +70,6 @@ impl Start {
         let initramfs = ["initrd.img", "initramfs"].into_iter().find(|name| folder.join(name).is_file());
         let initramfs = initramfs.map(|name| seen.join(name));
         Ok(Start::Kernel(seen.join("vmlinuz"), initramfs, told.trim_end().to_string()))
-    }
-
-    /// EFI, where Debian has it for machines of `arch`.
-    pub fn efi_of_debian(arch: &str) -> Start {
-        let [(_, code, variables), ..] = FIRMWARES;
-        let found = FIRMWARES.iter().find(|(of, ..)| *of == arch);
-        let (code, variables) = found.map_or((code, variables), |(_, code, variables)| (*code, *variables));
-        Start::Efi(code.into(), variables.into())
     }
 }
 
@@ -183,12 +178,8 @@ impl Emulator {
             if wait.timeout.is_some_and(|limit| begun.elapsed() >= limit) {
                 return Ok(Waited::TimedOut);
             }
-            let mut ready = [PollFd::new(&line, PollFlags::IN)];
-            let short = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
-            match poll(&mut ready, Some(&short)) {
-                Ok(0) | Err(rustix::io::Errno::INTR) => continue,
-                Ok(_) => {}
-                Err(error) => return Err(failed(error.into())),
+            if !says_something(&line).map_err(failed)? {
+                continue;
             }
             let length = line.read(&mut piece).map_err(failed)?;
             let told = &piece[..length];
@@ -224,7 +215,7 @@ pub fn arguments(machine: &Emulated, kvm: bool) -> Vec<OsString> {
     words.extend(board(arch, *memory, *cpus, *nics, *ssh).into_iter().map(OsString::from));
     let mut drive = |options: &str, file: &Path| {
         let mut word = OsString::from(format!("{options},file="));
-        word.push(escaped(file));
+        word.push(in_list(file.as_os_str()));
         words.extend(["-drive".into(), word]);
     };
     if let Some((disk, format)) = &machine.disk {
@@ -278,38 +269,18 @@ pub fn program_for(arch: &str) -> &'static str {
     if arch == "arm64" { "qemu-system-aarch64" } else { "qemu-system-x86_64" }
 }
 
-/// A path in a list of options, in which commas are doubled.
-fn escaped(path: &Path) -> OsString {
-    use std::os::unix::ffi::{OsStrExt, OsStringExt};
-    let bytes = path.as_os_str().as_bytes().iter();
+/// A file in a list of options, in which commas are doubled.
+pub fn in_list(file: &OsStr) -> OsString {
+    let bytes = file.as_bytes().iter();
     OsString::from_vec(
         bytes.flat_map(|byte| std::iter::repeat_n(*byte, 1 + usize::from(*byte == b','))).collect(),
     )
 }
 
-/// Where distributions have EFI for emulated machines, and its variables; Debian first.
-const FIRMWARES: [(&str, &str, &str); 6] = [
-    ("amd64", "/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/share/OVMF/OVMF_VARS_4M.fd"),
-    ("amd64", "/usr/share/OVMF/OVMF_CODE.fd", "/usr/share/OVMF/OVMF_VARS.fd"),
-    ("amd64", "/usr/share/edk2/x64/OVMF_CODE.4m.fd", "/usr/share/edk2/x64/OVMF_VARS.4m.fd"),
-    ("amd64", "/usr/share/edk2/ovmf/OVMF_CODE.fd", "/usr/share/edk2/ovmf/OVMF_VARS.fd"),
-    ("arm64", "/usr/share/AAVMF/AAVMF_CODE.fd", "/usr/share/AAVMF/AAVMF_VARS.fd"),
-    ("arm64", "/usr/share/edk2/aarch64/QEMU_EFI.fd", "/usr/share/edk2/aarch64/QEMU_VARS.fd"),
-];
-
-/// EFI, as this machine has it for machines of `arch`.
-///
-/// # Errors
-///
-/// There is none.
-pub fn efi(arch: &str) -> Result<Start, Fault> {
-    let there = |(of, code, _): &&(&str, &str, &str)| *of == arch && Path::new(code).is_file();
-    if let Some((_, code, variables)) = FIRMWARES.iter().find(there) {
-        return Ok(Start::Efi(code.into(), variables.into()));
-    }
-    let package = if arch == "arm64" { "qemu-efi-aarch64" } else { "ovmf" };
-    let fault = Fault::machine("boot/firmware", "there is no EFI for emulated machines here");
-    Err(fault.help(format!("it is in Debian's package `{package}`")))
+/// What QEMU is told of a file that is named by its way: what is in front of a colon would be a protocol.
+pub fn no_protocol(file: &str) -> String {
+    let protocol = file.split_once(':').is_some_and(|(before, _)| !before.contains('/'));
+    if protocol { format!("./{file}") } else { file.to_string() }
 }
 
 /// What QEMU ends with where [`guest`] runs: twice what it says, and one.
@@ -325,7 +296,7 @@ pub fn guest(path: &Path) -> (Vec<u8>, Vec<OsString>) {
     sector[..GUEST.len()].copy_from_slice(&GUEST);
     sector[510..].copy_from_slice(&[0x55, 0xaa]);
     let mut drive = OsString::from("if=ide,format=raw,snapshot=on,file=");
-    drive.push(escaped(path));
+    drive.push(in_list(path.as_os_str()));
     let words = ["-accel", "kvm", "-cpu", "host", "-m", "64", "-display", "none", "-nodefaults", "-device"];
     let mut words: Vec<OsString> = words.map(OsString::from).into();
     words.extend(["isa-debug-exit,iobase=0xf4,iosize=0x04".into(), "-drive".into(), drive]);
@@ -361,6 +332,16 @@ fn kvm_works(program: &Path, folder: &Path) -> bool {
         }
     }
     false
+}
+
+/// Waits a little for the machine to say something, or to end; gives whether it did.
+fn says_something(line: &ChildStdout) -> io::Result<bool> {
+    const SHORT: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
+    match poll(&mut [PollFd::new(line, PollFlags::IN)], Some(&SHORT)) {
+        Ok(0) | Err(rustix::io::Errno::INTR) => Ok(false),
+        Ok(_) => Ok(true),
+        Err(error) => Err(error.into()),
+    }
 }
 
 fn exit_of(status: std::process::ExitStatus) -> Exit {

@@ -10,7 +10,8 @@ use crate::cli::look;
 use crate::cli::session::{Project, Session};
 use crate::deb::own_arch;
 use crate::fault::{Fault, Faults, Place, Source};
-use crate::outputs::disk::{FORMATS, Firmware, Machine, qemu_name};
+use crate::outputs::disk::formats::{self, qemu_name};
+use crate::outputs::disk::{Firmware, Machine};
 use crate::plan::graph::Target;
 use crate::plan::{self, Graph, Plan, State, StepId, Wanted, Work};
 use crate::store::Access;
@@ -81,7 +82,7 @@ fn chosen(
         })
     };
     let name = &target.name;
-    let disk = FORMATS.iter().find_map(|kind| find(kind));
+    let disk = formats::written().find_map(find);
     if disk.is_none() {
         let ramdisk = find("ramdisk").ok_or_else(|| {
             Fault::error("boot/disk", format!("`{name}` has no disk that could boot"))

@@ -39,8 +39,7 @@ impl Decoder<'_> {
 
     /// Whether the disk of a target with these outputs can boot.
     pub(super) fn boots(&mut self, machine: &Machine, outputs: &[outputs::Sibling]) {
-        let is_disk =
-            |output: &outputs::Sibling| outputs::disk::FORMATS.contains(&output.kind) || output.kind == "ova";
+        let is_disk = |output: &outputs::Sibling| outputs::disk::formats::has_disk(output.kind);
         self.faults.extend(machine.check().filter(|_| outputs.iter().any(is_disk)));
     }
 

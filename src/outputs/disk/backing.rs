@@ -10,10 +10,10 @@ use std::path::{Path, PathBuf};
 
 use super::convert::{Clusters, TOOLS};
 use super::formats::{START, format_of, qcow2_names_others};
-use super::qemu_file;
 use crate::fault::{Fault, Faults};
 use crate::lang::{Field, Form, Node, Spanned};
 use crate::outputs::tool::{OUT, Tool, Tree, inside};
+use crate::sandbox::emulator::no_protocol;
 use crate::sandbox::image::Shown;
 use crate::work::folders::{real, way};
 use crate::work::{Aids, Facts, Folders, Job, World};
@@ -75,7 +75,7 @@ impl Backing {
     /// What a file at `output` calls it.
     fn name(&self, output: &Path) -> String {
         let folder = real(output.parent().unwrap_or(output));
-        qemu_file(&way(&folder, &real(&self.path.value)).to_string_lossy())
+        no_protocol(&way(&folder, &real(&self.path.value)).to_string_lossy())
     }
 
     /// Writes what the disk at `raw` has beyond it to the file at `path`, which is there and goes to `goes_to`.

@@ -7,6 +7,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
+use super::formats::qemu_name;
 use super::table::little;
 use crate::fault::{Fault, Place};
 use crate::key::{Digest, Key};
@@ -111,18 +112,18 @@ impl Format {
         const DISK: &str = "run/imgbuild/in";
         let failed = |error: io::Error| Fault::io("write", path, &error);
         File::create_new(path).map_err(failed)?;
-        let (name, options): (&str, &[&str]) = match self {
-            Format::Raw => ("raw", &[]),
-            Format::Qcow2(Clusters::Plain) => ("qcow2", &[]),
-            Format::Qcow2(Clusters::Zlib) => ("qcow2", &["-c"]),
-            Format::Qcow2(Clusters::Zstd) => ("qcow2", &["-c", "-o", "compression_type=zstd"]),
-            Format::Vmdk { stream: true } => ("vmdk", &["-o", "subformat=streamOptimized"]),
-            Format::Vmdk { stream: false } => ("vmdk", &[]),
-            Format::Vdi => ("vdi", &[]),
+        let options: &[&str] = match self {
+            Format::Qcow2(Clusters::Zlib) => &["-c"],
+            Format::Qcow2(Clusters::Zstd) => &["-c", "-o", "compression_type=zstd"],
+            Format::Vmdk { stream: true } => &["-o", "subformat=streamOptimized"],
             // Else its size would be what cylinders, heads and sectors can tell.
-            Format::Vhd { fixed: false } => ("vpc", &["-o", "force_size=on"]),
-            Format::Vhd { fixed: true } => ("vpc", &["-o", "subformat=fixed,force_size=on"]),
-            Format::Vhdx => ("vhdx", &[]),
+            Format::Vhd { fixed: false } => &["-o", "force_size=on"],
+            Format::Vhd { fixed: true } => &["-o", "subformat=fixed,force_size=on"],
+            Format::Raw
+            | Format::Qcow2(Clusters::Plain)
+            | Format::Vmdk { stream: false }
+            | Format::Vdi
+            | Format::Vhdx => &[],
         };
         // The parallel ways lay out some formats now one way, now another.
         let ways = match self {
@@ -130,7 +131,7 @@ impl Format {
             _ => "1".into(),
         };
         let disk = format!("/{DISK}");
-        let mut words: Vec<&str> = vec!["convert", "-m", &ways, "-f", "raw", "-O", name];
+        let mut words: Vec<&str> = vec!["convert", "-m", &ways, "-f", "raw", "-O", qemu_name(self.name())];
         words.extend(options);
         words.extend([disk.as_str(), OUT]);
         let mut tool = Tool::new("qemu-img", words.into_iter().map(String::from).collect());

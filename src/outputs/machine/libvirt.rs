@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::{Described, Start};
-use crate::outputs::disk::qemu_name;
+use crate::outputs::disk::formats::qemu_name;
 use crate::wording::xml;
 
 pub(super) fn domain(told: &Described<'_>) -> String {

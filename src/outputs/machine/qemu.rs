@@ -1,8 +1,8 @@
 //! A script that starts QEMU (qemu-system(1)): the machine's serial line is the terminal.
 
 use super::{Described, Start};
-use crate::outputs::disk::{qemu_file, qemu_name};
-use crate::sandbox::emulator::{board, line, program_for};
+use crate::outputs::disk::formats::qemu_name;
+use crate::sandbox::emulator::{board, firmware, in_list, line, no_protocol, program_for};
 
 pub(super) fn script(told: &Described<'_>) -> String {
     let machine = told.machine;
@@ -11,7 +11,8 @@ pub(super) fn script(told: &Described<'_>) -> String {
     words.extend(["-chardev", "stdio,id=line,mux=on,signal=off", "-mon", "chardev=line"].map(String::from));
     words.extend(line(machine.console()));
     let format = qemu_name(told.format);
-    words.extend(["-drive".into(), format!("if=virtio,format={format},file={}", in_list(told.disk))]);
+    let file = in_list(no_protocol(told.disk).as_ref());
+    words.extend(["-drive".into(), format!("if=virtio,format={format},file={}", file.display())]);
     if let Start::Kernel(folder, has_initramfs, cmdline) = told.start {
         words.extend(["-kernel".into(), format!("{folder}/vmlinuz"), "-append".into(), cmdline.into()]);
         if has_initramfs {
@@ -44,20 +45,12 @@ pub(super) fn script(told: &Described<'_>) -> String {
 
 /// Looks for EFI where distributions have it for emulated machines of that architecture.
 fn efi(arch: &str) -> String {
-    let files = match arch {
-        "arm64" => ["/usr/share/qemu-efi-aarch64/QEMU_EFI.fd", "/usr/share/edk2/aarch64/QEMU_EFI.fd"],
-        _ => ["/usr/share/ovmf/OVMF.fd", "/usr/share/edk2/ovmf/OVMF_CODE.fd"],
-    };
+    let files: Vec<&str> = firmware::whole(arch).collect();
     format!(
         "for efi in \"${{EFI:-}}\" {}; do\n    [ -r \"$efi\" ] && break\ndone\n[ -r \"$efi\" ] || \
          {{ echo \"no EFI is here: name one with EFI=FILE\" >&2; exit 1; }}\n",
         files.join(" ")
     )
-}
-
-/// A file in a list of options, in which commas are doubled.
-fn in_list(file: &str) -> String {
-    qemu_file(file).replace(',', ",,")
 }
 
 /// A word of a shell.

@@ -11,9 +11,10 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::{Files, Trial};
 use crate::fault::Fault;
-use crate::outputs::disk::{Firmware, qemu_name};
+use crate::outputs::disk::Firmware;
+use crate::outputs::disk::formats::qemu_name;
 use crate::outputs::tool::inside;
-use crate::sandbox::emulator::{Emulated, GUEST_SAID, Start, arguments, guest, line, program_for};
+use crate::sandbox::emulator::{Emulated, GUEST_SAID, Start, arguments, firmware, guest, line, program_for};
 use crate::sandbox::image::{Call, Given, ImageRan, ImageRun, Shown};
 use crate::sandbox::{Exit, Launcher};
 use crate::work::{Job, World};
@@ -79,7 +80,7 @@ impl Trial {
     fn start(&self, kernel: Option<&Path>) -> Result<Start, Fault> {
         let mut start = match (kernel, self.machine.firmware()) {
             (Some(kernel), _) => Start::of_folder(kernel, &absolute(KERNEL))?,
-            (None, Firmware::Efi) => Start::efi_of_debian(self.machine.arch()),
+            (None, Firmware::Efi) => firmware::of_debian(self.machine.arch()),
             (None, _) => Start::Bios,
         };
         if let Start::Kernel(.., told) = &mut start
