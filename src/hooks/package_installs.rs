@@ -19,11 +19,16 @@
 //! around the commas of `arch` and `not-arch` do not count; an entry that does not apply here does not undo the
 //! `uninstall` of another; what is never read (an unknown word, a phase in which nothing is installed) is told.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod entry;
+mod settle;
+
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
+pub use settle::{outcomes, settle};
+
+use self::entry::Entry;
 use super::document::{self, Node, What};
-use super::element::install_type;
 use super::order::lines;
 use super::phase::Phase;
 use crate::fault::{Fault, Faults, Place, Severity, Source};
@@ -124,58 +129,7 @@ pub fn legacy_element(file: &str) -> Option<&str> {
     file.strip_prefix("package-installs-").filter(|element| !element.is_empty())
 }
 
-/// What the wishes of all elements come to, the earlier phases first, and otherwise as they came.
-///
-/// In a phase, a package that some element wants to have stays, whatever others say of it, and of what one element says
-/// of it the strongest counts. Phases do not know of each other: [`outcomes`] says what is true in the end.
-pub fn settle(wanted: impl IntoIterator<Item = Wanted>) -> Vec<Wanted> {
-    let mut all: Vec<Wanted> = wanted.into_iter().collect();
-    all.sort_by_key(|wanted| wanted.phase);
-    let stays: BTreeSet<(Phase, String)> =
-        all.iter().filter(|wanted| wanted.outcome == Outcome::Install).map(where_it_counts).collect();
-    let mut settled: Vec<Wanted> = Vec::with_capacity(all.len());
-    let mut known: BTreeMap<((Phase, String), String), usize> = BTreeMap::new();
-    for mut wanted in all {
-        if stays.contains(&where_it_counts(&wanted)) {
-            match wanted.outcome {
-                // Another element's word for the package may stand for others, which nobody asked for.
-                Outcome::LeaveOut => continue,
-                Outcome::BuildOnly | Outcome::Install => wanted.outcome = Outcome::Install,
-            }
-        }
-        let key = (where_it_counts(&wanted), wanted.element.clone());
-        if let Some(earlier) = known.get(&key).and_then(|number| settled.get_mut(*number)) {
-            earlier.outcome = earlier.outcome.max(wanted.outcome);
-        } else {
-            known.insert(key, settled.len());
-            settled.push(wanted);
-        }
-    }
-    settled
-}
-
-/// What becomes of each package over all phases: one that is installed in some phase is in the image, whatever another
-/// phase says of it, and one that scripts need is there for them.
-pub fn outcomes(settled: &[Wanted]) -> BTreeMap<&str, Outcome> {
-    let mut outcomes = BTreeMap::new();
-    for wanted in settled {
-        let known = outcomes.entry(wanted.package.value.as_str()).or_insert(wanted.outcome);
-        *known = (*known).max(wanted.outcome);
-    }
-    outcomes
-}
-
-/// What may be said of a package.
-const WORDS: &[&str] =
-    &["phase", "uninstall", "build-only", "installtype", "arch", "not-arch", "dib_python_version", "when"];
-
-const PHASES: &[Phase] = &[Phase::PreInstall, Phase::Install, Phase::PostInstall];
-
 const FORM: &str = "write `NAME:` for each package, and `NAME: { phase: pre-install.d }` to say more of it";
-
-fn where_it_counts(wanted: &Wanted) -> (Phase, String) {
-    (wanted.phase, wanted.package.value.clone())
-}
 
 struct Reader<'a> {
     element: &'a str,
@@ -239,183 +193,6 @@ impl Reader<'_> {
     }
 }
 
-/// What is said of a package, once.
-#[derive(Default)]
-struct Entry {
-    phase: Option<Phase>,
-    uninstall: bool,
-    build_only: bool,
-    install_type: Option<String>,
-    arch: Option<Spanned<Vec<String>>>,
-    not_arch: Option<Spanned<Vec<String>>>,
-    python: Option<String>,
-    when: Vec<When>,
-}
-
-/// `VARIABLE = VALUE` or `VARIABLE != VALUE`.
-struct When {
-    variable: Spanned<String>,
-    equal: bool,
-    value: String,
-}
-
-impl Entry {
-    fn take(&mut self, word: &Spanned<String>, node: &Node) -> Result<(), Fault> {
-        match word.value.as_str() {
-            // Said of nothing, a word means nothing; the model has it so for most.
-            _ if node.what == What::Null => {}
-            "phase" => self.phase = Some(phase(node)?),
-            "uninstall" => self.uninstall = flag(word, node)?,
-            "build-only" => self.build_only = flag(word, node)?,
-            "installtype" => self.install_type = Some(kind(node)?),
-            "arch" => self.arch = Some(architectures(word, node)?),
-            "not-arch" => self.not_arch = Some(architectures(word, node)?),
-            "dib_python_version" => self.python = Some(text(word, node)?.to_string()),
-            "when" => self.when = statements(node)?,
-            unknown => {
-                let message = format!("`{}` says nothing of a package", wording::printable(unknown));
-                return Err(Fault::warning("hooks/package-installs", message)
-                    .at(&word.place, "not understood")
-                    .maybe_help(wording::suggest(unknown, WORDS.iter().copied())));
-            }
-        }
-        Ok(())
-    }
-
-    fn applies(&self, element: &str, conditions: &Conditions<'_>) -> Result<bool, Fault> {
-        let kind = install_type(element, conditions.install_type, conditions.variables);
-        let here = |list: &Spanned<Vec<String>>| list.value.iter().any(|arch| arch == conditions.arch);
-        let python = conditions.variables.get("DIB_PYTHON_VERSION").map_or("", String::as_str);
-        if self.install_type.as_ref().is_some_and(|wanted| wanted != kind)
-            || self.arch.as_ref().is_some_and(|list| !here(list))
-            || self.not_arch.as_ref().is_some_and(here)
-            || self.python.as_ref().is_some_and(|wanted| wanted != python)
-        {
-            return Ok(false);
-        }
-        let mut applies = true;
-        for when in &self.when {
-            applies &= when.holds(conditions.variables)?;
-        }
-        Ok(applies)
-    }
-
-    fn outcome(&self) -> Outcome {
-        match (self.build_only, self.uninstall) {
-            (true, _) => Outcome::BuildOnly,
-            (false, true) => Outcome::LeaveOut,
-            (false, false) => Outcome::Install,
-        }
-    }
-}
-
-impl When {
-    /// Reads `VARIABLE = VALUE`; blanks around the sign do not count.
-    fn parse(text: &str, place: &Place) -> Option<When> {
-        let sign = text.find(['=', '!'])?;
-        let (variable, rest) = text.split_at_checked(sign)?;
-        let (equal, value) = match rest.strip_prefix("!=") {
-            Some(value) => (false, value),
-            None => (true, rest.strip_prefix('=')?),
-        };
-        let variable = variable.trim();
-        let named = !variable.is_empty()
-            && variable.chars().all(|letter| letter.is_ascii_alphanumeric() || letter == '_');
-        let doubled = value.starts_with('=');
-        (named && !doubled).then(|| When {
-            variable: Spanned::new(variable.to_string(), place),
-            equal,
-            value: value.trim().to_string(),
-        })
-    }
-
-    fn holds(&self, variables: &BTreeMap<String, String>) -> Result<bool, Fault> {
-        let Some(value) = variables.get(&self.variable.value) else {
-            let name = &self.variable.value;
-            return Err(fault(
-                format!("the variable `{name}` is not set"),
-                &self.variable.place,
-                "it is compared here",
-                &wording::nearest(name, variables.keys().map(String::as_str))
-                    .map_or(format!("give `{name}` a value"), |near| {
-                        format!("give `{name}` a value; did you mean `{near}`?")
-                    }),
-            ));
-        };
-        Ok((*value == self.value) == self.equal)
-    }
-}
-
-fn phase(node: &Node) -> Result<Phase, Fault> {
-    let known = || PHASES.iter().map(|phase| phase.folder());
-    let typed = text_of("phase", node)?;
-    let phase = Phase::of_folder(typed).filter(|phase| PHASES.contains(phase));
-    phase.ok_or_else(|| {
-        let message = format!("no packages are installed in `{}`", wording::printable(typed));
-        let help = wording::suggest(typed, known().collect::<Vec<_>>()).unwrap_or_default();
-        fault(message, &node.place, "no such phase", &help)
-    })
-}
-
-fn flag(word: &Spanned<String>, node: &Node) -> Result<bool, Fault> {
-    match &node.what {
-        What::Flag(flag, _) => Ok(*flag),
-        // A text in quotes; JSON has numbers for it now and then.
-        What::Text(text) if matches!(text.to_ascii_lowercase().as_str(), "true" | "yes" | "1") => Ok(true),
-        What::Text(text) if matches!(text.to_ascii_lowercase().as_str(), "false" | "no" | "0") => Ok(false),
-        _ => {
-            let message = format!("`{}` is true or false", word.value);
-            Err(fault(message, &node.place, "neither", &format!("write `{}: true`", word.value)))
-        }
-    }
-}
-
-fn kind(node: &Node) -> Result<String, Fault> {
-    let kind = text_of("installtype", node)?;
-    if matches!(kind, "source" | "package") {
-        return Ok(kind.to_string());
-    }
-    let message = format!("there is no install type `{}`", wording::printable(kind));
-    Err(fault(message, &node.place, "no such type", "an install type is `source` or `package`"))
-}
-
-fn architectures(word: &Spanned<String>, node: &Node) -> Result<Spanned<Vec<String>>, Fault> {
-    let list = text(word, node)?.split(',').map(str::trim).map(String::from).collect::<Vec<String>>();
-    if list.iter().any(|arch| arch.is_empty() || arch.contains(char::is_whitespace)) {
-        let message =
-            format!("`{}` names no architecture", wording::printable(node.text().unwrap_or_default()));
-        let help = format!("write `{}: amd64, arm64`", word.value);
-        return Err(fault(message, &node.place, "names with commas between them belong here", &help));
-    }
-    Ok(Spanned::new(list, &node.place))
-}
-
-fn statements(node: &Node) -> Result<Vec<When>, Fault> {
-    let list = match &node.what {
-        What::List(list) => list.as_slice(),
-        _ => std::slice::from_ref(node),
-    };
-    let statement = |node: &Node| {
-        let text = text_of("when", node)?;
-        When::parse(text, &node.place).ok_or_else(|| {
-            let message = format!("`{}` compares nothing", wording::printable(text));
-            fault(message, &node.place, "no comparison", "write `VARIABLE = VALUE` or `VARIABLE != VALUE`")
-        })
-    };
-    list.iter().map(statement).collect()
-}
-
-fn text<'a>(word: &Spanned<String>, node: &'a Node) -> Result<&'a str, Fault> {
-    text_of(&word.value, node)
-}
-
-fn text_of<'a>(word: &str, node: &'a Node) -> Result<&'a str, Fault> {
-    node.text().ok_or_else(|| {
-        let message = format!("{} is no `{word}`", node.kind());
-        fault(message, &node.place, "a text belongs here", FORM)
-    })
-}
-
 fn misnamed(package: &Spanned<String>) -> Option<Fault> {
     let name = &package.value;
     let unfit = |letter: char| letter.is_whitespace() || letter.is_control();
@@ -454,7 +231,7 @@ mod tests {
         (wanted.iter().map(told).collect(), faults.collect())
     }
 
-    fn told(wanted: &Wanted) -> String {
+    pub(super) fn told(wanted: &Wanted) -> String {
         format!("{} {:?} {}", wanted.package.value, wanted.outcome, wanted.phase.word())
     }
 
@@ -556,43 +333,6 @@ mod tests {
         assert_eq!(read("package-installs.yaml", json), (expected, vec![]));
         let (_, faults) = read("package-installs.json", "{\"a\": null \"b\": 1}");
         assert_eq!(faults, ["this is no JSON: expected `,` or `}`"]);
-    }
-
-    #[test]
-    fn a_package_that_somebody_wants_stays() {
-        let of = |element: &str, package: &str, phase: Phase, outcome: Outcome| Wanted {
-            package: Spanned::new(package.to_string(), &Place::new(&Source::new("x", ""), 0..0)),
-            element: element.to_string(),
-            phase,
-            outcome,
-        };
-        let settled = settle([
-            of("a", "gcc", Phase::Install, Outcome::BuildOnly),
-            of("b", "gcc", Phase::Install, Outcome::Install),
-            of("a", "nano", Phase::Install, Outcome::LeaveOut),
-            of("b", "nano", Phase::Install, Outcome::BuildOnly),
-            of("b", "gcc", Phase::PreInstall, Outcome::BuildOnly),
-            of("b", "vim", Phase::PreInstall, Outcome::LeaveOut),
-            of("b", "vim", Phase::PreInstall, Outcome::LeaveOut),
-            of("a", "vim", Phase::Install, Outcome::LeaveOut),
-            of("b", "vim", Phase::Install, Outcome::Install),
-        ]);
-        let told: Vec<String> =
-            settled.iter().map(|wanted| format!("{} {}", wanted.element, told(wanted))).collect();
-        assert_eq!(
-            told,
-            [
-                "b gcc BuildOnly pre-install",
-                "b vim LeaveOut pre-install",
-                "a gcc Install install",
-                "b gcc Install install",
-                "a nano LeaveOut install",
-                "b nano BuildOnly install",
-                "b vim Install install",
-            ]
-        );
-        let expected = [("gcc", Outcome::Install), ("nano", Outcome::BuildOnly), ("vim", Outcome::Install)];
-        assert_eq!(outcomes(&settled), expected.into());
     }
 
     #[test]
