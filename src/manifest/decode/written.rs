@@ -10,7 +10,6 @@ use crate::deb::Wish;
 use crate::fault::{Fault, Place};
 use crate::lang::Node;
 use crate::manifest::{Image, ToolSet};
-use crate::outputs::disk::Machine;
 use crate::outputs::{self, config, trial};
 use crate::work::{Output, TEST};
 
@@ -37,12 +36,6 @@ impl Decoder<'_> {
         tools
     }
 
-    /// Whether the disk of a target with these outputs can boot.
-    pub(super) fn boots(&mut self, machine: &Machine, outputs: &[outputs::Sibling]) {
-        let is_disk = |output: &outputs::Sibling| outputs::disk::formats::has_disk(output.kind);
-        self.faults.extend(machine.check().filter(|_| outputs.iter().any(is_disk)));
-    }
-
     /// The outputs among these nodes, and what goes with them: the hypervisor's own files, and tests.
     pub(super) fn outputs(
         &mut self,
@@ -59,7 +52,16 @@ impl Decoder<'_> {
                 _ => None,
             });
         }
-        self.without_doubles(all)
+        let all = self.without_doubles(all);
+        self.check_boot(target);
+        all
+    }
+
+    /// Whether the disk of a target that has one can boot.
+    fn check_boot(&mut self, target: &outputs::Target<'_>) {
+        if target.siblings.iter().any(|output| outputs::disk::formats::has_disk(output.kind)) {
+            self.faults.extend(target.machine.check());
+        }
     }
 
     /// What a project writes is the same whoever builds it.
