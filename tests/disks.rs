@@ -372,6 +372,15 @@ fn what_cannot_be_is_told_before_any_work() {
         }
         output "raw"
     }
+    hypervisor "files" {
+        disk {
+            partition "root" filesystem="ext4" mount="/"
+            partition "gone" from="gone.img"
+            partition "folder" from="overlays"
+        }
+        boot loader="none"
+        output "raw"
+    }
 }
 "#,
     );
@@ -435,6 +444,10 @@ fn what_cannot_be_is_told_before_any_work() {
     image.kdl:48:53: error: a label has at least one letter, and no control characters [label/unfit]
     image.kdl:49:54: error: a FAT file system has 4 MiB or more, and less than 2 TiB [partition/size]
     image.kdl:49:82: error: a label of vfat has letters and digits of ASCII, `_`, `-` and, inside, spaces [label/unfit]
+    image.kdl:57:35: error: there is no `gone.img` [partition/file]
+      help: paths start at the folder of the file that they stand in
+    image.kdl:58:37: error: `overlays` is no file [partition/file]
+      help: name a file; what the image has in a folder goes there with `filesystem=` and `mount=`
     "#);
 
     project.write(
@@ -498,6 +511,23 @@ fn what_does_not_fit_says_so() {
     image.kdl:7:31: error: what is to be in this partition does not fit into 4.0 MiB: its files have 4.3 MiB [output/too-small]
       help: 64 MiB would do
     "#);
+    std::fs::write(project.path("blob"), vec![1; (5 << 20) + 1]).unwrap();
+    let blob = |size: &str, part: &str| {
+        format!(
+            "    disk size=\"{size}\" {{\n        partition \"root\" size=\"40MiB\" filesystem=\"ext4\" mount=\"/\"\n        \
+             partition \"blob\" from=\"blob\"{part}\n    }}\n"
+        )
+    };
+    project.write("image.kdl", manifest(&blob("64MiB", " size=\"5MiB\"")));
+    assert_snapshot!(short(&project), @r#"
+    image.kdl:7:43: error: the file of this partition does not fit into 5.0 MiB: it needs 6 MiB [output/too-small]
+      help: say `size="6MiB"`
+    "#);
+    project.write("image.kdl", manifest(&blob("46MiB", "")));
+    assert_snapshot!(short(&project), @"
+    image.kdl:7:9: error: the file of this partition does not fit into 4.0 MiB: it needs 6 MiB [output/too-small]
+      help: make the disk larger
+    ");
 }
 
 #[test]

@@ -53,7 +53,7 @@ fn ls_says_what_there_is_and_where_each_path_comes_from() {
     ");
     assert!(!space.has("build"), "only layers are built for it");
     assert_snapshot!(space.run("ls files:1@server"), @"w---------  0:0  0  etc/old (removed below)");
-    assert_snapshot!(space.run("ls server etc/motd --json"), @r#"{"path":"etc/motd","kind":"file","mode":"0644","owner":"0:0","mtime":1735689600,"size":5,"digest":"ba1759da69db12eb17bd9914d1f27d9674eae0e2c47ea5fadef5bdf07de02d53","target":null,"step":"overlay:site","hides":["overlay:base"]}"#);
+    assert_snapshot!(space.run("ls server etc/motd --json"), @r#"{"path":"etc/motd","kind":"file","mode":"0644","owner":"0:0","mtime":1735689600,"size":5,"digest":"ba1759da69db12eb17bd9914d1f27d9674eae0e2c47ea5fadef5bdf07de02d53","target":null,"device":null,"step":"overlay:site","hides":["overlay:base"]}"#);
 }
 
 #[test]
@@ -221,6 +221,37 @@ fn diff_tells_path_by_path_and_by_its_exit_code() {
     {"path":"etc/motd","change":"changed","what":["content","mode 0644 → 0755"]}
     --- exit code 1
     "#);
+}
+
+#[test]
+fn devices_are_told_apart_by_their_numbers() {
+    let space = server();
+    let tar = |name: &str, minor: u32, first: &str| {
+        let mut tar = tar::Builder::new(std::fs::File::create(space.path(name)).expect("a file"));
+        let mut add = |path: &str, kind: tar::EntryType, link: Option<&str>| {
+            let mut header = tar::Header::new_ustar();
+            header.set_entry_type(kind);
+            header.set_mode(0o600);
+            (header.set_size(0), header.set_mtime(0), header.set_uid(0), header.set_gid(0));
+            header.set_device_major(1).expect("a field");
+            header.set_device_minor(minor).expect("a field");
+            link.map_or(Ok(()), |link| header.set_link_name(link)).expect("a link");
+            tar.append_data(&mut header, path, std::io::empty()).expect("written");
+        };
+        add("a", tar::EntryType::Regular, None);
+        add("b", tar::EntryType::Regular, None);
+        add("name", tar::EntryType::Link, Some(first));
+        add("null", tar::EntryType::Char, None);
+        tar.finish().expect("written");
+    };
+    tar("old.tar", 3, "a");
+    tar("new.tar", 5, "b");
+    assert_snapshot!(space.run("ls old.tar null --json"), @r#"{"path":"null","kind":"character","mode":"0600","owner":"0:0","mtime":0,"size":0,"digest":null,"target":null,"device":{"major":1,"minor":3},"step":null,"hides":[]}"#);
+    assert_snapshot!(space.run("diff old.tar new.tar"), @"
+    ~ name (target a → b)
+    ~ null (device 1:3 → 1:5)
+    --- exit code 1
+    ");
 }
 
 #[test]

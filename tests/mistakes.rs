@@ -80,6 +80,9 @@ image "levels" {
 image {
     output "tar"
 }
+image "c d" {
+    output "tar"
+}
 "#;
 
 const GOOD: &str = r#"image "server" {
@@ -152,6 +155,8 @@ fn everything_that_is_wrong_is_told_at_once_across_includes() {
       help: it has 1 to 9
     image.kdl:39:1: error: `image` lacks its name [argument/missing]
       help: write `image "NAME"`
+    image.kdl:42:7: error: `c d` is not a name [value/unfit]
+      help: a name has letters and digits of ASCII and `._+-`, begins with a letter or a digit, and is at most 128 long
     exit code 2
     "#);
 }

@@ -327,10 +327,21 @@ pub struct EntryAnswer {
     pub digest: Option<String>,
     /// Where a link leads; for another name of a file, the path that holds the content.
     pub target: Option<String>,
+    /// Of a device: its numbers.
+    pub device: Option<DeviceAnswer>,
     /// The step that brings it; null where there is only one layer, tar or folder.
     pub step: Option<String>,
     /// The steps whose file at this path it hides, lowest first.
     pub hides: Vec<String>,
+}
+
+/// Which driver a device is of, and which of its devices it is.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct DeviceAnswer {
+    /// The driver.
+    pub major: u32,
+    /// The device.
+    pub minor: u32,
 }
 
 /// What is at a path.
@@ -446,6 +457,10 @@ impl EntryAnswer {
             Kind::File { digest, .. } => Some(digest.to_string()),
             _ => None,
         };
+        let device = match entry.kind {
+            Kind::Character(major, minor) | Kind::Block(major, minor) => Some(DeviceAnswer { major, minor }),
+            _ => None,
+        };
         EntryAnswer {
             path: lossy(entry.path.as_bytes()),
             kind,
@@ -455,6 +470,7 @@ impl EntryAnswer {
             size: entry.kind.size(),
             digest,
             target,
+            device,
             step: item.layer.as_ref().and_then(step),
             hides: item.hides.iter().filter_map(step).collect(),
         }

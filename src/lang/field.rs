@@ -110,7 +110,10 @@ impl Form {
         let unfit = || Unfit::new(format!("`{}` is not {}", wording::printable(text), self.noun()));
         match self {
             Form::Text | Form::Script | Form::Glob => Some(Value::Text(text.to_string())),
-            Form::Name => is_name(text).then(|| Value::Text(text.to_string())),
+            Form::Name => match is_name(text) {
+                true => Some(Value::Text(text.to_string())),
+                false => return Err(unfit().maybe_help(Some(name_help()))),
+            },
             Form::Path => (!text.is_empty() && !text.contains('\0')).then(|| Value::Text(text.to_string())),
             Form::ImagePath => is_image_path(text).then(|| Value::Text(text.to_string())),
             Form::Size => value::parse_size(text).map(Value::Size),
@@ -190,11 +193,23 @@ fn number_help(text: &str) -> Option<String> {
     text.parse::<i64>().is_ok().then(|| format!("write it without quotes: `{text}`"))
 }
 
+/// The most letters of a name: files are called by it, with more in front and behind, and have up to 255.
+const LONGEST_NAME: usize = 128;
+
+/// What a name may have beside letters and digits, but not at its beginning.
+const IN_NAMES: &str = "._+-";
+
 fn is_name(text: &str) -> bool {
-    let starts = text.starts_with(|letter: char| letter.is_ascii_alphanumeric());
-    starts
-        && text.len() <= 128
-        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._+-".contains(&byte))
+    text.starts_with(|letter: char| letter.is_ascii_alphanumeric())
+        && text.len() <= LONGEST_NAME
+        && text.chars().all(|letter| letter.is_ascii_alphanumeric() || IN_NAMES.contains(letter))
+}
+
+fn name_help() -> String {
+    format!(
+        "a name has letters and digits of ASCII and `{IN_NAMES}`, begins with a letter or a digit, and is at most \
+         {LONGEST_NAME} long"
+    )
 }
 
 fn is_image_path(text: &str) -> bool {

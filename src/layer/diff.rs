@@ -64,6 +64,15 @@ fn changes(old: &Entry, new: &Entry) -> Vec<String> {
                 String::from_utf8_lossy(&now)
             ));
         }
+        (Kind::Hardlink(was), Kind::Hardlink(now)) if was != now => {
+            what.push(format!("target {was} → {now}"));
+        }
+        (Kind::Character(major, minor), Kind::Character(new_major, new_minor))
+        | (Kind::Block(major, minor), Kind::Block(new_major, new_minor))
+            if (major, minor) != (new_major, new_minor) =>
+        {
+            what.push(format!("device {major}:{minor} → {new_major}:{new_minor}"));
+        }
         (was, now) if was != now => what.push(format!("kind {} → {}", was.letter(), now.letter())),
         _ => {}
     }

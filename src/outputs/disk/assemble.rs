@@ -55,6 +55,8 @@ enum Filling<'a> {
     File(File, u64),
 }
 
+const MIB: u64 = 1 << 20;
+
 impl Assembly<'_> {
     /// Writes the disk to `path`, where nothing is.
     ///
@@ -220,7 +222,7 @@ impl Assembly<'_> {
     fn with_room(&self, mut wanted: Vec<u64>) -> Vec<u64> {
         let disk = &self.machine.disk;
         if let Some(root) = disk.mounted("/").and_then(|root| wanted.get_mut(root)) {
-            *root = (*root + disk.room).next_multiple_of(1 << 20);
+            *root = (*root + disk.room).next_multiple_of(MIB);
         }
         wanted
     }
@@ -271,12 +273,23 @@ impl Assembly<'_> {
                 .try_for_each(|(offset, bytes)| out.write_all_at(bytes, at + offset))
                 .map_err(failed),
             Filling::File(_, length) if length > size => {
-                let message = format!("this file has {}", wording::size(length));
-                Err(Fault::build("output/too-small", message).at(told, "this partition is smaller"))
+                Err(too_large(length, size, part).at(told, "this partition"))
             }
             Filling::File(file, _) => copy_sparse(&file, out, at).map_err(failed),
         }
     }
+}
+
+/// A file of `length` bytes is to be in a partition of `size`.
+fn too_large(length: u64, size: u64, part: &Partition) -> Fault {
+    // Not rounded: it is to be written there.
+    let (told, needed) = (wording::size(size), length.div_ceil(MIB));
+    let message = format!("the file of this partition does not fit into {told}: it needs {needed} MiB");
+    let help = match part.size {
+        Some(_) => format!("say `size=\"{needed}MiB\"`"),
+        None => "make the disk larger".into(),
+    };
+    Fault::build("output/too-small", message).help(help)
 }
 
 /// What is to be in a partition: of `tree`, or as it says.
@@ -338,7 +351,7 @@ fn wanted(filling: &Filling<'_>, bios: Option<&Bios>) -> Result<u64, Fault> {
         Filling::File(_, length) => *length,
         Filling::Swap | Filling::Empty => 0,
     };
-    Ok(bytes.max(1).next_multiple_of(1 << 20))
+    Ok(bytes.max(1).next_multiple_of(MIB))
 }
 
 fn slots(disk: &Disk, layout: &Layout, ids: &Ids) -> Vec<Slot> {

@@ -367,7 +367,7 @@ impl Partition {
             (name, _) if let Some(own) = Own::named(name) => Content::Own(own),
             ("vfat", _) => Content::Vfat,
             ("swap", _) => Content::Swap,
-            (_, Some(from)) => Content::File(folders.path(from)),
+            (_, Some(from)) => Content::File(file(from, folders, faults)),
             (_, None) => Content::Empty,
         };
         if let (Some(from), true) = (&from, named != "none") {
@@ -403,6 +403,26 @@ impl Partition {
     pub fn has_fstab_line(&self) -> bool {
         self.content == Content::Swap || self.mount.is_some()
     }
+}
+
+/// Where the file is that is all of a partition; tells of one that is none.
+fn file(from: &Spanned<String>, folders: &Folders, faults: &mut Faults) -> PathBuf {
+    let path = folders.path(from);
+    if !path.is_file() {
+        let shown = folders.shown(&path);
+        let (message, help) = match path.exists() {
+            true => (
+                format!("`{shown}` is no file"),
+                "name a file; what the image has in a folder goes there with `filesystem=` and `mount=`",
+            ),
+            false => {
+                (format!("there is no `{shown}`"), "paths start at the folder of the file that they stand in")
+            }
+        };
+        faults
+            .push(Fault::error("partition/file", message).at(&from.place, "what is to be in it").help(help));
+    }
+    path
 }
 
 fn mount(node: &Node, content: &Content, faults: &mut Faults) -> Option<Spanned<String>> {
