@@ -232,7 +232,10 @@ fn devices_are_told_apart_by_their_numbers() {
             let mut header = tar::Header::new_ustar();
             header.set_entry_type(kind);
             header.set_mode(0o600);
-            (header.set_size(0), header.set_mtime(0), header.set_uid(0), header.set_gid(0));
+            header.set_size(0);
+            header.set_mtime(0);
+            header.set_uid(0);
+            header.set_gid(0);
             header.set_device_major(1).expect("a field");
             header.set_device_minor(minor).expect("a field");
             link.map_or(Ok(()), |link| header.set_link_name(link)).expect("a link");

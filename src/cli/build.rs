@@ -65,15 +65,21 @@ pub fn run(session: &Session, asked: &Build) -> Result<Exit, Faults> {
     }
     project.world.memory.save();
     project.journal.tidy();
+    write_reports(session, asked, &plan, &teller)?;
+    Ok(teller.finished(cancel.load(Ordering::Relaxed)))
+}
+
+/// Writes what is asked for of how the build went: when each step ran, and how tests ended.
+fn write_reports(session: &Session, asked: &Build, plan: &Plan, teller: &Teller<'_>) -> Result<(), Fault> {
     if let Some(path) = &asked.timings {
         let path = session.folder().join(path);
-        let page = timings::page(&plan, &teller.ran, teller.start.elapsed().as_secs_f64());
+        let page = timings::page(plan, &teller.ran, teller.start.elapsed().as_secs_f64());
         crate::store::write_whole(&path, page.as_bytes())?;
     }
     if let Some(path) = &asked.junit {
         junit::write(&session.folder().join(path), &junit::report(&teller.tests()))?;
     }
-    Ok(teller.finished(cancel.load(Ordering::Relaxed)))
+    Ok(())
 }
 
 fn no_test(targets: &[String]) -> Fault {
@@ -273,7 +279,6 @@ impl<'a> Teller<'a> {
     }
 
     fn ended(&mut self, step: StepId, outcome: Outcome, at: f64, world: &World) {
-        let id = self.id(step).to_string();
         match outcome {
             // It ran before the build paused.
             Outcome::Fresh if self.has_run(step) => {}
@@ -285,44 +290,50 @@ impl<'a> Teller<'a> {
             }
             Outcome::Skipped => {
                 self.skipped += 1;
-                self.event(&EventAnswer::Skipped { step: id });
+                self.event(&EventAnswer::Skipped { step: self.id(step).to_string() });
             }
             Outcome::Ran { seconds, changed, wrote } => {
-                // A layer that was there when its turn came can turn out to be damaged when it is read.
-                self.fresh.remove(&step);
                 self.progress.end(step);
-                self.event(&EventAnswer::Ran { step: id.clone(), at, seconds, changed });
-                let began = self.started.get(&step).copied().unwrap_or(at - seconds);
-                let line = self.ran_line(&id, seconds, changed, wrote.as_ref());
-                if folded::is_package(&self.plan.graph, step) && seconds < SLOW {
-                    self.packages.began.get_or_insert(began);
-                    self.packages.ended = at;
-                    self.packages.ran.push((step, line));
-                } else {
-                    self.stay(&line);
-                }
-                self.ran.push(Ran { step, began, ended: at });
-                if let Some(wrote) = wrote {
-                    self.written.insert(step, wrote);
-                }
+                self.event(&EventAnswer::Ran { step: self.id(step).to_string(), at, seconds, changed });
+                let line = self.ran_line(self.id(step), seconds, changed, wrote.as_ref());
+                self.written.extend(wrote.map(|wrote| (step, wrote)));
+                self.ran(step, seconds, at, line);
             }
             Outcome::Failed(fault) => {
                 self.progress.end(step);
                 self.failed_after.extend(self.started.get(&step).map(|began| (step, at - began)));
                 let fault = self.with_a_look(step, *fault, world);
-                let interrupted = fault.is_interruption();
-                let value = messages::json::value(&fault);
-                self.event(&EventAnswer::Failed { step: id, fault: value });
-                if interrupted {
-                    self.interrupted = true;
-                    return;
-                }
-                if !self.json {
-                    self.progress.above(|| _ = self.session.report(fault.clone().into()));
-                }
-                self.failed.push((step, fault));
+                self.failed(step, fault);
             }
         }
+    }
+
+    /// Tells of a step that ran; of packages, only in all.
+    fn ran(&mut self, step: StepId, seconds: f64, at: f64, line: String) {
+        // A layer that was there when its turn came can turn out to be damaged when it is read.
+        self.fresh.remove(&step);
+        let began = self.started.get(&step).copied().unwrap_or(at - seconds);
+        if folded::is_package(&self.plan.graph, step) && seconds < SLOW {
+            self.packages.began.get_or_insert(began);
+            self.packages.ended = at;
+            self.packages.ran.push((step, line));
+        } else {
+            self.stay(&line);
+        }
+        self.ran.push(Ran { step, began, ended: at });
+    }
+
+    fn failed(&mut self, step: StepId, fault: Fault) {
+        let value = messages::json::value(&fault);
+        self.event(&EventAnswer::Failed { step: self.id(step).to_string(), fault: value });
+        if fault.is_interruption() {
+            self.interrupted = true;
+            return;
+        }
+        if !self.json {
+            self.progress.above(|| _ = self.session.report(fault.clone().into()));
+        }
+        self.failed.push((step, fault));
     }
 
     fn has_run(&self, step: StepId) -> bool {

@@ -1,7 +1,7 @@
 //! Downloading one file that is known by its size and SHA-256: resumed, checked while it arrives, whole or not at all.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -9,7 +9,7 @@ use std::time::Duration;
 use rustix::fs::FlockOperation;
 use sha2::{Digest as _, Sha256};
 
-use super::http::{Client, Failure, Kind, shown};
+use super::http::{Answer, Client, Failure, Kind, shown};
 use crate::fault::Fault;
 use crate::key::Digest;
 
@@ -136,21 +136,37 @@ pub(super) fn whole(path: &Path, want: &Want) -> bool {
     if !file.metadata().is_ok_and(|metadata| metadata.is_file() && metadata.len() == want.size) {
         return false;
     }
-    let mut hasher = Sha256::new();
-    copy_into(&mut file, &mut hasher).is_ok() && Digest::from_bytes(hasher.finalize().into()) == want.digest
+    Got::of(&mut file).is_ok_and(|got| got.is(want))
 }
 
-fn copy_into(file: &mut File, hasher: &mut Sha256) -> io::Result<u64> {
-    let mut buffer = vec![0; 1 << 17];
-    let mut all = 0;
-    loop {
-        match file.read(&mut buffer)? {
-            0 => return Ok(all),
-            read => {
-                hasher.update(&buffer[..read]);
-                all += read as u64;
+/// What has come of a file.
+#[derive(Clone, Default)]
+struct Got {
+    hasher: Sha256,
+    bytes: u64,
+}
+
+impl Got {
+    fn of(file: &mut File) -> io::Result<Got> {
+        let mut got = Got::default();
+        let mut buffer = vec![0; 1 << 17];
+        loop {
+            match file.read(&mut buffer)? {
+                0 => return Ok(got),
+                read => got.take(&buffer[..read]),
             }
         }
+    }
+
+    fn take(&mut self, bytes: &[u8]) {
+        self.hasher.update(bytes);
+        self.bytes += bytes.len() as u64;
+    }
+
+    /// Whether it is all that is wanted.
+    fn is(&self, want: &Want) -> bool {
+        let digest = || Digest::from_bytes(self.hasher.clone().finalize().into());
+        self.bytes == want.size && digest() == want.digest
     }
 }
 
@@ -191,10 +207,24 @@ impl Part {
         let _ = fs::remove_file(&self.path);
     }
 
-    /// Begins anew.
-    fn clear(&mut self) -> io::Result<()> {
-        self.file.set_len(0)?;
-        self.file.seek(SeekFrom::Start(0)).map(|_| ())
+    /// What is in it.
+    fn got(&mut self) -> Result<Got, Fault> {
+        let got = self.file.rewind().and_then(|()| Got::of(&mut self.file));
+        got.map_err(|error| self.failed(&error))
+    }
+
+    fn add(&mut self, bytes: &[u8]) -> Result<(), Fault> {
+        self.file.write_all(bytes).map_err(|error| self.failed(&error))
+    }
+
+    /// Begins anew, with nothing.
+    fn clear(&mut self) -> Result<Got, Fault> {
+        let cleared = self.file.set_len(0).and_then(|()| self.file.rewind());
+        cleared.map(|()| Got::default()).map_err(|error| self.failed(&error))
+    }
+
+    fn failed(&self, error: &io::Error) -> Fault {
+        Fault::io("write", &self.path, error)
     }
 }
 
@@ -215,6 +245,12 @@ enum Broken {
     There(Failure),
 }
 
+impl From<Fault> for Broken {
+    fn from(fault: Fault) -> Broken {
+        Broken::Here(fault)
+    }
+}
+
 impl From<Failure> for Broken {
     fn from(failure: Failure) -> Broken {
         Broken::There(failure)
@@ -230,60 +266,63 @@ fn fetch_part(
     arrived: &AtomicU64,
     stop: &AtomicBool,
 ) -> Result<(), Broken> {
-    let here = |path: &Path, error: &io::Error| Broken::Here(Fault::io("write", path, error));
-    let path = part.path.clone();
-    let write = |result: io::Result<()>| result.map_err(|error| here(&path, &error));
-    let mut hasher = Sha256::new();
-    write(part.file.seek(SeekFrom::Start(0)).map(|_| ()))?;
-    let mut have = copy_into(&mut part.file, &mut hasher).map_err(|error| here(&path, &error))?;
-    if have >= want.size {
-        if have == want.size && Digest::from_bytes(hasher.clone().finalize().into()) == want.digest {
-            return Ok(());
-        }
-        write(part.clear())?;
-        (hasher, have) = (Sha256::new(), 0);
+    let mut got = part.got()?;
+    if got.is(want) {
+        return Ok(());
     }
-    let mut answer = client.get(url, have)?;
+    if got.bytes >= want.size {
+        got = part.clear()?;
+    }
+    let mut answer = client.get(url, got.bytes)?;
     let resumed = answer.from > 0;
-    if answer.from != have {
-        write(part.clear())?;
-        (hasher, have) = (Sha256::new(), 0);
+    if answer.from != got.bytes {
+        got = part.clear()?;
     }
-    if let Some(length) = answer.length.filter(|length| have.saturating_add(*length) != want.size) {
-        let all = have.saturating_add(length);
+    if let Some(length) = answer.length.filter(|length| got.bytes.saturating_add(*length) != want.size) {
+        let all = got.bytes.saturating_add(length);
         let reason = format!("it has {all} bytes where the index says {}", want.size);
         return Err(Failure::new(Kind::Lasting, reason).into());
     }
+    receive(&mut answer, want, part, &mut got, arrived, stop)?;
+    if got.bytes < want.size {
+        let reason = format!("it ended after {} of {} bytes", got.bytes, want.size);
+        return Err(Failure::new(Kind::Passing, reason).into());
+    }
+    if got.is(want) {
+        return Ok(());
+    }
+    part.clear()?;
+    // The part that was there before may be what is wrong.
+    let kind = if resumed { Kind::Passing } else { Kind::Lasting };
+    Err(Failure::new(kind, "its SHA-256 is not the one that the index says").into())
+}
+
+/// Puts what comes behind what has come, until it ends.
+fn receive(
+    answer: &mut Answer,
+    want: &Want,
+    part: &mut Part,
+    got: &mut Got,
+    arrived: &AtomicU64,
+    stop: &AtomicBool,
+) -> Result<(), Broken> {
     let mut buffer = vec![0; 1 << 16];
     loop {
-        arrived.store(have, Ordering::Relaxed);
+        arrived.store(got.bytes, Ordering::Relaxed);
         if stop.load(Ordering::Relaxed) {
             return Err(Broken::Stopped);
         }
         let read = answer.read(&mut buffer)?;
         let bytes = &buffer[..read];
         if bytes.is_empty() {
-            break;
+            return Ok(());
         }
-        have += read as u64;
-        if have > want.size {
-            write(part.clear())?;
+        got.take(bytes);
+        if got.bytes > want.size {
+            part.clear()?;
             let reason = format!("it has more than the {} bytes that the index says", want.size);
             return Err(Failure::new(Kind::Lasting, reason).into());
         }
-        hasher.update(bytes);
-        write(part.file.write_all(bytes))?;
+        part.add(bytes)?;
     }
-    if have < want.size {
-        return Err(
-            Failure::new(Kind::Passing, format!("it ended after {have} of {} bytes", want.size)).into()
-        );
-    }
-    if Digest::from_bytes(hasher.finalize().into()) == want.digest {
-        return Ok(());
-    }
-    write(part.clear())?;
-    // The part that was there before may be what is wrong.
-    let kind = if resumed { Kind::Passing } else { Kind::Lasting };
-    Err(Failure::new(kind, "its SHA-256 is not the one that the index says").into())
 }

@@ -355,35 +355,35 @@ fn read_line(text: &str, line: Range<usize>, reading: &mut Reading) -> Result<()
     }
     reading.seen |= field;
     let value = &text[line.start + colon + 1..line.end];
+    if take_field(field, value, line.end, &mut reading.stanza) {
+        return Ok(());
+    }
+    let (name, value) = (String::from_utf8_lossy(&bytes[..colon]), crate::wording::printable(value.trim()));
+    Err(format!("the {name} of {} cannot be right: `{value}`", told(text, reading)))
+}
+
+/// Takes in the value of a field that ends at `end`; gives whether it is one that the field can have.
+fn take_field(field: u8, value: &str, end: usize, stanza: &mut Stanza) -> bool {
     let trimmed = value.trim();
-    let start = line.end - value.trim_start().len();
+    let start = end - value.trim_start().len();
     let range = offset(start)..offset(start + trimmed.len());
-    let good = match field {
+    match field {
         NAME => {
-            reading.stanza.name = range;
+            stanza.name = range;
             is_name(trimmed)
         }
         VERSION => {
-            reading.stanza.version = range;
+            stanza.version = range;
             version::is_valid(trimmed)
         }
         ARCH => {
-            reading.stanza.arch = range;
+            stanza.arch = range;
             is_arch(trimmed)
         }
         FILENAME => is_inside(trimmed.trim_start_matches("./")),
         SIZE => trimmed.parse::<u64>().is_ok_and(|size| size > 0),
         _ => trimmed.parse::<Digest>().is_ok(),
-    };
-    if good {
-        return Ok(());
     }
-    let name = String::from_utf8_lossy(&bytes[..colon]);
-    Err(format!(
-        "the {name} of {} cannot be right: `{}`",
-        told(text, reading),
-        crate::wording::printable(trimmed)
-    ))
 }
 
 fn known(name: &[u8]) -> Option<u8> {

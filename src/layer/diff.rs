@@ -48,34 +48,7 @@ fn by_path<'a>(entries: impl IntoIterator<Item = &'a Entry>) -> BTreeMap<&'a Ent
 }
 
 fn changes(old: &Entry, new: &Entry) -> Vec<String> {
-    let mut what = Vec::new();
-    match (old.kind.without_offset(), new.kind.without_offset()) {
-        (Kind::File { size: was, digest: before, .. }, Kind::File { size: now, digest: after, .. }) => {
-            if was != now {
-                what.push(format!("size {was} → {now}"));
-            } else if before != after {
-                what.push("content".to_string());
-            }
-        }
-        (Kind::Symlink(was), Kind::Symlink(now)) if was != now => {
-            what.push(format!(
-                "target {} → {}",
-                String::from_utf8_lossy(&was),
-                String::from_utf8_lossy(&now)
-            ));
-        }
-        (Kind::Hardlink(was), Kind::Hardlink(now)) if was != now => {
-            what.push(format!("target {was} → {now}"));
-        }
-        (Kind::Character(major, minor), Kind::Character(new_major, new_minor))
-        | (Kind::Block(major, minor), Kind::Block(new_major, new_minor))
-            if (major, minor) != (new_major, new_minor) =>
-        {
-            what.push(format!("device {major}:{minor} → {new_major}:{new_minor}"));
-        }
-        (was, now) if was != now => what.push(format!("kind {} → {}", was.letter(), now.letter())),
-        _ => {}
-    }
+    let mut what = Vec::from_iter(change_of_kind(&old.kind, &new.kind));
     if old.mode != new.mode {
         what.push(format!("mode {:04o} → {:04o}", old.mode, new.mode));
     }
@@ -89,4 +62,23 @@ fn changes(old: &Entry, new: &Entry) -> Vec<String> {
         what.push("extended attributes".to_string());
     }
     what
+}
+
+fn change_of_kind(old: &Kind, new: &Kind) -> Option<String> {
+    match (old.without_offset(), new.without_offset()) {
+        (was, now) if was == now => None,
+        (Kind::File { size: was, .. }, Kind::File { size: now, .. }) if was != now => {
+            Some(format!("size {was} → {now}"))
+        }
+        (Kind::File { .. }, Kind::File { .. }) => Some("content".to_string()),
+        (Kind::Symlink(was), Kind::Symlink(now)) => {
+            Some(format!("target {} → {}", String::from_utf8_lossy(&was), String::from_utf8_lossy(&now)))
+        }
+        (Kind::Hardlink(was), Kind::Hardlink(now)) => Some(format!("target {was} → {now}")),
+        (Kind::Character(was, was_minor), Kind::Character(now, now_minor))
+        | (Kind::Block(was, was_minor), Kind::Block(now, now_minor)) => {
+            Some(format!("device {was}:{was_minor} → {now}:{now_minor}"))
+        }
+        (was, now) => Some(format!("kind {} → {}", was.letter(), now.letter())),
+    }
 }

@@ -117,22 +117,17 @@ fn short(value: &str) -> String {
     }
 }
 
-/// What tells the key of a step that stands on layers from the last one: its own facts, and these layers. `made` are
-/// the steps that have to make theirs first.
-pub fn of_stacked(
-    plan: &Plan,
-    step: StepId,
-    past: Option<&Past>,
-    key: &Key,
-    made: &[StepId],
-    world: &World,
-) -> Vec<Cause> {
+/// What tells the key of a step that stands on layers from the last one: its own facts, and these layers.
+pub fn of_stacked(plan: &Plan, step: StepId, past: Option<&Past>, key: &Key, world: &World) -> Vec<Cause> {
     let Some(facts) = plan.steps.get(&step).map(|judged| &judged.facts) else { return Vec::new() };
     let stack = plan.graph.needs(step);
     let Some(past) = past else {
         return vec![Cause::of("step", None, None, "it has not been built yet")];
     };
     let old = past.key();
+    let id = |below: &StepId| plan.graph.task(*below).id.as_str();
+    // These have to make their layers first.
+    let made: Vec<&str> = stack.iter().filter(|below| !plan.is_made(**below)).map(id).collect();
     let (mut causes, mut asked) = (Vec::new(), Vec::new());
     for change in key::difference(&old, key) {
         if change.fact == AUTOMATIC {
@@ -143,15 +138,9 @@ pub fn of_stacked(
             causes.extend(of_change(change, &old, facts, world));
         }
     }
-    let names: Vec<&str> = stack.iter().map(|below| plan.graph.task(*below).id.as_str()).collect();
+    let names: Vec<&str> = stack.iter().map(id).collect();
     let was = past.stack.as_slice();
-    let is_new = |id: &str| !was.iter().any(|was| was == id);
-    let ids = made.iter().map(|below| plan.graph.task(*below).id.as_str());
-    // That a package is new is told below.
-    let known = ids.filter(|id| !packages::is_one(id) || !is_new(id));
-    let (debs, ids): (Vec<&str>, Vec<&str>) = known.partition(|id| packages::is_one(id));
-    causes.extend(ids.iter().map(|id| Cause::follows(id, format!("follows from {id}"))));
-    causes.extend(packages::limited(debs.iter().map(|id| Cause::follows(id, format!("follows from {id}")))));
+    causes.extend(of_made(&made, was));
     if was.iter().map(String::as_str).ne(names.iter().copied()) {
         causes.extend(of_stack(was, &names));
         // Of a package that came or went, that is said already.
@@ -164,6 +153,16 @@ pub fn of_stacked(
         causes.push(Cause::of("record", None, None, "its result is no longer in the cache"));
     }
     causes
+}
+
+/// What follows from the steps that have to make their layers first, where the stack has been `was`.
+fn of_made(made: &[&str], was: &[String]) -> Vec<Cause> {
+    let follows = |id: &str| Cause::follows(id, format!("follows from {id}"));
+    // That a package is new is told with the stack.
+    let known = made.iter().filter(|id| !packages::is_one(id) || was.iter().any(|was| was == *id));
+    let (debs, ids): (Vec<&str>, Vec<&str>) = known.partition(|id| packages::is_one(id));
+    let debs = packages::limited(debs.into_iter().map(follows));
+    ids.into_iter().map(follows).chain(debs).collect()
 }
 
 /// An output that nothing is new of, and that failed when it was written last, is written again for that.

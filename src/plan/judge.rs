@@ -71,7 +71,7 @@ pub struct Plan {
 
 impl Plan {
     /// Whether the layers of that step are known.
-    fn is_made(&self, step: StepId) -> bool {
+    pub(super) fn is_made(&self, step: StepId) -> bool {
         self.steps.get(&step).is_some_and(|judged| judged.layers.is_some())
     }
 
@@ -207,13 +207,7 @@ fn judge_above(plan: &mut Plan, step: StepId, world: &World, journal: &Journal) 
     if let Some(below) = &below {
         state_layers(&task.work, below, &mut key);
     }
-    let missing = match &task.work {
-        // Whether a report is still there does not matter: what it is of was done.
-        Work::Output { output, .. } if output.is_report() => None,
-        Work::Output { output, path, .. } => missing_output(path, past, output.is_folder(), world),
-        Work::Layer { .. } => None,
-    };
-    let made: Vec<StepId> = stack.iter().copied().filter(|below| !plan.is_made(*below)).collect();
+    let missing = missing_of(&task.work, past, world);
     let result = if is_layer && below.is_some() { known_result(&key, past, world) } else { None };
     let is_there = match past {
         _ if is_layer => result.is_some(),
@@ -222,7 +216,7 @@ fn judge_above(plan: &mut Plan, step: StepId, world: &World, journal: &Journal) 
     };
     let mut why = Vec::new();
     if below.is_none() || !is_there {
-        why = cause::of_stacked(plan, step, past, &key, &made, world);
+        why = cause::of_stacked(plan, step, past, &key, world);
         why.extend(missing.clone());
         cause::tell_failure(&mut why, task, world);
     }
@@ -232,13 +226,24 @@ fn judge_above(plan: &mut Plan, step: StepId, world: &World, journal: &Journal) 
         _ => State::Run,
     };
     let key = below.is_some().then_some(key);
-    let (layers, found) = match (is_layer, &key) {
-        (true, _) => result.map_or((None, Vec::new()), |(layers, found)| (Some(layers), found)),
-        (false, key) => (key.as_ref().and_then(|key| stands_in(plan, step, state, key, past)), Vec::new()),
+    let (layers, found) = match result {
+        Some((layers, found)) => (Some(layers), found),
+        None if is_layer => (None, Vec::new()),
+        None => (key.as_ref().and_then(|key| stands_in(plan, step, state, key, past)), Vec::new()),
     };
     let Some(judged) = plan.steps.get_mut(&step) else { return };
     (judged.key, judged.state, judged.why) = (key, state, why);
     (judged.layers, judged.found) = (layers, found);
+}
+
+/// What an output's file lacks, if it is not as it was written.
+fn missing_of(work: &Work, past: Option<&Past>, world: &World) -> Option<Cause> {
+    match work {
+        // Whether a report is still there does not matter: what it is of was done.
+        Work::Output { output, .. } if output.is_report() => None,
+        Work::Output { output, path, .. } => missing_output(path, past, output.is_folder(), world),
+        Work::Layer { .. } => None,
+    }
 }
 
 /// Whether a step can turn out to have nothing to do once what is below it is made.

@@ -159,13 +159,8 @@ impl Emulator {
         stop: &AtomicBool,
         out: &mut dyn Write,
     ) -> Result<Waited, Fault> {
-        let mut command = self.command(machine);
-        command
-            .args(["-chardev", "stdio,id=line", "-monitor", "none"])
-            .args(line(machine.console.as_deref()));
-        command.stdin(Stdio::null()).stdout(Stdio::piped());
         let failed = |error: io::Error| Fault::io("start", &self.program, &error);
-        let mut child = Running(command.spawn().map_err(failed)?);
+        let mut child = Running(self.watched(machine).spawn().map_err(failed)?);
         let lost = || Fault::machine("boot/lost", "the emulator has no serial line");
         let mut line = child.0.stdout.take().ok_or_else(lost)?;
         let begun = Instant::now();
@@ -193,6 +188,16 @@ impl Emulator {
                 return Ok(Waited::Ended(exit_of(status)));
             }
         }
+    }
+
+    /// With the serial line on its standard output.
+    fn watched(&self, machine: &Emulated) -> Command {
+        let mut command = self.command(machine);
+        command
+            .args(["-chardev", "stdio,id=line", "-monitor", "none"])
+            .args(line(machine.console.as_deref()));
+        command.stdin(Stdio::null()).stdout(Stdio::piped());
+        command
     }
 
     fn command(&self, machine: &Emulated) -> Command {

@@ -74,23 +74,7 @@ pub fn take_in(
             let gathered = read_tar(&mut source, rules, None).map_err(|bad| refused(path, &bad))?;
             (gathered, file.try_clone().map_err(failed)?)
         }
-        _ => {
-            let spool_path = stage.path("contents");
-            let spool = File::options().read(true).write(true).create_new(true).open(&spool_path);
-            let spool = spool.map_err(|error| Fault::io("write", &spool_path, &error))?;
-            // Only the open file is needed: it is gone when it is closed.
-            let _ = std::fs::remove_file(&spool_path);
-            let unpacked = codec::reader(BufReader::with_capacity(1 << 18, &file)).map_err(failed)?;
-            let mut source = Cancellable { inner: unpacked, job };
-            let mut writer = BufWriter::with_capacity(1 << 20, &spool);
-            let gathered =
-                read_tar(&mut source, rules, Some(&mut writer)).map_err(|bad| refused(path, &bad))?;
-            // Damage behind the tar's end is damage too.
-            std::io::copy(&mut source, &mut std::io::sink()).map_err(failed)?;
-            std::io::Write::flush(&mut writer).map_err(|error| Fault::io("write", &spool_path, &error))?;
-            drop(writer);
-            (gathered, spool)
-        }
+        _ => unpacked(&file, path, rules, &stage.path("contents"), job)?,
     };
     change(&mut gathered);
     let layer_path = stage.path("layer.tar");
@@ -105,6 +89,31 @@ pub fn take_in(
         return Err(changed_meanwhile(path));
     }
     world.store.keep_layer(&layer_path, index)
+}
+
+/// What is in a compressed tar, and its contents, which are unpacked to a file at `spool_path` that nobody else sees.
+fn unpacked(
+    file: &File,
+    path: &Path,
+    rules: &Rules,
+    spool_path: &Path,
+    job: &Job<'_>,
+) -> Result<(Gathered, File), Fault> {
+    let failed = |error: std::io::Error| Fault::io("read", path, &error);
+    let unwritten = |error: std::io::Error| Fault::io("write", spool_path, &error);
+    let spool =
+        File::options().read(true).write(true).create_new(true).open(spool_path).map_err(unwritten)?;
+    // Only the open file is needed: it is gone when it is closed.
+    let _ = std::fs::remove_file(spool_path);
+    let inner = codec::reader(BufReader::with_capacity(1 << 18, file)).map_err(failed)?;
+    let mut source = Cancellable { inner, job };
+    let mut writer = BufWriter::with_capacity(1 << 20, &spool);
+    let gathered = read_tar(&mut source, rules, Some(&mut writer)).map_err(|bad| refused(path, &bad))?;
+    // Damage behind the tar's end is damage too.
+    std::io::copy(&mut source, &mut std::io::sink()).map_err(failed)?;
+    std::io::Write::flush(&mut writer).map_err(unwritten)?;
+    drop(writer);
+    Ok((gathered, spool))
 }
 
 /// Somebody changes what is being read.

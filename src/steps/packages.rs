@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io::BufReader;
+use std::path::Path;
 use std::sync::Arc;
 
 use super::deb;
@@ -299,22 +300,7 @@ impl<'a> Set<'a> {
             let _ = std::fs::remove_file(&capture);
         }
         refuse_failure(&run, &ran, step.place(), job)?;
-        let failed = |error: std::io::Error| Fault::io("read", &capture, &error);
-        let tar = File::open(&capture).map_err(failed)?;
-        // Only the open file is needed: it is gone when it is closed.
-        let _ = std::fs::remove_file(&capture);
-        let rules = Rules {
-            to: EntryPath::root(),
-            owner: None,
-            epoch: world.epoch,
-            keep_times: true,
-            root_counts: true,
-        };
-        let gathered =
-            read_tar(&mut BufReader::with_capacity(1 << 18, &tar), &rules, None).map_err(|bad| {
-                Fault::build("packages/capture", format!("cannot take in what dpkg changed: {bad}"))
-            })?;
-        Ok(Configured { gathered, tar })
+        Configured::of(&capture, world.epoch)
     }
 
     /// The files of packages that dpkg has to unpack itself.
@@ -340,6 +326,21 @@ pub(super) struct Configured {
     pub gathered: Gathered,
     /// Those contents.
     pub tar: File,
+}
+
+impl Configured {
+    /// What the tar at `capture` has, which is nobody else's.
+    fn of(capture: &Path, epoch: i64) -> Result<Configured, Fault> {
+        let tar = File::open(capture).map_err(|error| Fault::io("read", capture, &error))?;
+        // Only the open file is needed: it is gone when it is closed.
+        let _ = std::fs::remove_file(capture);
+        let rules = Rules { to: EntryPath::root(), owner: None, epoch, keep_times: true, root_counts: true };
+        let gathered = read_tar(&mut BufReader::with_capacity(1 << 18, &tar), &rules, None);
+        let gathered = gathered.map_err(|bad| {
+            Fault::build("packages/capture", format!("cannot take in what dpkg changed: {bad}"))
+        })?;
+        Ok(Configured { gathered, tar })
+    }
 }
 
 fn refuse_failure(run: &ImageRun, ran: &ImageRan, place: &Place, job: &Job<'_>) -> Result<(), Fault> {
