@@ -83,27 +83,7 @@ const GAP: usize = 120;
 /// As a picture: layers on the left, what is written on the right.
 pub fn svg(plan: &Plan, all: bool) -> String {
     let picture = Picture::of(plan, all);
-    let mut columns: [Vec<usize>; 2] = [Vec::new(), Vec::new()];
-    for (number, shown) in picture.boxes.iter().enumerate() {
-        let above = shown.steps.iter().any(|step| !plan.graph.needs(*step).is_empty());
-        columns[usize::from(above)].push(number);
-    }
-    let label = |number: &usize| picture.boxes[*number].label.as_str();
-    let widths: Vec<usize> = columns
-        .iter()
-        .map(|column| {
-            column.iter().map(|number| label(number).chars().count()).max().unwrap_or(0) * LETTER + 16
-        })
-        .collect();
-    let starts = [10, 10 + widths[0] + GAP];
-    let mut places: BTreeMap<usize, (usize, usize, usize)> = BTreeMap::new();
-    for (side, column) in columns.iter().enumerate() {
-        for (row, number) in column.iter().enumerate() {
-            places.insert(*number, (starts[side], 10 + row * ROW, widths[side]));
-        }
-    }
-    let height = columns.iter().map(Vec::len).max().unwrap_or(0) * ROW + 20;
-    let width = starts[1] + widths[1] + 10;
+    let Arranged { places, width, height } = Arranged::of(&picture, plan);
     let mut text = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{height}\" font-family=\"monospace\" font-size=\"13\">\n"
     );
@@ -126,11 +106,42 @@ pub fn svg(plan: &Plan, all: bool) -> String {
             colour(picture.boxes[*number].state),
             x + 8,
             y + 17,
-            escape(label(number))
+            escape(&picture.boxes[*number].label)
         );
     }
     text.push_str("</svg>\n");
     text
+}
+
+/// Where the boxes of a picture stand, and how large that is.
+struct Arranged {
+    /// By its number, a box's left and upper edge, and its width.
+    places: BTreeMap<usize, (usize, usize, usize)>,
+    width: usize,
+    height: usize,
+}
+
+impl Arranged {
+    /// In two columns: what stands on nothing, and what stands on others.
+    fn of(picture: &Picture, plan: &Plan) -> Arranged {
+        let mut columns: [Vec<usize>; 2] = [Vec::new(), Vec::new()];
+        for (number, shown) in picture.boxes.iter().enumerate() {
+            let above = shown.steps.iter().any(|step| !plan.graph.needs(*step).is_empty());
+            columns[usize::from(above)].push(number);
+        }
+        let letters = |number: &usize| picture.boxes[*number].label.chars().count();
+        let widths =
+            [0, 1].map(|side: usize| columns[side].iter().map(letters).max().unwrap_or(0) * LETTER + 16);
+        let starts = [10, 10 + widths[0] + GAP];
+        let mut places = BTreeMap::new();
+        for (side, column) in columns.iter().enumerate() {
+            for (row, number) in column.iter().enumerate() {
+                places.insert(*number, (starts[side], 10 + row * ROW, widths[side]));
+            }
+        }
+        let height = columns.iter().map(Vec::len).max().unwrap_or(0) * ROW + 20;
+        Arranged { places, width: starts[1] + widths[1] + 10, height }
+    }
 }
 
 /// Text inside XML.

@@ -13,7 +13,7 @@ use crate::deb::index::{Index, Package};
 use crate::deb::own_arch;
 use crate::deb::reach::{first_mentions, mark, reachable};
 use crate::deb::release::Release as Signed;
-use crate::deb::solve::{self, List, Problem};
+use crate::deb::solve::{self, Answer, List, Problem};
 use crate::deb::sources;
 use crate::deb::universe::Universe;
 use crate::deb::{Deb, Source, Variant, Wish};
@@ -99,7 +99,7 @@ impl<'a> Archives<'a> {
         let trimmed: Vec<Vec<u8>> = archive.universe.indexes().iter().map(trimmed).collect();
         let lists: Vec<List<'_>> = archive.lists(&trimmed);
         let wishes: Vec<&Wish> = set.wishes.iter().filter(|wish| !is_there(wish, installed)).collect();
-        let mut problem = Problem {
+        let problem = Problem {
             arch: &set.spec.arch,
             lists: &lists,
             installed: &stanzas,
@@ -109,22 +109,27 @@ impl<'a> Archives<'a> {
             keep,
             recommends: set.recommends,
         };
-        (self.say)(&format!("choosing packages for {}", set.name));
-        let program = self.program(set.spec)?;
-        let mut said = apt::ask(&problem, &program, self.world, self.stop)?;
-        if matches!(said, Said::Refusal(_)) && !installed.is_empty() {
-            // Perhaps there is a way if what is below gives way.
-            problem.firm = false;
-            said = apt::ask(&problem, &program, self.world, self.stop)?;
-        }
-        let answer = match said {
-            Said::Answer(answer) => answer,
-            Said::Refusal(text) => return Err(apt::refused(&text, set).into()),
-        };
+        let answer = self.ask(problem, set)?;
         let packages = chosen(set, &answer, &roots, &archive)?;
         let releases = archive.releases.clone();
         let solution = Solution { id: set.id.clone(), request: set.request.clone(), releases, packages };
         Ok(Chosen { solution, disturbed: answer.disturbed })
+    }
+
+    /// What apt answers.
+    fn ask(&mut self, mut problem: Problem<'_>, set: &Wanted<'_>) -> Result<Answer, Faults> {
+        (self.say)(&format!("choosing packages for {}", set.name));
+        let program = self.program(set.spec)?;
+        let mut said = apt::ask(&problem, &program, self.world, self.stop)?;
+        if matches!(said, Said::Refusal(_)) && !problem.installed.is_empty() {
+            // Perhaps there is a way if what is below gives way.
+            problem.firm = false;
+            said = apt::ask(&problem, &program, self.world, self.stop)?;
+        }
+        match said {
+            Said::Answer(answer) => Ok(answer),
+            Said::Refusal(text) => Err(apt::refused(&text, set).into()),
+        }
     }
 
     /// The apt of a base's own suite, for this machine.

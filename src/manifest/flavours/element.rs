@@ -4,7 +4,7 @@
 //! the scripts of others, so that a change of one of them is no change of all.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::super::hooks::folder::entries;
@@ -100,48 +100,32 @@ pub fn elements(
         return Elements::default();
     }
     let mut reader = Reader { system, place, set, flavours, faults };
-    let mut scripts: BTreeMap<Phase, BTreeMap<String, (usize, PathBuf, Entry)>> = BTreeMap::new();
-    let (mut wanted, mut maps, mut trees) = (Vec::new(), Vec::new(), Vec::new());
-    let mut services = ServiceNames::default();
+    let (mut found, mut maps) = (Found::default(), Vec::new());
     for (number, folder) in folders.iter().enumerate() {
         for (name, is_folder) in shelf::entries(&folder.path) {
-            let path = folder.path.join(&name);
-            match element::part(&name, is_folder) {
-                Part::Scripts(phase) => {
-                    wanted.extend(reader.scripts(number, folder, phase, path, &mut scripts));
-                }
-                Part::Foreign(foreign) => reader.left(folder, &foreign),
-                Part::Packages => wanted.extend(reader.packages(folder, &path)),
-                Part::ServiceNames => {
-                    let read = reader.text(&path).map(|source| ServiceNames::read(&source, reader.faults));
-                    read.into_iter().for_each(|names| services.merge(names, reader.faults));
-                }
-                Part::Programs => trees.push((format!("{}/bin", folder.name), path, "usr/local/bin")),
-                Part::Files => trees.push((format!("{}/static", folder.name), path, "")),
-                // Debian's and Ubuntu's init system.
-                Part::InitScripts if path.join("systemd").is_dir() => {
-                    let name = format!("{}/init-scripts", folder.name);
-                    trees.push((name, path.join("systemd"), "usr/lib/systemd/system"));
-                }
-                Part::Disk => reader.disk(folder, &name),
-                Part::Repository => reader.repository(folder, &path),
-                _ => {}
-            }
+            reader.part((number, folder), &name, is_folder, &mut found);
         }
         let map = reader.text(&folder.path.join("pkg-map"));
         maps.push(map.map(|source| PackageNames::read(&source, reader.faults)).unwrap_or_default());
     }
-    let names = reader.names(folders, &maps, &services);
-    let settled = package_installs::settle(wanted);
+    let names = reader.names(folders, &maps, &found.services);
+    let settled = package_installs::settle(found.wanted);
     let wishes = reader.wishes(&settled, folders, &maps);
-    let hooks = reader.hooks(folders, scripts, &settled, &wishes, &Arc::new(names));
-    let at = |path: &str| EntryPath::parse(path).unwrap_or_default();
-    Elements {
-        hooks,
-        wishes,
-        trees: trees.into_iter().map(|(name, path, to)| (name, path, at(to))).collect(),
-    }
+    let hooks = reader.hooks(folders, found.scripts, &settled, &wishes, &Arc::new(names));
+    Elements { hooks, wishes, trees: found.trees }
 }
+
+/// What is in the folders of elements.
+#[derive(Default)]
+struct Found {
+    scripts: Scripts,
+    wanted: Vec<Wanted>,
+    services: ServiceNames,
+    trees: Vec<(String, PathBuf, EntryPath)>,
+}
+
+/// By phase and name: the number of the element, the file, and what is known of it.
+type Scripts = BTreeMap<Phase, BTreeMap<String, (usize, PathBuf, Entry)>>;
 
 struct Reader<'a> {
     system: System<'a>,
@@ -151,45 +135,87 @@ struct Reader<'a> {
     faults: &'a mut Faults,
 }
 
-/// By phase and name: the number of the element, the file, and what is known of it.
-type Scripts = BTreeMap<Phase, BTreeMap<String, (usize, PathBuf, Entry)>>;
-
 impl Reader<'_> {
-    fn text(&mut self, path: &std::path::Path) -> Option<Arc<Source>> {
+    fn text(&mut self, path: &Path) -> Option<Arc<Source>> {
         let read = self.flavours.read(path);
         self.faults.keep(read).flatten()
     }
 
-    /// Takes in the scripts of a phase; gives what its lists of packages ask for.
+    /// Takes in what stands in an element's folder, which has that number.
+    fn part(
+        &mut self,
+        (number, folder): (usize, &ElementFolder),
+        name: &str,
+        is_folder: bool,
+        found: &mut Found,
+    ) {
+        let path = folder.path.join(name);
+        let at = |path: &str| EntryPath::parse(path).unwrap_or_default();
+        match element::part(name, is_folder) {
+            Part::Scripts(phase) => self.scripts((number, folder), phase, &path, found),
+            Part::Foreign(foreign) => self.left(folder, &foreign),
+            Part::Packages => found.wanted.extend(self.packages(folder, &path)),
+            Part::ServiceNames => {
+                let read = self.text(&path).map(|source| ServiceNames::read(&source, self.faults));
+                read.into_iter().for_each(|names| found.services.merge(names, self.faults));
+            }
+            Part::Programs => found.trees.push((format!("{}/bin", folder.name), path, at("usr/local/bin"))),
+            Part::Files => found.trees.push((format!("{}/static", folder.name), path, at(""))),
+            // Debian's and Ubuntu's init system.
+            Part::InitScripts if path.join("systemd").is_dir() => {
+                let name = format!("{}/init-scripts", folder.name);
+                found.trees.push((name, path.join("systemd"), at("usr/lib/systemd/system")));
+            }
+            Part::Disk => self.disk(folder, name),
+            Part::Repository => self.repository(folder, &path),
+            _ => {}
+        }
+    }
+
+    /// Takes in the scripts of a phase, and what its lists of packages ask for.
     fn scripts(
         &mut self,
-        number: usize,
+        (number, folder): (usize, &ElementFolder),
+        phase: Phase,
+        path: &Path,
+        found: &mut Found,
+    ) {
+        let Some(files) = self.files(folder, phase, path, &mut found.wanted) else { return };
+        let all: Vec<Entry> = files.iter().map(|(_, entry)| entry.clone()).collect();
+        for (name, why) in Dialect::Dib.select(&all).skipped {
+            let shown = self.flavours.folders.shown(&path.join(String::from_utf8_lossy(&name).as_ref()));
+            self.faults.extend(why.warning(&shown).map(|warning| warning.at(self.place, "of this flavour")));
+        }
+        let of_phase = found.scripts.entry(phase).or_default();
+        for (file, entry) in files {
+            let name = String::from_utf8_lossy(&entry.name).into_owned();
+            if let Some((_, earlier, _)) = of_phase.get(&name).filter(|_| Dialect::Dib.counts(&entry.name)) {
+                self.hidden(&file, earlier);
+            }
+            of_phase.insert(name, (number, file, entry));
+        }
+    }
+
+    /// The scripts of a phase, also those of the install type that holds; its lists of packages go to `wanted`.
+    fn files(
+        &mut self,
         folder: &ElementFolder,
         phase: Phase,
-        path: PathBuf,
-        scripts: &mut Scripts,
-    ) -> Vec<Wanted> {
-        let mut wanted = Vec::new();
-        let mut found = match entries(&path) {
-            Ok(found) => found,
-            Err(error) => {
-                self.faults.push(Fault::io("read", &path, &error).at(self.place, "this flavour"));
-                return wanted;
-            }
-        };
+        path: &Path,
+        wanted: &mut Vec<Wanted>,
+    ) -> Option<Vec<(PathBuf, Entry)>> {
+        let failed = |error: std::io::Error| Fault::io("read", path, &error).at(self.place, "this flavour");
+        let found = self.faults.keep(entries(path).map_err(failed))?;
         let mut files: Vec<(PathBuf, Entry)> = Vec::new();
-        for entry in found.drain(..) {
+        for entry in found {
             let Ok(name) = String::from_utf8(entry.name.clone()) else { continue };
             let file = path.join(&name);
             if let Some(own) = element::install_type_folder(&name).filter(|_| phase == Phase::Install) {
                 // The scripts of the install type that holds stand there as if they were in `install.d`.
                 if element::install_type(own.0, "source", self.set) == own.1 {
+                    let at = |name: &[u8]| file.join(String::from_utf8_lossy(name).as_ref());
                     let inner = entries(&file).unwrap_or_default();
-                    files.extend(
-                        inner
-                            .into_iter()
-                            .map(|inner| (file.join(String::from_utf8_lossy(&inner.name).as_ref()), inner)),
-                    );
+                    files.extend(inner.into_iter().map(|inner| (at(&inner.name), inner)));
                 }
             } else if package_installs::legacy_element(&name).is_some() {
                 if let Some(source) = self.text(&file) {
@@ -199,29 +225,18 @@ impl Reader<'_> {
                 files.push((file, entry));
             }
         }
-        let all: Vec<Entry> = files.iter().map(|(_, entry)| entry.clone()).collect();
-        for (name, why) in Dialect::Dib.select(&all).skipped {
-            let shown = self.flavours.folders.shown(&path.join(String::from_utf8_lossy(&name).as_ref()));
-            self.faults.extend(why.warning(&shown).map(|warning| warning.at(self.place, "of this flavour")));
-        }
-        let of_phase = scripts.entry(phase).or_default();
-        for (file, entry) in files {
-            let name = String::from_utf8_lossy(&entry.name).into_owned();
-            if let Some((_, earlier, _)) = of_phase.get(&name) {
-                let (shown, hidden) =
-                    (self.flavours.folders.shown(&file), self.flavours.folders.shown(earlier));
-                if Dialect::Dib.counts(name.as_bytes()) {
-                    let message = format!("`{shown}` runs in place of `{hidden}`, which has the same name");
-                    self.faults.push(
-                        Fault::warning("flavour/hidden", message)
-                            .at(self.place, "both flavours are used here")
-                            .help("rename one of them"),
-                    );
-                }
-            }
-            of_phase.insert(name, (number, file, entry));
-        }
-        wanted
+        Some(files)
+    }
+
+    /// Warns of a script that has the name of an earlier element's.
+    fn hidden(&mut self, file: &Path, earlier: &Path) {
+        let (shown, hidden) = (self.flavours.folders.shown(file), self.flavours.folders.shown(earlier));
+        let message = format!("`{shown}` runs in place of `{hidden}`, which has the same name");
+        self.faults.push(
+            Fault::warning("flavour/hidden", message)
+                .at(self.place, "both flavours are used here")
+                .help("rename one of them"),
+        );
     }
 
     fn left(&mut self, folder: &ElementFolder, foreign: &crate::hooks::phase::Foreign) {
@@ -237,12 +252,12 @@ impl Reader<'_> {
 
     fn disk(&mut self, folder: &ElementFolder, name: &str) {
         let message =
-            format!("`{name}` of the flavour `{}` is not read: no output writes a disk yet", folder.name);
+            format!("`{name}` of the flavour `{}` is not read: `disk` says what is on a disk", folder.name);
         self.faults.push(Fault::warning("flavour/left", message).at(self.place, "used here"));
     }
 
     /// What is to be fetched is told, line by line: no hook would find it.
-    fn repository(&mut self, folder: &ElementFolder, path: &std::path::Path) {
+    fn repository(&mut self, folder: &ElementFolder, path: &Path) {
         let Some(source) = self.text(path) else { return };
         for line in order::lines(&source).filter(|line| !line.value.starts_with('#')) {
             let name = line.value.split_whitespace().next().unwrap_or_default();
@@ -257,7 +272,7 @@ impl Reader<'_> {
         }
     }
 
-    fn packages(&mut self, folder: &ElementFolder, path: &std::path::Path) -> Vec<Wanted> {
+    fn packages(&mut self, folder: &ElementFolder, path: &Path) -> Vec<Wanted> {
         let Some(source) = self.text(path) else { return Vec::new() };
         let conditions = Conditions { arch: self.system.arch, variables: self.set, install_type: "source" };
         package_installs::read(&folder.name, &source, &conditions, self.faults)
