@@ -71,6 +71,15 @@ image "box" {
         }
         output "raw"
     }
+    hypervisor "mixed" {
+        disk {
+            partition "esp" size="16MiB" filesystem="vfat" type="data"
+            partition "root" filesystem="xfs" mount="/"
+            partition "home" filesystem="btrfs" mount="/home"
+            partition "efi" size="16MiB" filesystem="vfat" mount="/efi"
+        }
+        output "raw"
+    }
     hypervisor "bare" {
         disk table="none" room="48MiB" align="64MiB" fstab=#false {
             partition "root" filesystem="ext4" mount="/"
@@ -203,24 +212,26 @@ fn look_into_disks(project: &Project) {
         ("box.raw", "gpt.raw"),
         ("box-mbr.raw", "mbr.raw"),
         ("box-bare.raw", "bare.raw"),
+        ("box-mixed.raw", "mixed.raw"),
     ] {
         fs::copy(project.path(&format!("build/{from}")), folder.join(to)).unwrap();
     }
     let elsewhere = Project::at(folder, project.outer().join("elsewhere-cache"));
     let differs = |disk: &str| elsewhere.run(&["diff", "box.tar", disk]).out;
     assert_snapshot!(differs("gpt.raw"), @"
-    - efi/EFI
-    - efi/EFI/Some Folder
-    - efi/EFI/Some Folder/Loader.conf.old
-    - efi/EFI/Some Folder/loader.conf
-    - efi/README.TXT
-    - efi/ümlaut
+    ~ efi (time 1714953600 → 0)
     ~ etc/fstab (size 68 → 314)
     ~ home/linked (kind h → f)
     + home/lost+found
     + lost+found
     ");
     assert_snapshot!(differs("bare.raw"), @"+ lost+found");
+    assert_snapshot!(differs("mixed.raw"), @"
+    ~ efi (time 1714953600 → 0)
+    ~ etc/fstab (size 68 → 258)
+    ~ home/linked (kind h → f)
+    ");
+    look_into_partitions(&elsewhere);
     let many = elsewhere.run(&["ls", "mbr.raw", "/many"]).out;
     // With itself, and `lost+found`.
     assert_eq!(many.lines().count(), 3002, "{many}");
@@ -237,12 +248,57 @@ fn look_into_disks(project: &Project) {
     let faults =
         ["cut.raw", "odd.qcow2"].map(|name| elsewhere.run(&["ls", name, "--message-format", "short"]).err);
     let faults = faults.concat().replace(elsewhere.path("x").parent().unwrap().to_str().unwrap(), "HERE");
-    assert_snapshot!(faults, @r#"
-    imgbuild: error: cannot read `HERE/cut.raw`: a partition ends behind the end of the file [io/failed]
+    assert_snapshot!(faults, @"
+    imgbuild: error: cannot read the ext4 in partition 3 of `HERE/cut.raw`: it ends behind the end of the file [look/damaged]
     imgbuild: error: cannot read the disk `HERE/odd.qcow2`: it is damaged, or no qcow2 [look/damaged]
       help: get it again from where it came from, or build it again
       | qemu-img: Could not open 'HERE/odd.qcow2': Unsupported qcow2 version 543256164
-    "#);
+    ");
+}
+
+/// One partition, mounted or not.
+fn look_into_partitions(elsewhere: &Project) {
+    let short = |words: &[&str]| {
+        let ended = elsewhere.run(&[words, &["--message-format", "short"]].concat());
+        ended.out + &ended.err.replace(elsewhere.root.to_str().unwrap(), "HERE")
+    };
+    assert_snapshot!(short(&["ls", "gpt.raw", "efi"]), @"
+    drwxr-xr-x  0:0   0  efi
+    drwxr-xr-x  0:0   0  efi/EFI
+    drwxr-xr-x  0:0   0  efi/EFI/Some Folder
+    -rw-r--r--  0:0   0  efi/EFI/Some Folder/Loader.conf.old
+    -rw-r--r--  0:0  10  efi/EFI/Some Folder/loader.conf
+    -rw-r--r--  0:0   8  efi/README.TXT
+    -rw-r--r--  0:0   2  efi/ümlaut
+    ");
+    assert_snapshot!(short(&["ls", "mixed.raw", "etc/link"]), @"
+    lrwxrwxrwx  0:0  0  etc/link -> first
+    imgbuild: warning: the vfat in partition 1 of `HERE/mixed.raw` is not mounted by its `/etc/fstab` [look/unmounted]
+      help: see what is in it: `imgbuild ls HERE/mixed.raw --partition 1`
+    ");
+    assert_snapshot!(short(&["ls", "gpt.raw", "--partition", "1", "EFI"]), @"
+    drwxr-xr-x  0:0   0  EFI
+    drwxr-xr-x  0:0   0  EFI/Some Folder
+    -rw-r--r--  0:0   0  EFI/Some Folder/Loader.conf.old
+    -rw-r--r--  0:0  10  EFI/Some Folder/loader.conf
+    ");
+    assert_snapshot!(short(&["cat", "mixed.raw", "--partition", "4", "README.TXT"]), @"read me");
+    assert_snapshot!(short(&["ls", "gpt.raw", "--partition", "2"]), @"
+    imgbuild: error: partition 2 of `HERE/gpt.raw` has no file system that can be looked into [look/disk]
+      help: ext4, btrfs, xfs and vfat are looked into
+    ");
+    assert_snapshot!(short(&["ls", "gpt.raw", "--partition", "6"]), @"
+    imgbuild: error: `HERE/gpt.raw` has no partition 6 [look/partition]
+      help: it has 1 (vfat), 2, 3 (ext4), 4 (ext4), 5
+    ");
+    assert_snapshot!(short(&["ls", "bare.raw", "--partition", "1"]), @"
+    imgbuild: error: `HERE/bare.raw` has no partition 1 [look/partition]
+      help: it has none: leave `--partition` away
+    ");
+    assert_snapshot!(short(&["ls", "box.tar", "--partition", "1"]), @"
+    imgbuild: error: `box.tar` is no disk, and has no partitions [look/partition]
+      help: name the file of a disk, or leave `--partition` away
+    ");
 }
 
 /// The same disk in every format that hypervisors have.
@@ -677,23 +733,45 @@ fn a_disk_stands_on_an_earlier_one() {
     project.write("disks/base.raw", "KDMV");
     project.write(
         "image.kdl",
-        STANDING.replace(
-            "output \"raw\"",
-            "output \"qcow2\" backing=\"disks/bas.raw\" path=\"~/x\"; test \"boots\" { wait-for \"x\"; }",
-        ),
+        STANDING.replace("output \"raw\"", "output \"qcow2\" backing=\"disks/bas.raw\" path=\"~/x\""),
     );
     let ended = project.run(&["check", "--message-format", "short"]);
     assert_snapshot!(ended.err, @r#"
     image.kdl:7:28: error: there is no `disks/bas.raw` [backing/missing]
     image.kdl:7:49: error: an output has no place in anybody's home [output/home]
       help: write where it is from the project's folder, or from `/`
-    image.kdl:7:61: error: the disk beside this test stands on another one, which the test does not have [test/disk]
-      help: add one to the same block: `output "raw"`, or `output "qcow2"`
     image.kdl:8:28: error: `disks/v1:base.qcow2` is neither raw nor a qcow2 that is whole by itself [backing/format]
       help: make it one: `qemu-img convert -O qcow2 DISK NEW.qcow2`
     image.kdl:9:28: error: `disks/base.raw` is neither raw nor a qcow2 that is whole by itself [backing/format]
       help: make it one: `qemu-img convert -O qcow2 DISK NEW.qcow2`
     "#);
+}
+
+#[test]
+fn what_is_left_is_given_once_and_places_of_the_kernel_are_none() {
+    let project = Project::new();
+    project.write("overlays/site/etc/motd", "x\n");
+    project.write(
+        "image.kdl",
+        r#"image "box" {
+    overlays "site"
+    boot loader="none"
+    disk size="1GiB" {
+        partition "root" size="100%" filesystem="ext4" mount="/"
+        partition "home" size="50%" filesystem="ext4" mount="/home"
+        partition "odd" size="16MiB" filesystem="ext4" mount="/proc/x"
+    }
+    output "raw"
+}
+"#,
+    );
+    let told = project.run(&["check", "--message-format", "short"]);
+    assert_snapshot!(told.err, @"
+    image.kdl:6:9: error: nothing is left for the partition `home` [partition/size]
+      help: give both a part: of what is left, each takes its own, in turn
+    image.kdl:7:62: error: `/proc/x` is no place for a partition [partition/mount]
+      help: the kernel fills it when it runs: leave it on `/`
+    ");
 }
 
 #[test]
@@ -734,8 +812,8 @@ fn machines_that_cannot_start_are_told() {
       help: `boot loader="grub"` does, from a GPT with `partition "bios" size="1MiB"` in front; or leave `firmware` out
     image.kdl:10:9: error: this machine starts with EFI, and nothing on its disk boots with that [boot/firmware]
       help: add `partition "esp" filesystem="vfat" mount="/efi"` to its disk, or leave `firmware` out
-    image.kdl:17:9: error: this disk is one to be imported, which no machine can have as it is [machine/stream]
-      help: say `format="sparse"` of it
+    image.kdl:17:9: error: this `vmdk` is stream-optimised, which is imported, and attached to no machine as it is [machine/stream]
+      help: write one that is attached: `output "vmdk" format="sparse"`
     image.kdl:21:100: error: `/proc` is no place for a partition [partition/mount]
       help: the kernel fills it when it runs: leave it on `/`
     image.kdl:21:146: error: `/etc` is no place for a partition [partition/mount]
@@ -840,9 +918,15 @@ fn btrfs_and_xfs_hold_what_the_image_has() {
     fs::create_dir(&folder).unwrap();
     fs::copy(&disk, folder.join("disk.raw")).unwrap();
     let elsewhere = Project::at(folder, project.outer().join("elsewhere-cache"));
-    let looked = elsewhere.run(&["ls", "disk.raw", "--message-format", "short"]);
-    let help = "help: only ext4 is looked into; this one has xfs and btrfs and btrfs";
-    assert_eq!(looked.err.lines().last().unwrap_or_default().trim(), help);
+    fs::copy(project.path("build/box.tar"), elsewhere.path("box.tar")).unwrap();
+    let told = elsewhere.run(&["diff", "box.tar", "disk.raw", "--message-format", "short"]);
+    assert_snapshot!(told.out + &told.err.replace(elsewhere.root.to_str().unwrap(), "HERE"), @"
+    + etc/fstab
+    imgbuild: warning: the btrfs in partition 3 of `HERE/disk.raw` is not mounted by its `/etc/fstab` [look/unmounted]
+      help: see what is in it: `imgbuild ls HERE/disk.raw --partition 3`
+    ");
+    let empty = elsewhere.run(&["ls", "disk.raw", "--partition", "3"]);
+    assert_eq!((empty.out.as_str(), empty.err.as_str()), ("drwxr-xr-x  0:0  0  /\n", ""));
     let before = fs::read(&disk).unwrap();
     fs::remove_file(&disk).unwrap();
     project.build();

@@ -7,25 +7,51 @@ use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::LazyLock;
 
 use imgbuild::sandbox::Launcher;
 
 const IMGBUILD: &str = env!("CARGO_BIN_EXE_imgbuild");
 const EXAMPLES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples");
 
-/// A copy of one example, with a cache of its own.
+/// Where test files of packages keep what they share.
+const SHARED: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/packages-cache");
+
+/// What plain users share; empty at first.
+static OF_PLAIN_USERS: LazyLock<PathBuf> = LazyLock::new(|| {
+    let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("plain-cache");
+    let _ = fs::remove_dir_all(&cache);
+    fs::create_dir_all(cache.join("1")).unwrap();
+    cache
+});
+
+/// A copy of one example.
 struct Example {
     folder: tempfile::TempDir,
     name: &'static str,
+    cache: PathBuf,
 }
 
 impl Example {
+    /// One with packages, and with a cache that all of these share; none where there can be no packages.
+    fn debian(name: &'static str) -> Option<Example> {
+        if !can_debian() {
+            return None;
+        }
+        let mut example = Example::copy(name);
+        example.cache = PathBuf::from(SHARED);
+        // The mirror may have newer packages by now than the lock, and the old ones no more.
+        example.run(&["update"]);
+        Some(example)
+    }
+
+    /// One with a cache of its own.
     fn copy(name: &'static str) -> Example {
         let folder = tempfile::tempdir().unwrap();
         let copied =
             Command::new("cp").arg("-R").arg(Path::new(EXAMPLES).join(name)).arg(folder.path()).status();
         assert!(copied.unwrap().success());
-        let example = Example { folder, name };
+        let example = Example { cache: folder.path().join("cache"), folder, name };
         // What somebody built in the original is no part of it.
         let _ = fs::remove_dir_all(example.path("build"));
         example
@@ -40,7 +66,7 @@ impl Example {
         // In one word: a folder may be called as a command is.
         command.arg(format!("-C{}", self.name)).args(arguments).current_dir(self.folder.path()).env_clear();
         command.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
-        command.env("HOME", self.folder.path()).env("IMGBUILD_CACHE", self.folder.path().join("cache"));
+        command.env("HOME", self.folder.path()).env("IMGBUILD_CACHE", &self.cache);
         command.output().unwrap()
     }
 
@@ -69,24 +95,26 @@ impl Example {
         written
     }
 
-    /// Builds it as a plain user, with nothing but what was downloaded: what is written must be the same.
+    /// Builds it as a plain user, with nothing but what was downloaded and what such users made: what is written must be
+    /// the same.
     fn same_as_plain_user(&self) {
         if !Path::new("/usr/bin/newuidmap").exists() || !rustix::process::geteuid().is_root() {
             return eprintln!("skipped: not root, or without newuidmap");
         }
         let written = self.written();
-        for made in ["layers", "records", "trees", "projects", "listings"] {
-            let _ = fs::remove_dir_all(self.folder.path().join("cache/1").join(made));
-        }
         let ids = self.folder.path().join("ids");
         fs::write(&ids, "65534:100000:65536\n").unwrap();
-        let script = "chown -R 65534:65534 \"$0\" && chmod 755 \"$0\" && chown 0:0 \"$0/ids\"
+        // What others download meanwhile may come and go.
+        let script = "cp -Rn \"$2/1/downloads\" \"$1/1\" 2>/dev/null || true
+            chown 65534:65534 \"$1\" \"$1/1\"; chown -R 65534:65534 \"$1/1/downloads\"
+            chown -R 65534:65534 \"$0\"; chmod 755 \"$0\"; chown 0:0 \"$0/ids\"; shift 2
             mount --bind \"$0/ids\" /etc/subuid; mount --bind \"$0/ids\" /etc/subgid; cd \"$0\"
             exec setpriv --reuid=65534 --regid=65534 --clear-groups \"$@\"";
         let output = Command::new("unshare")
             .args(["--mount", "sh", "-ec", script])
-            .arg(self.folder.path())
-            .args([IMGBUILD, "-C", self.name, "--cache=cache"])
+            .args([self.folder.path(), &*OF_PLAIN_USERS, &self.cache])
+            .args([IMGBUILD, "-C", self.name, "--cache"])
+            .arg(&*OF_PLAIN_USERS)
             .env("HOME", self.folder.path())
             .output()
             .unwrap();
@@ -181,11 +209,7 @@ fn can_debian() -> bool {
 
 #[test]
 fn hooks() {
-    if !can_debian() {
-        return;
-    }
-    let example = Example::copy("hooks");
-    example.run(&["update"]);
+    let Some(example) = Example::debian("hooks") else { return };
     example.build(&["server-container.oci.tar", "server-vm.tar.zst"]);
     let cat = |target: &str, path: &str| example.run(&["cat", target, path]);
     assert_eq!(cat("server:vm", "/etc/motd"), "Добро пожаловать, welcome to example.org\n");
@@ -208,11 +232,7 @@ fn hooks() {
 
 #[test]
 fn run_parts() {
-    if !can_debian() {
-        return;
-    }
-    let example = Example::copy("run-parts");
-    example.run(&["update"]);
+    let Some(example) = Example::debian("run-parts") else { return };
     example.build(&["instance-kvm.tar.zst", "instance-xen-pvm.tar.zst"]);
     assert_eq!(example.run(&["cat", "instance:kvm", "/etc/timezone"]), "Etc/UTC\n");
     assert!(example.run(&["cat", "instance:kvm", "/etc/shadow"]).starts_with("root:*:"));
@@ -230,11 +250,7 @@ fn run_parts() {
 
 #[test]
 fn elements() {
-    if !can_debian() {
-        return;
-    }
-    let example = Example::copy("elements");
-    example.run(&["update"]);
+    let Some(example) = Example::debian("elements") else { return };
     example.build(&["web.tar.zst"]);
     assert_eq!(example.run(&["cat", "web", "/etc/motd"]), "a machine of web\n");
     assert_eq!(example.run(&["cat", "web", "/var/www/index.html"]), "<h1>example.org</h1>\n");
@@ -245,12 +261,7 @@ fn elements() {
 
 #[test]
 fn debian_server() {
-    if !can_debian() {
-        return;
-    }
-    let example = Example::copy("debian-server");
-    // The mirror may have newer packages by now than the lock, and the old ones no more.
-    example.run(&["update"]);
+    let Some(example) = Example::debian("debian-server") else { return };
     let written = example.build(&["server-qemu.qcow2", "server.oci.tar", "server.tar.zst"]);
     assert!(written["server.tar.zst"].len() > 1 << 20);
     assert!(example.run(&["cat", "server:qemu", "/srv/www/index.html"]).contains("It works."));
@@ -263,12 +274,7 @@ fn debian_server() {
 
 #[test]
 fn filesystems() {
-    if !can_debian() {
-        return;
-    }
-    let example = Example::copy("filesystems");
-    // The mirror may have newer packages by now than the lock, and the old ones no more.
-    example.run(&["update"]);
+    let Some(example) = Example::debian("filesystems") else { return };
     let written = example.build(&["appliance.erofs", "appliance.ext4", "appliance.squashfs"]);
     assert!(written["appliance.squashfs"].len() < written["appliance.erofs"].len());
     assert_eq!(written["appliance.ext4"].len(), 512 << 20);
@@ -278,12 +284,7 @@ fn filesystems() {
 
 #[test]
 fn machines() {
-    if !can_debian() {
-        return;
-    }
-    let example = Example::copy("machines");
-    // The mirror may have newer packages by now than the lock, and the old ones no more.
-    example.run(&["update"]);
+    let Some(example) = Example::debian("machines") else { return };
     let written = example.build(&[
         "web-lxc.metadata.tar.xz",
         "web-lxc.tar.xz",
@@ -310,10 +311,7 @@ fn machines() {
 
 #[test]
 fn flavours() {
-    if !can_debian() {
-        return;
-    }
-    let example = Example::copy("flavours");
+    let Some(example) = Example::debian("flavours") else { return };
     let listed = example.run(&["flavours"]);
     for there in
         ["\nvm ", "\ngrowroot ", "\nsite            flavours/flavours/site  what all machines of this site"]
@@ -321,8 +319,6 @@ fn flavours() {
         assert!(listed.contains(there), "{there}: {listed}");
     }
     assert!(example.run(&["flavours", "site"]).contains("note in `/etc/born`"));
-    // The mirror may have newer packages by now than the lock, and the old ones no more.
-    example.run(&["update"]);
     example.build(&["workbench-kvm.tar.zst", "workbench-xen.tar.zst"]);
     let getty =
         |device: &str| format!("/etc/systemd/system/getty.target.wants/serial-getty@{device}.service");

@@ -6,13 +6,17 @@ mod based;
 mod mounted;
 mod project;
 
+use std::collections::HashSet;
 use std::fs;
+use std::io::Read;
 use std::path::Path;
 use std::process::Command;
 
 use based::{debian, says};
+use imgbuild::filesystems::{self, InodeKind, Part};
+use imgbuild::key::Digest;
 use insta::assert_snapshot;
-use mounted::{checked, differences, entries, mounted, odd_project};
+use mounted::{Entries, checked, differences, entries, mounted, odd_project};
 use project::{Project, is_root, skipped};
 
 const MANIFEST: &str = "epoch \"2024-05-06\"\nimage \"box\" {\n    base \"tar\" from=\"odd.tar\"\n    output \"tar\"\n    \
@@ -39,7 +43,12 @@ fn what_is_mounted_is_what_is_in_the_image() {
     }
     for image in ["box.ext4", "box.btrfs", "box.xfs"] {
         assert_eq!(checked(&project.path(&format!("build/{image}"))), "", "{image}");
+        // Nor does imgbuild itself see anything else, who mounts nothing.
+        let told = project.run(&["diff", "build/box.tar", &format!("build/{image}")]);
+        let own = if image == "box.ext4" { "+ lost+found\n" } else { "" };
+        assert_eq!((told.out.as_str(), told.err.as_str()), (own, ""), "{image}");
     }
+    same_without_mounting(&project.path("build/box.xfs"), &expected);
     let header = Command::new("dumpe2fs").arg("-h").arg(project.path("build/box.ext4")).output().unwrap();
     let header = String::from_utf8(header.stdout).unwrap();
     assert!(header.contains("Filesystem volume name:   odd\n"), "{header}");
@@ -52,6 +61,46 @@ fn what_is_mounted_is_what_is_in_the_image() {
     let again = project.build();
     assert!(again.ran.iter().all(|step| step.starts_with("output:")), "{again:?}");
     assert!(before == outputs(&project), "other bytes");
+}
+
+/// The same is told of an xfs by imgbuild's own reader: what kind a file is, its mode, owner, time, and attributes.
+fn same_without_mounting(image: &Path, expected: &Entries) {
+    let file = fs::File::open(image).unwrap();
+    let size = file.metadata().unwrap().len();
+    let system = filesystems::open("xfs", Part::new(file, 0, size)).unwrap().unwrap();
+    assert_eq!(system.waiting(), None);
+    let (mut all, mut known, mut compared) = (vec![(Vec::new(), system.root())], HashSet::new(), 0);
+    while let Some((path, number)) = all.pop() {
+        let inode = system.inode(number).unwrap();
+        let told = expected.get(&path).map(String::as_str).unwrap_or_else(|| panic!("{path:?} is too much"));
+        let owned = format!(" {:o} {}:{} {} ", inode.mode, inode.uid, inode.gid, inode.mtime);
+        let values = system.xattrs(number).unwrap().into_iter().map(|(name, value)| {
+            format!("{}={} ", String::from_utf8_lossy(&name), Digest::of(&value).short())
+        });
+        let xattrs: String = values.collect();
+        // A further name of a file is told as a link to the first.
+        if inode.kind != InodeKind::Regular || known.insert(number) && !told.starts_with("Link") {
+            assert!(told.contains(&owned) && told.contains(&xattrs), "{path:?} {owned}{xattrs}: {told}");
+        }
+        if inode.kind == InodeKind::Regular {
+            let mut content = Vec::new();
+            system.content(number).unwrap().read_to_end(&mut content).unwrap();
+            assert!(
+                told.ends_with(&Digest::of(&content).to_string()) || told.starts_with("Link"),
+                "{path:?}"
+            );
+        }
+        if inode.kind == InodeKind::Directory {
+            let names = system.names(number).unwrap().into_iter();
+            all.extend(names.map(|(name, number)| (below(&path, &name), number)));
+        }
+        compared += 1;
+    }
+    assert_eq!(compared, expected.len());
+}
+
+fn below(folder: &[u8], name: &[u8]) -> Vec<u8> {
+    if folder.is_empty() { name.to_vec() } else { [folder, name].join(&b'/') }
 }
 
 fn outputs(project: &Project) -> Vec<Vec<u8>> {

@@ -153,6 +153,15 @@ image "small" {
     assert!(fs::read_to_string(project.path("build/small.talks.log")).unwrap().contains("hello, World"));
     let none = project.run(&["test", "nothing"]);
     assert_eq!(none.code, Some(2));
+
+    // The next version is what it has beyond this one.
+    fs::create_dir(project.path("disks")).unwrap();
+    fs::rename(project.path("build/small.raw"), project.path("disks/1,0.raw")).unwrap();
+    let next = manifest.split("    test \"ends\"").next().unwrap().replace("echo hello", "echo again");
+    let next = next.replace("output \"raw\"", "output \"qcow2\" backing=\"disks/1,0.raw\"");
+    project.write("image.kdl", next.replace("hello, World", "again, World").replace("LONG", "true") + "}\n");
+    let told = project.run(&["test"]);
+    assert_eq!(told.code, Some(0), "{told:?}");
 }
 
 /// What a machine left on its disk is there for the next one that may write there, until a build makes the disk anew.

@@ -432,6 +432,9 @@ pub struct Ls {
     pub what: Option<String>,
     /// Only this path of it, and what is below
     pub path: Option<OsString>,
+    /// Of a disk, only what is in the partition of that number
+    #[arg(long, value_name = "N", requires = "what")]
+    pub partition: Option<u32>,
     /// Tell it as lines of JSON
     #[arg(long)]
     pub json: bool,
@@ -445,6 +448,9 @@ pub struct Cat {
     pub what: String,
     /// The path of a file in it; links are followed inside it
     pub path: OsString,
+    /// Of a disk, only what is in the partition of that number
+    #[arg(long, value_name = "N")]
+    pub partition: Option<u32>,
 }
 
 /// What to compare.
@@ -468,7 +474,7 @@ const WHAT: &str = "WHAT is one of these, the first that fits:\n  \
                     an overlay    declared, used, or on the search path\n  \
                     a step        as `imgbuild plan` names it\n  \
                     a tar file    plain, or compressed with gzip, bzip2, xz or zstd\n  \
-                    a disk        also as qcow2, vmdk, vhd, vhdx or vdi: its ext4 file systems, where fstab mounts them\n  \
+                    a disk        also as qcow2, vmdk, vhd, vhdx or vdi: ext4, btrfs, xfs, vfat, where its fstab mounts them\n  \
                     a folder\n\nLayers that are out of date are built first. A name with a slash in it is a path.\n\
                     The path of an output is the file as it is there; its target's name is what the manifest makes now.";
 

@@ -1,15 +1,14 @@
 //! Looking inside: `imgbuild ls`, `cat`, `diff` and `overlay`.
 
 mod archive;
-mod attributes;
 mod convert;
 mod demand;
 mod disk;
-mod inodes;
 mod lines;
 mod meaning;
 mod subject;
 
+use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::fs::{self, File};
@@ -23,9 +22,9 @@ use super::exit::Exit;
 use super::session::Session;
 use crate::deb::version;
 use crate::fault::{Fault, Faults};
-use crate::layer::EntryPath;
 use crate::layer::diff::{Difference, diff};
 use crate::layer::read::At;
+use crate::layer::{EntryPath, Kind};
 use crate::wording;
 
 pub(super) use demand::build_layers;
@@ -36,24 +35,32 @@ use subject::{Contents, Subject};
 /// `imgbuild ls`.
 pub fn list(session: &Session, asked: &Ls) -> Result<Exit, Faults> {
     let Some(what) = &asked.what else { return meaning::overview(session, asked.json) };
-    let subject = Subject::find(session, what, Contents::Unread)?;
+    let mut subject = Subject::find(session, what, asked.partition, Contents::Unread)?;
     let within = asked.path.as_deref().map_or(Ok(EntryPath::root()), image_path)?;
+    if asked.json {
+        subject.tell_digests(|entry| entry.path.below(&within).is_some())?;
+    }
     tell_items(session, &subject, &within, asked.json)
 }
 
 /// `imgbuild cat`.
 pub fn write_out(session: &Session, asked: &Cat) -> Result<Exit, Faults> {
-    let subject = Subject::find(session, &asked.what, Contents::Kept)?;
+    let subject = Subject::find(session, &asked.what, asked.partition, Contents::Kept)?;
     let path = image_path(&asked.path)?;
     let mut content = subject.content(&path)?;
-    session.terminal.pour(&mut content).map_err(|error| write_failed("the content", &error))?;
+    session.terminal.pour(&mut content).map_err(|error| match error.kind() {
+        io::ErrorKind::InvalidData | io::ErrorKind::Unsupported => {
+            Fault::io("read", Path::new(&asked.what), &error)
+        }
+        _ => write_failed("the content", &error),
+    })?;
     Ok(Exit::Done)
 }
 
 /// `imgbuild extract kernel`.
 pub fn extract(session: &Session, asked: &Extract) -> Result<Exit, Faults> {
     let ExtractPart::Kernel = asked.part;
-    let subject = Subject::find(session, &asked.what, Contents::Kept)?;
+    let subject = Subject::find(session, &asked.what, None, Contents::Kept)?;
     let Some(version) = newest_kernel(&subject) else {
         let message = format!("there is no kernel in `{}`", wording::printable(&asked.what));
         return Err(Fault::error("extract/kernel", message).help("nothing is at `/boot/vmlinuz-*`").into());
@@ -90,8 +97,12 @@ fn newest_kernel(subject: &Subject) -> Option<&str> {
 
 /// `imgbuild diff`.
 pub fn compare(session: &Session, asked: &Diff) -> Result<Exit, Faults> {
-    let old = Subject::find(session, &asked.a, Contents::Unread)?;
-    let new = Subject::find(session, &asked.b, Contents::Unread)?;
+    let mut old = Subject::find(session, &asked.a, None, Contents::Unread)?;
+    let mut new = Subject::find(session, &asked.b, None, Contents::Unread)?;
+    // Files of other sizes differ, whatever is in them.
+    let (of_old, of_new) = (sizes(&old), sizes(&new));
+    old.tell_digests(|entry| of_new.get(&entry.path) == Some(&entry.kind.size()))?;
+    new.tell_digests(|entry| of_old.get(&entry.path) == Some(&entry.kind.size()))?;
     let entries = |subject: &Subject| subject.items.iter().map(|item| item.entry.clone()).collect::<Vec<_>>();
     let differences = diff(&entries(&old), &entries(&new));
     let mut text = String::new();
@@ -110,6 +121,13 @@ pub fn compare(session: &Session, asked: &Diff) -> Result<Exit, Faults> {
     }
     session.terminal.answer(&text);
     Ok(if differences.is_empty() { Exit::Done } else { Exit::Different })
+}
+
+/// The sizes of the files in there.
+fn sizes(subject: &Subject) -> HashMap<EntryPath, u64> {
+    let files = subject.items.iter().map(|item| &item.entry);
+    let files = files.filter(|entry| matches!(entry.kind, Kind::File { .. }));
+    files.map(|entry| (entry.path.clone(), entry.kind.size())).collect()
 }
 
 /// `imgbuild overlay`.

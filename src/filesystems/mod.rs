@@ -1,10 +1,16 @@
 //! File systems on disks, read without mounting them: what is in them, as the kernel would show it.
 //!
 //! Disks come from anybody. Nothing here panics, takes more memory than the file system has metadata, or goes round in
-//! circles, whatever stands on one; damage is an error of the kind [`io::ErrorKind::InvalidData`] with its reason.
+//! circles, whatever stands on one; damage is an error of the kind [`io::ErrorKind::InvalidData`] with its reason, and what
+//! imgbuild does not read one of the kind [`io::ErrorKind::Unsupported`].
 
+pub mod btrfs;
+pub mod ext4;
 mod part;
 mod pieces;
+pub mod table;
+mod vfat;
+pub mod xfs;
 
 use std::io::{self, Read};
 
@@ -15,8 +21,26 @@ pub trait FileSystem: Send + Sync {
     /// How fstab(5) and blkid(8) write its UUID.
     fn uuid(&self) -> String;
 
+    /// Its label; empty if it has none.
+    fn label(&self) -> String;
+
     /// The number of the root's inode.
     fn root(&self) -> u64;
+
+    /// The numbers of all inodes that may be mounted as a root, that of [`FileSystem::root`] first.
+    fn roots(&self) -> Vec<u64> {
+        vec![self.root()]
+    }
+
+    /// The number of the inode that is the root where it is mounted with these options of fstab(5); none if they name what is
+    /// not there.
+    ///
+    /// # Errors
+    ///
+    /// Damage, and those of reading.
+    fn mounted(&self, _options: &str) -> io::Result<Option<u64>> {
+        Ok(Some(self.root()))
+    }
 
     /// What the inode of that number says.
     ///
@@ -58,7 +82,7 @@ pub trait FileSystem: Send + Sync {
 pub struct Waiting {
     /// Where they are, in words: `its log`.
     pub place: &'static str,
-    /// The command that writes them back, without the disk's name.
+    /// What writes them back, in words: `mount it once, and unmount it`.
     pub way_out: &'static str,
 }
 
@@ -129,10 +153,59 @@ pub const LONGEST_PATH: u64 = 4096;
 ///
 /// Damage, what imgbuild does not read, and errors of reading.
 pub fn open(name: &str, part: Part) -> io::Result<Option<Box<dyn FileSystem>>> {
-    let _ = part;
     Ok(match name {
+        "btrfs" => Some(Box::new(btrfs::Btrfs::load(part)?)),
+        "vfat" => Some(Box::new(vfat::Vfat::load(part)?)),
+        "ext4" => Some(Box::new(ext4::Ext4::load(part)?)),
+        "xfs" => Some(Box::new(xfs::Xfs::load(part)?)),
         _ => None,
     })
+}
+
+/// What a path leads to from the folder `from`, if it is there and no symbolic link is on the way.
+///
+/// # Errors
+///
+/// Damage, and those of reading.
+pub fn find(system: &dyn FileSystem, from: u64, path: &[u8]) -> io::Result<Option<(u64, Inode)>> {
+    let mut number = from;
+    for name in path.split(|byte| *byte == b'/').filter(|name| !name.is_empty()) {
+        if system.inode(number)?.kind != InodeKind::Directory {
+            return Ok(None);
+        }
+        let names = system.names(number)?;
+        let Some((_, next)) = names.into_iter().find(|(found, _)| found == name) else { return Ok(None) };
+        number = next;
+    }
+    Ok(Some((number, system.inode(number)?)))
+}
+
+/// Bytes as a number, the lowest first.
+pub fn little(bytes: &[u8]) -> u64 {
+    bytes.iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte))
+}
+
+/// A UUID as people see it.
+fn uuid(bytes: &[u8]) -> String {
+    let digits: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    let part = |from: usize, to: usize| digits.get(from..to).unwrap_or_default();
+    [part(0, 8), part(8, 12), part(12, 16), part(16, 20), part(20, 32)].join("-")
+}
+
+/// A label: what stands in front of its first zero.
+fn label(bytes: &[u8]) -> String {
+    let name = bytes.split(|byte| *byte == 0).next().unwrap_or_default();
+    String::from_utf8_lossy(name).into_owned()
+}
+
+/// What is no damage, and not read.
+fn unread(reason: impl Into<String>) -> io::Error {
+    io::Error::new(io::ErrorKind::Unsupported, reason.into())
+}
+
+/// A file system that is cut short.
+fn ends_early() -> io::Error {
+    damage("it ends too early: a part of it is missing")
 }
 
 fn damage(reason: impl Into<String>) -> io::Error {

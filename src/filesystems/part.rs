@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
-use super::damage;
+use super::{damage, ends_early};
 
 /// A part of a disk.
 #[derive(Debug)]
@@ -53,10 +53,6 @@ impl Part {
 
     fn within(&self, start: u64, length: u64) -> io::Result<()> {
         let end = start.checked_add(length).filter(|end| *end <= self.size);
-        end.map(|_| ()).ok_or_else(ends)
+        end.map(|_| ()).ok_or_else(ends_early)
     }
-}
-
-fn ends() -> io::Error {
-    damage("its file system ends too early")
 }

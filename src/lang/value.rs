@@ -166,7 +166,7 @@ fn days_in_month(year: i64, month: i64) -> i64 {
 }
 
 /// Days from 1970-01-01 in the proleptic Gregorian calendar.
-fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
+pub fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
     let leaps = |year: i64| year / 4 - year / 100 + year / 400;
     let before_year = (year - 1970) * 365 + leaps(year - 1) - leaps(1969);
     let before_month: i64 = (1..month).map(|month| days_in_month(year, month)).sum();

@@ -21,9 +21,10 @@ use crate::layer::merge::Node;
 use crate::work::Job;
 use content::{Content, Extent};
 use format::{
-    GENERATION, Inode, Item, Key, NODE, ROOT_INODE, Record, SECTOR, Uuid, dir_item, inode_ref, kind,
+    DEFAULT, GENERATION, Inode, Item, Key, MAGIC, NODE, ROOT_INODE, Record, SECTOR, Uuid, dir_item, flags,
+    inode_ref, kind,
 };
-use space::{Space, flags};
+use space::Space;
 use tree::{NodeIds, Tree, summed};
 
 /// The smallest one: bytes (mkfs.btrfs(8), with metadata twice).
@@ -68,7 +69,7 @@ impl Btrfs<'_> {
                 plan.space.on_device(address).iter().try_for_each(|copy| device.put(*copy, &bytes))?;
             }
         }
-        let mut copies = space::SUPERBLOCKS.into_iter().filter(|copy| copy + SECTOR <= size);
+        let mut copies = format::SUPERBLOCKS.into_iter().filter(|copy| copy + SECTOR <= size);
         copies.try_for_each(|copy| device.put(copy, &self.superblock(&plan, &ids, copy, size)))
     }
 
@@ -88,7 +89,6 @@ impl Btrfs<'_> {
 
     /// `struct btrfs_super_block`, whose copy is at `at`.
     fn superblock(&self, plan: &Plan<'_>, ids: &Ids, at: u64, size: u64) -> Vec<u8> {
-        const MAGIC: &[u8] = b"_BHRfS_M";
         const WRITTEN: u64 = 1;
         // The tree of free space, and that it is whole.
         const READ_ONLY_COMPATIBLE: u64 = 1 | 2;
@@ -102,7 +102,7 @@ impl Btrfs<'_> {
         let array =
             array.map(|item| Record::new().key(item.key).bytes(&item.data).done()).unwrap_or_default();
         let record =
-            Record::new().zeros(tree::SUM).bytes(&ids.nodes.system).u64s(&[at, WRITTEN]).bytes(MAGIC);
+            Record::new().zeros(format::SUM).bytes(&ids.nodes.system).u64s(&[at, WRITTEN]).bytes(MAGIC);
         let record = record.u64s(&[GENERATION, root, chunks.root(), 0, 0, size, plan.space.used()]);
         let record = record.u64s(&[format::tree::ROOT_DIRECTORY, 1]).u32(SECTOR as u32).u32(NODE as u32);
         let record = record.u32(NODE as u32).u32(SECTOR as u32).u32(array.len() as u32).u64(GENERATION);
@@ -286,7 +286,6 @@ fn uuid_item(files: &Uuid) -> Item {
 
 /// The tree of all trees, and the folder in it that says which of them is mounted.
 fn root_items(trees: &[Tree], files: &Uuid, epoch: i64) -> Vec<Item> {
-    const DEFAULT: &[u8] = b"default";
     let folder = format::tree::ROOT_DIRECTORY;
     let inode = Inode { links: 1, bytes: NODE, mode: 0o40_755, time: epoch, ..Inode::default() };
     let mounted = Key(format::tree::FILES, kind::ROOT, u64::MAX);

@@ -33,7 +33,6 @@ use crate::key::Key;
 use crate::lang::{Field, Form, Node, Spanned, Word};
 use crate::layer::Merged;
 use crate::work::{Facts, Folders, Output, Stack, World, Writing, Written};
-pub use table::{read as partitions, system};
 
 pub(super) use assemble::Assembly;
 use backing::Backing;

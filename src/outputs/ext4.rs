@@ -5,7 +5,6 @@
 //! First is the [`Tree`](tree::Tree) of inodes, then the [`Plan`](plan::Plan) of their blocks, and only then anything is
 //! written. The same image is the same bytes: the clock and what else mke2fs would draw are given.
 
-mod checksum;
 mod directory;
 mod extent;
 mod geometry;

@@ -184,11 +184,11 @@ fn decode(node: &Node, target: &Target<'_>, _: &Folders, faults: &mut Faults) ->
         faults.push(
             Fault::error(
                 "machine/stream",
-                "this disk is one to be imported, which no machine can have as it is",
+                "this `vmdk` is stream-optimised, which is imported, and attached to no machine as it is",
             )
             .at(&disk.place, "this disk")
             .at(&node.place, "this machine has it")
-            .help("say `format=\"sparse\"` of it"),
+            .help("write one that is attached: `output \"vmdk\" format=\"sparse\"`"),
         );
     }
     let kernel = target.sibling(&["kernel"]).cloned();

@@ -62,8 +62,8 @@ pub struct Sibling {
     pub path: PathBuf,
     /// Where it is asked for.
     pub place: Place,
-    /// Whether it is whole only together with another file.
-    pub stands: bool,
+    /// The disk that it stands on, if it is not whole by itself.
+    pub backing: Option<PathBuf>,
     /// What is said of its format.
     pub format: Option<String>,
 }

@@ -114,20 +114,14 @@ pub fn decode(node: &Node, target: &Target<'_>, faults: &mut Faults) -> Option<A
     check_acts(&acts, node, faults);
     let machine = target.machine.clone();
     let of_kind = |kind| target.siblings.iter().filter(move |disk| disk.kind == kind);
-    let disks = formats::written().flat_map(of_kind);
-    // QEMU would look for what is below beside the disk, which it sees alone.
-    let disk = disks.clone().find(|disk| !disk.stands).cloned();
+    let disk = formats::written().flat_map(of_kind).next().cloned();
     let kernel = match disk {
         Some(_) => target.sibling(&["kernel"]).filter(|_| machine.firmware() == Firmware::Kernel),
         None => target.sibling(&["ramdisk"]),
     };
     if disk.is_none() && kernel.is_none() {
-        let message = match disks.clone().next() {
-            Some(_) => "the disk beside this test stands on another one, which the test does not have",
-            None => "there is no disk beside this test that could boot",
-        };
         faults.push(
-            Fault::error("test/disk", message)
+            Fault::error("test/disk", "there is no disk beside this test that could boot")
                 .at(&name.place, "this test")
                 .help("add one to the same block: `output \"raw\"`, or `output \"qcow2\"`"),
         );

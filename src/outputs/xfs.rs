@@ -18,6 +18,7 @@ use super::made::{Device, Made};
 use super::seed::uuid_bytes;
 use super::unfit;
 use crate::fault::Fault;
+use crate::filesystems::xfs::format::{MAJOR_BITS, MINOR_BITS};
 use crate::layer::merge::Node;
 use crate::layer::{Entry, EntryPath, Kind, Merged};
 use crate::work::Job;
@@ -40,9 +41,6 @@ const LEAST_ATTRIBUTES: usize = 4 + 2 * 16;
 const MOST_ATTRIBUTES: usize = FORKS - 6 * EXTENT;
 /// Bytes of a symbolic link.
 const LONGEST_LINK: usize = 1023;
-/// Bits of a device's numbers.
-const MAJOR_BITS: u32 = 14;
-const MINOR_BITS: u32 = 18;
 /// Inodes that are there in front of the image's: the root, and two of what is never used without another device.
 const OWN_INODES: u64 = 3;
 

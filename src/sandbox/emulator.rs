@@ -35,6 +35,8 @@ pub struct Emulated {
     pub nics: i64,
     /// Its disk, if it has one, and the format of that, as QEMU names it.
     pub disk: Option<(PathBuf, &'static str)>,
+    /// The disk that its disk stands on, if that is not where the disk's own file says.
+    pub backing: Option<PathBuf>,
     /// Whether the disk keeps what is written to it.
     pub keep: bool,
     /// What starts it.
@@ -225,7 +227,9 @@ pub fn arguments(machine: &Emulated, kvm: bool) -> Vec<OsString> {
     };
     if let Some((disk, format)) = &machine.disk {
         let kept = if machine.keep { "off" } else { "on" };
-        drive(&format!("if=virtio,format={format},snapshot={kept}"), disk);
+        let backing = machine.backing.as_ref().map(|backing| in_list(backing.as_os_str()));
+        let backing = backing.map(|backing| format!(",backing.file.filename={}", backing.to_string_lossy()));
+        drive(&format!("if=virtio,format={format},snapshot={kept}{}", backing.unwrap_or_default()), disk);
     }
     match &machine.start {
         Start::Bios => {}

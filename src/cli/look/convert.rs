@@ -9,7 +9,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::{Value, json};
 
-use super::archive::free_in;
 use crate::cli::build::cancelled_by_signals;
 use crate::cli::session::Session;
 use crate::fault::{Fault, Faults};
@@ -179,4 +178,9 @@ impl Disk<'_> {
         let help = "get it again from where it came from, or build it again";
         Fault { output, ..Fault::build("look/damaged", message).help(help) }
     }
+}
+
+/// Bytes that are free where `folder` is; as many as can be where nobody knows.
+fn free_in(folder: &Path) -> u64 {
+    rustix::fs::statvfs(folder).map_or(u64::MAX, |disk| disk.f_bavail.saturating_mul(disk.f_frsize))
 }

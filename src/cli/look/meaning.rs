@@ -49,9 +49,15 @@ pub enum Meaning {
     Folder(PathBuf),
 }
 
-/// What `what` means: to the manifest, if there is one, and else on the disk.
+/// What `what` means: to the manifest, if there is one, and else on the disk; what has a slash in it is a path first.
 pub fn of(session: &Session, what: &str) -> Result<Meaning, Faults> {
     let path = session.folder().join(what);
+    // Nothing that a manifest has needs to be known for a path; nor may it take the time that this would.
+    if what.contains('/')
+        && let Some(meaning) = on_disk(&path)
+    {
+        return Ok(meaning);
+    }
     let project = match session.project(Access::Use) {
         Ok(project) => project,
         // What is on the disk can be looked at without a manifest.

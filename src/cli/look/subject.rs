@@ -2,16 +2,19 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::Read;
-use std::path::PathBuf;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use rayon::prelude::*;
 
 use super::archive;
 use super::convert;
 use super::demand::build_layers;
-use super::disk::{disk, nothing_on};
+use super::disk::{Disk, nothing_on};
 use super::meaning::{self, Meaning};
 use crate::cli::session::Session;
 use crate::fault::{Fault, Faults};
+use crate::filesystems::table::system;
 use crate::layer::{Entry, EntryPath, Kind, Merged};
 use crate::wording;
 use crate::work::Stack;
@@ -27,8 +30,16 @@ pub struct Subject {
     pub stack: Stack,
     /// The entries as seen from above.
     merged: Merged,
-    /// The folder that the contents are in, if they are in no layer.
-    folder: Option<PathBuf>,
+    origin: Origin,
+}
+
+/// Where contents are.
+#[derive(Debug)]
+enum Origin {
+    /// In the layers of the stack.
+    Layers,
+    Folder(PathBuf),
+    Disk(Disk),
 }
 
 /// An entry, and where it comes from.
@@ -53,8 +64,21 @@ pub enum Contents {
 
 impl Subject {
     /// What `what` means here; its layers are built if they are out of date.
-    pub fn find(session: &Session, what: &str, contents: Contents) -> Result<Subject, Faults> {
-        match meaning::of(session, what)? {
+    ///
+    /// # Errors
+    ///
+    /// There is no such thing, it cannot be built or read; a `partition` of what is no disk.
+    pub fn find(
+        session: &Session,
+        what: &str,
+        partition: Option<u32>,
+        contents: Contents,
+    ) -> Result<Subject, Faults> {
+        let meaning = meaning::of(session, what)?;
+        if partition.is_some() && !matches!(meaning, Meaning::Tar(_)) {
+            return Err(no_disk(what).into());
+        }
+        match meaning {
             Meaning::Image { mut project, graph, stack, .. } => {
                 let stack = build_layers(session, &mut project, graph, &stack)?;
                 Ok(Subject::of_image(what, stack, project.world.epoch)?)
@@ -63,19 +87,11 @@ impl Subject {
                 let stack = build_layers(session, &mut project, graph, &[step])?;
                 Ok(Subject::of_layer(what, stack)?)
             }
-            Meaning::Tar(path) => {
-                let mut warnings = Faults::new();
-                let stack = match convert::raw(session, &path)? {
-                    Some(raw) => {
-                        let stack = disk(&path, &raw, contents, &mut warnings)?;
-                        stack.ok_or_else(|| nothing_on(&path))?
-                    }
-                    None => archive::tar(&path, contents, &mut warnings)?,
-                };
-                session.warn(&warnings);
-                Ok(Subject::of_layer(what, stack)?)
+            Meaning::Tar(path) => Subject::of_file(session, what, &path, partition, contents),
+            Meaning::Folder(path) => {
+                let entries = archive::folder(&path)?;
+                Ok(Subject::of_entries(what, entries, Origin::Folder(path))?)
             }
-            Meaning::Folder(path) => Ok(Subject::of_folder(what, path)?),
         }
     }
 
@@ -84,6 +100,43 @@ impl Subject {
         let (mut project, graph, step) = meaning::overlay(session, name)?;
         let stack = build_layers(session, &mut project, graph, &[step])?;
         Ok(Subject::of_layer(name, stack)?)
+    }
+
+    /// The disk, or the tar, at `path`.
+    fn of_file(
+        session: &Session,
+        what: &str,
+        path: &Path,
+        partition: Option<u32>,
+        contents: Contents,
+    ) -> Result<Subject, Faults> {
+        let (converted, mut warnings) = (convert::raw(session, path)?, Faults::new());
+        let (disk, kind) = match &converted {
+            Some(raw) => {
+                let disk = Disk::open(path, raw, partition, &mut warnings)?;
+                (Some(disk.ok_or_else(|| nothing_on(path))?), None)
+            }
+            None => {
+                let file = File::open(path).map_err(|error| Fault::io("read", path, &error))?;
+                match archive::is_one(&file) {
+                    true => (None, None),
+                    false => (Disk::open(path, &file, partition, &mut warnings)?, system(&file, 0)),
+                }
+            }
+        };
+        session.warn(&warnings);
+        match (disk, kind) {
+            (Some(disk), _) => {
+                let entries = disk.entries()?;
+                Ok(Subject::of_entries(what, entries, Origin::Disk(disk))?)
+            }
+            (None, _) if partition.is_some() => Err(no_disk(what).into()),
+            (None, Some(kind)) => {
+                let message = format!("`{}` is {kind}, which is not looked into", wording::printable(what));
+                Err(Fault::error("look/kind", message).help(archive::HELP).into())
+            }
+            (None, None) => Ok(Subject::of_layer(what, archive::tar(path, contents)?)?),
+        }
     }
 
     fn of_image(name: &str, stack: Stack, epoch: i64) -> Result<Subject, Fault> {
@@ -100,7 +153,7 @@ impl Subject {
             Item { entry: node.entry.clone(), layer: Some(node.layer), hides }
         };
         let items = merged.nodes().map(item).collect();
-        Ok(Subject { name: name.to_string(), items, stack, merged, folder: None })
+        Ok(Subject { name: name.to_string(), items, stack, merged, origin: Origin::Layers })
     }
 
     /// A layer by itself: its markers about what is below are part of it.
@@ -109,17 +162,17 @@ impl Subject {
         let entries = stack.layers.iter().flat_map(|layer| &layer.layer.index.entries);
         let items =
             entries.map(|entry| Item { entry: entry.clone(), layer: None, hides: Vec::new() }).collect();
-        Ok(Subject { name: name.to_string(), items, stack, merged, folder: None })
+        Ok(Subject { name: name.to_string(), items, stack, merged, origin: Origin::Layers })
     }
 
-    fn of_folder(name: &str, path: PathBuf) -> Result<Subject, Fault> {
-        let entries = archive::folder(&path)?;
+    /// What is in no layer.
+    fn of_entries(name: &str, entries: Vec<Entry>, origin: Origin) -> Result<Subject, Fault> {
         let mut merged = Merged::default();
         merged.add_layer(0, &entries).map_err(|bad| {
-            Fault::build("look/folder", format!("`{}` makes no image: {bad}", path.display()))
+            Fault::build("look/folder", format!("`{}` makes no image: {bad}", wording::printable(name)))
         })?;
         let items = entries.into_iter().map(|entry| Item { entry, layer: None, hides: Vec::new() }).collect();
-        Ok(Subject { name: name.to_string(), items, stack: Stack::default(), merged, folder: Some(path) })
+        Ok(Subject { name: name.to_string(), items, stack: Stack::default(), merged, origin })
     }
 
     /// The entries at `path` and below it.
@@ -129,16 +182,39 @@ impl Subject {
         if inside.is_empty() && !path.is_root() { Err(self.missing(path)) } else { Ok(inside) }
     }
 
+    /// Has the digests told of those of its files that are asked for: those of a disk are not known until then.
+    pub fn tell_digests(&mut self, is_asked: impl Fn(&Entry) -> bool) -> Result<(), Fault> {
+        let Origin::Disk(disk) = &self.origin else { return Ok(()) };
+        let is_asked = |entry: &Entry| matches!(entry.kind, Kind::File { .. }) && is_asked(entry);
+        let asked: Vec<&mut Entry> =
+            self.items.iter_mut().map(|item| &mut item.entry).filter(|entry| is_asked(entry)).collect();
+        let digests: Vec<_> = asked.par_iter().map(|entry| disk.digest(&entry.path)).collect();
+        for (entry, told) in asked.into_iter().zip(digests) {
+            if let Kind::File { digest, .. } = &mut entry.kind {
+                *digest = told?;
+            }
+        }
+        Ok(())
+    }
+
     /// The content of the file that `path` leads to.
     pub fn content(&self, path: &EntryPath) -> Result<Box<dyn Read + '_>, Fault> {
         let Some(node) = self.merged.file(path) else { return Err(self.no_file(path)) };
-        if let Some(folder) = &self.folder {
-            let path = folder.join(node.entry.path.as_os_str());
-            let file = File::open(&path).map_err(|error| Fault::io("read", &path, &error))?;
-            return Ok(Box::new(file));
+        let failed = |path: &Path, error: io::Error| Fault::io("read", path, &error);
+        match &self.origin {
+            Origin::Folder(folder) => {
+                let path = folder.join(node.entry.path.as_os_str());
+                let file = File::open(&path).map_err(|error| failed(&path, error))?;
+                Ok(Box::new(file))
+            }
+            Origin::Disk(disk) => {
+                disk.content(&node.entry.path).map_err(|error| failed(Path::new(&self.name), error))
+            }
+            Origin::Layers => {
+                let layer = self.stack.layer_of(node).ok_or_else(|| self.missing(path))?;
+                Ok(Box::new(layer.content(&node.entry)))
+            }
         }
-        let layer = self.stack.layer_of(node).ok_or_else(|| self.missing(path))?;
-        Ok(Box::new(layer.content(&node.entry)))
     }
 
     fn no_file(&self, path: &EntryPath) -> Fault {
@@ -178,6 +254,12 @@ impl Subject {
     fn shown(&self) -> String {
         wording::printable(&self.name)
     }
+}
+
+/// What has partitions is a file.
+fn no_disk(what: &str) -> Fault {
+    let message = format!("`{}` is no disk, and has no partitions", wording::printable(what));
+    Fault::error("look/partition", message).help("name the file of a disk, or leave `--partition` away")
 }
 
 /// The layers that put something of their own at each path, lowest first, and whether it is a directory.

@@ -76,7 +76,7 @@ impl Decoder<'_> {
         (image, version, machine): (&str, Option<&str>, &Machine),
         under: &Under<'_>,
     ) -> (Vec<Arc<dyn Output>>, Vec<Hypervisor>) {
-        let siblings = &siblings(children, &outputs::title(image, None));
+        let siblings = &siblings(children, &outputs::title(image, None), &self.said.folders);
         let target = outputs::Target { image, version, hypervisor: None, machine, siblings };
         let outputs = self.outputs(children, &target);
         let hypervisors = self.hypervisors(children, &target, under);
@@ -134,7 +134,7 @@ impl Decoder<'_> {
         steps.retain(|step| self.is_new(step, under.steps));
         let machine = image.machine.with(&children, &name.place, &self.said.folders, self.faults);
         let hypervisor = Some(name.value.as_str());
-        let siblings = siblings(&children, &outputs::title(image.image, hypervisor));
+        let siblings = siblings(&children, &outputs::title(image.image, hypervisor), &self.said.folders);
         let target = outputs::Target { hypervisor, machine: &machine, siblings: &siblings, ..*image };
         let outputs = self.outputs(&children, &target);
         let any_output = children.iter().any(|child| child.word.name == outputs::WORD.name);

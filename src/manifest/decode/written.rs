@@ -11,7 +11,7 @@ use crate::fault::{Fault, Place};
 use crate::lang::Node;
 use crate::manifest::{Image, ToolSet};
 use crate::outputs::{self, config, trial};
-use crate::work::{Output, TEST};
+use crate::work::{Folders, Output, TEST};
 
 impl Decoder<'_> {
     /// What the outputs are written with, each where it is needed first.
@@ -111,16 +111,17 @@ impl Decoder<'_> {
 }
 
 /// The outputs among these nodes, and what goes with them; `title` is what their files are called where nothing is said.
-pub(super) fn siblings(children: &[&Node], title: &str) -> Vec<outputs::Sibling> {
+pub(super) fn siblings(children: &[&Node], title: &str, folders: &Folders) -> Vec<outputs::Sibling> {
     let outputs =
         children.iter().filter(|child| [outputs::WORD.name, config::WORD.name].contains(&child.word.name));
     let sibling = |node: &&Node| {
         let kind = node.kind.map_or(node.word.name, |kind| kind.name);
         let stated = node.text("path").map(|path| PathBuf::from(path.value));
         let path = stated.unwrap_or_else(|| Path::new("build").join(format!("{title}.{kind}")));
-        let stands = kind == "qcow2" && node.text("backing").is_some();
+        let backing = if kind == "qcow2" { node.text("backing") } else { None };
+        let backing = backing.map(|backing| folders.path(&backing));
         let format = if kind == "vmdk" { node.text("format").map(|format| format.value) } else { None };
-        Some(outputs::Sibling { kind, path, place: node.place.clone(), stands, format })
+        Some(outputs::Sibling { kind, path, place: node.place.clone(), backing, format })
     };
     outputs.filter_map(sibling).collect()
 }

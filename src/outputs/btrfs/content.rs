@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use super::format::{
-    GENERATION, Inode, Item, Key, LARGEST_ITEM, OF_ATTRIBUTE, ROOT_INODE, Record, SECTOR, dir_item,
-    extref_hash, inode_ref, kind, name_hash, tree,
+    CONTENT_SUMS, GENERATION, Inode, Item, Key, LARGEST_ITEM, MINOR_BITS, OF_ATTRIBUTE, ROOT_INODE, Record,
+    SECTOR, dir_item, extref_hash, flags, inode_ref, kind, name_hash, tree,
 };
-use super::space::{Space, flags};
+use super::space::Space;
 use crate::fault::Fault;
 use crate::layer::merge::Node;
 use crate::layer::{Entry, EntryPath, Kind, Merged};
@@ -22,9 +22,8 @@ const LARGEST_EXTENT: u64 = 128 << 20;
 const LARGEST_ATTRIBUTE: usize = LARGEST_ITEM - 30;
 /// Bytes of a symbolic link, which stands in the tree.
 const LONGEST_LINK: usize = SECTOR as usize - 1;
-/// Bits of a device's numbers.
+/// Bits of a device's major number.
 const MAJOR_BITS: u32 = 12;
-const MINOR_BITS: u32 = 20;
 /// The first place of an entry in its directory; two were for `.` and `..`.
 const FIRST_INDEX: u64 = 2;
 /// The sums of one item.
@@ -243,7 +242,7 @@ pub fn sum_items(extents: &[Extent<'_>]) -> Vec<Item> {
     for (start, length) in runs {
         for offset in (0..length).step_by((SUMS * SECTOR) as usize) {
             let sums = ((length - offset) / SECTOR).min(SUMS);
-            let key = Key(-10_i64 as u64, kind::SUMS, start + offset);
+            let key = Key(CONTENT_SUMS, kind::SUMS, start + offset);
             items.push(Item { key, data: vec![0; (sums * SUM) as usize] });
         }
     }

@@ -1,72 +1,20 @@
-//! The records of btrfs, as the kernel's `include/uapi/linux/btrfs_tree.h` has them: all numbers little-endian.
+//! The records of btrfs, as they are written.
+
+pub use crate::filesystems::btrfs::format::{
+    CHUNKS, CONTENT_SUMS, DEFAULT, HEADER, ITEM, Key, MAGIC, MINOR_BITS, POINTER, ROOT_INODE, SUM,
+    SUPERBLOCKS, Uuid, flags, kind, name_hash, tree,
+};
 
 /// Bytes of a sector: what data is given out and summed in.
 pub const SECTOR: u64 = 4096;
 /// Bytes of a node of a tree.
 pub const NODE: u64 = 16384;
-/// Bytes in front of what a node holds (`struct btrfs_header`).
-pub const HEADER: usize = 101;
-/// Bytes that tell of an item where it is (`struct btrfs_item`).
-pub const ITEM: usize = 25;
-/// Bytes that point to a node below (`struct btrfs_key_ptr`).
-pub const POINTER: usize = 33;
 /// Bytes that an item can have.
 pub const LARGEST_ITEM: usize = NODE as usize - HEADER - ITEM;
 /// The only generation: everything was written at once.
 pub const GENERATION: u64 = 1;
-/// The object of all chunks.
-pub const CHUNKS: u64 = 256;
-/// The root of a tree of files.
-pub const ROOT_INODE: u64 = 256;
-
-/// Trees, by their objects.
-pub mod tree {
-    pub const ROOT: u64 = 1;
-    pub const EXTENT: u64 = 2;
-    pub const CHUNK: u64 = 3;
-    pub const DEVICE: u64 = 4;
-    pub const FILES: u64 = 5;
-    pub const ROOT_DIRECTORY: u64 = 6;
-    pub const SUMS: u64 = 7;
-    pub const UUID: u64 = 9;
-    pub const FREE: u64 = 10;
-    pub const RELOCATION: u64 = -9_i64 as u64;
-}
-
-/// Kinds of items.
-pub mod kind {
-    pub const INODE: u8 = 1;
-    pub const INODE_REF: u8 = 12;
-    pub const INODE_EXTREF: u8 = 13;
-    pub const XATTR: u8 = 24;
-    pub const DIR_ITEM: u8 = 84;
-    pub const DIR_INDEX: u8 = 96;
-    pub const EXTENT_DATA: u8 = 108;
-    pub const SUMS: u8 = 128;
-    pub const ROOT: u8 = 132;
-    pub const EXTENT: u8 = 168;
-    pub const METADATA: u8 = 169;
-    pub const BLOCK_GROUP: u8 = 192;
-    pub const FREE_INFO: u8 = 198;
-    pub const FREE_EXTENT: u8 = 199;
-    pub const DEVICE_EXTENT: u8 = 204;
-    pub const DEVICE: u8 = 216;
-    pub const CHUNK: u8 = 228;
-    pub const UUID_OF_SUBVOLUME: u8 = 251;
-    /// In an extent's item: who has it.
-    pub const OF_TREE: u8 = 176;
-    pub const OF_FILE: u8 = 178;
-}
-
 /// What the entry of an attribute says that it is.
 pub const OF_ATTRIBUTE: u8 = 8;
-
-/// A UUID's bytes.
-pub type Uuid = [u8; 16];
-
-/// Where an item stands in its tree: object, kind, offset.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Key(pub u64, pub u8, pub u64);
 
 /// An item of a tree.
 #[derive(Clone, Debug)]
@@ -172,11 +120,6 @@ pub fn dir_item(location: Key, name: &[u8], value: &[u8], kind: u8) -> Vec<u8> {
 /// `struct btrfs_inode_ref` with its name.
 pub fn inode_ref(index: u64, name: &[u8]) -> Vec<u8> {
     Record::new().u64(index).length(name).bytes(name).done()
-}
-
-/// What names are found by: CRC-32C from another start, and not inverted at its end.
-pub fn name_hash(name: &[u8]) -> u64 {
-    u64::from(!crc32c::crc32c_append(1, name))
 }
 
 /// What further names of a file are found by: the same, from the directory's number.

@@ -2,18 +2,8 @@
 
 use std::ops::Range;
 
-use super::format::{CHUNKS, Item, Key, Record, Uuid, kind, tree};
+use super::format::{CHUNKS, Item, Key, Record, SUPERBLOCKS, Uuid, flags, kind, tree};
 
-/// What is in a block group, and how often.
-pub mod flags {
-    pub const DATA: u64 = 1;
-    pub const SYSTEM: u64 = 2;
-    pub const METADATA: u64 = 4;
-    pub const DUP: u64 = 32;
-}
-
-/// Where the superblock and its copies are: bytes (`btrfs_sb_offset`).
-pub const SUPERBLOCKS: [u64; 3] = [64 << 10, 64 << 20, 256 << 30];
 /// Bytes that a stripe is counted in; around a superblock all of them are kept free.
 const STRIPE: u64 = 64 << 10;
 /// Bytes in front of all groups, which the kernel keeps free, too.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::format::{GENERATION, HEADER, ITEM, Item, Key, NODE, POINTER, Record, Uuid, kind};
+use super::format::{GENERATION, HEADER, ITEM, Item, Key, NODE, POINTER, Record, SUM, Uuid, kind};
 
 /// A tree that has no places yet.
 #[derive(Debug)]
@@ -150,9 +150,6 @@ pub struct NodeIds {
 
 /// Pointers in a node.
 const POINTERS: usize = (NODE as usize - HEADER) / POINTER;
-
-/// Bytes that a sum has room for.
-pub const SUM: usize = 32;
 
 /// The same with the sum of all that is behind it at its front.
 pub fn summed(mut bytes: Vec<u8>) -> Vec<u8> {

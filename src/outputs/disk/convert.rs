@@ -8,8 +8,8 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use super::formats::qemu_name;
-use super::table::little;
 use crate::fault::{Fault, Place};
+use crate::filesystems::little;
 use crate::key::{Digest, Key};
 use crate::lang::Node;
 use crate::outputs::seed::{Seed, uuid_bytes};

@@ -115,6 +115,7 @@ impl Disk {
         if all_known {
             self.check_sum(faults);
         }
+        self.check_shares(faults);
         let mut swaps = self.partitions.iter().filter(|part| part.content == Content::Swap);
         if let Some(part) = swaps.find(|part| part.size.is_none() && self.size.is_none()) {
             faults.push(
@@ -127,6 +128,28 @@ impl Disk {
 }
 
 impl Disk {
+    /// Behind one that takes all that is left, nothing is left.
+    fn check_shares(&self, faults: &mut Faults) {
+        let share = |part: &Partition| part.size.as_ref().map(|size| size.value);
+        let takes_all = |part: &Partition| matches!(share(part), Some(Share::Percent(100)));
+        let Some(first) = self.partitions.iter().position(takes_all).filter(|_| self.size.is_some()) else {
+            return;
+        };
+        let is_late = |number: usize, part: &Partition| match share(part) {
+            Some(Share::Percent(_)) => number > first,
+            Some(Share::Bytes(_)) => false,
+            None => part.kind != "bios-boot",
+        };
+        let late = self.partitions.iter().enumerate().find(|(number, part)| is_late(*number, part));
+        let (Some((_, late)), Some(size)) = (late, &self.partitions[first].size) else { return };
+        faults.push(
+            Fault::error("partition/size", format!("nothing is left for the partition `{}`", late.name))
+                .at(&late.place, "this one")
+                .at(&size.place, "all that is left is taken here")
+                .help("give both a part: of what is left, each takes its own, in turn"),
+        );
+    }
+
     /// What is stated must fit what is stated: no build finds more room.
     fn check_sum(&self, faults: &mut Faults) {
         let Some(size) = &self.size else { return };
@@ -146,10 +169,14 @@ impl Disk {
 
 /// What the kernel fills, and what is needed before anything is mounted, is no partition of its own.
 fn check_mount(part: &Partition, faults: &mut Faults) {
-    const NONE: [&str; 5] = ["/dev", "/etc", "/proc", "/run", "/sys"];
-    let Some(mount) = part.mount.as_ref().filter(|mount| NONE.contains(&mount.value.as_str())) else {
-        return;
+    const KERNEL: [&str; 4] = ["/dev", "/proc", "/run", "/sys"];
+    let is_kernel = |mount: &str| {
+        KERNEL
+            .iter()
+            .any(|of| mount.strip_prefix(of).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')))
     };
+    let is_none = |mount: &&crate::lang::Spanned<String>| mount.value == "/etc" || is_kernel(&mount.value);
+    let Some(mount) = part.mount.as_ref().filter(is_none) else { return };
     let message = format!("`{}` is no place for a partition", mount.value);
     let why = if mount.value == "/etc" {
         "it has to be there before anything is mounted: leave it on `/`"

@@ -1,9 +1,5 @@
 //! Tables of partitions: GPT (UEFI specification 2.10, chapter 5) and the MBR's.
 
-use std::fs::File;
-use std::io;
-use std::os::unix::fs::FileExt;
-
 use super::spec::Table;
 use crate::outputs::seed::uuid_bytes;
 
@@ -173,76 +169,6 @@ fn attributes(flags: &[&str]) -> u64 {
         _ => 0,
     };
     flags.iter().map(bit).fold(0, |all, bit: u64| all | bit)
-}
-
-/// File systems by what stands in them, and how many bytes from their beginning.
-pub const SYSTEMS: [(&str, u64, &[u8]); 3] =
-    [("ext4", 1080, &[0x53, 0xef]), ("btrfs", (64 << 10) + 64, b"_BHRfS_M"), ("xfs", 0, b"XFSB")];
-
-/// The file system that begins at a byte of a disk, if it is one of those that are known by their magic numbers.
-pub fn system(disk: &File, at: u64) -> Option<&'static str> {
-    let is = |(_, offset, magic): &&(&str, u64, &[u8])| {
-        let mut found = vec![0; magic.len()];
-        disk.read_exact_at(&mut found, at + offset).is_ok() && found == *magic
-    };
-    SYSTEMS.iter().find(is).map(|(name, ..)| *name)
-}
-
-/// Where the parts of a disk begin and how long they are, in bytes, by its table; all of it for a disk that is one file
-/// system. None for what is no disk.
-///
-/// # Errors
-///
-/// Of reading.
-pub fn read(disk: &File) -> io::Result<Option<Vec<(u64, u64)>>> {
-    let size = disk.metadata()?.len();
-    let mut front = vec![0; 2 * SECTOR as usize];
-    if size < 64 << 10 {
-        return Ok(None);
-    }
-    disk.read_exact_at(&mut front, 0)?;
-    let whole = |parts: Vec<(u64, u64)>| {
-        let ends = |(at, length): &(u64, u64)| at.checked_add(*length).is_none_or(|end| end > size);
-        match parts.iter().any(ends) {
-            true => {
-                Err(io::Error::new(io::ErrorKind::InvalidData, "a partition ends behind the end of the file"))
-            }
-            false => Ok(Some(parts.into_iter().filter(|(_, length)| *length > 0).collect())),
-        }
-    };
-    let (mbr, header) = front.split_at(SECTOR as usize);
-    if header.starts_with(b"EFI PART") {
-        return whole(read_gpt(disk, header)?);
-    }
-    if system(disk, 0).is_some() {
-        return Ok(Some(vec![(0, size)]));
-    }
-    let slots = mbr[BOOT_CODE + 6..].chunks_exact(16);
-    let part = |slot: &[u8]| (little(&slot[8..12]) * SECTOR, little(&slot[12..16]) * SECTOR);
-    let is_mbr = mbr.ends_with(&[0x55, 0xaa]) && slots.clone().all(|slot| slot[0] & 0x7f == 0);
-    if is_mbr { whole(slots.map(part).collect()) } else { Ok(None) }
-}
-
-fn read_gpt(disk: &File, header: &[u8]) -> io::Result<Vec<(u64, u64)>> {
-    const MOST: u64 = 1024;
-    let (at, count, length) = (little(&header[72..80]), little(&header[80..84]), little(&header[84..88]));
-    if count > MOST || !(128..=4096).contains(&length) || at > u64::MAX / SECTOR {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "its table of partitions is odd"));
-    }
-    let mut entries = vec![0; (count * length) as usize];
-    disk.read_exact_at(&mut entries, at * SECTOR)?;
-    let used = entries.chunks_exact(length as usize).filter(|entry| entry[..16] != [0; 16]);
-    let part = |entry: &[u8]| {
-        let (first, last) = (little(&entry[32..40]), little(&entry[40..48]));
-        let bytes = |sectors: u64| sectors.saturating_mul(SECTOR);
-        (bytes(first), bytes(last.saturating_sub(first).saturating_add(1)))
-    };
-    Ok(used.map(part).collect())
-}
-
-/// Bytes as a number, the lowest first.
-pub fn little(bytes: &[u8]) -> u64 {
-    bytes.iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte))
 }
 
 #[cfg(test)]

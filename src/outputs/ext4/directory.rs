@@ -1,11 +1,11 @@
 //! Directories (Documentation/filesystems/ext4/directory.rst): one block as a list, more with an index of hashes, which
 //! the kernel would make, too.
 
-use super::checksum::Sum;
 use super::geometry::BLOCK;
 use super::hash::HashSeed;
 use super::record::Block;
 use crate::fault::Fault;
+use crate::filesystems::ext4::checksum::Sum;
 use crate::outputs::files::file_type;
 
 /// A name in a directory, and what it is of.
@@ -211,7 +211,7 @@ impl Directory {
         block.put16(at + 2, records.len() as u64);
         let used = block.up_to(at + records.len() * RECORD);
         let sum = self.sum.with(used).with(&[0; 8]);
-        block.put32(at + room * RECORD + 4, sum.value());
+        block.put32(at + room * RECORD + 4, sum.value().into());
     }
 }
 
@@ -240,7 +240,7 @@ impl Leaf {
         self.bytes.put16(ROOM + 4, TAIL as u64);
         self.bytes.put(ROOM + 7, &[0xde]);
         let sum = sum.with(self.bytes.up_to(ROOM));
-        self.bytes.put32(ROOM + 8, sum.value());
+        self.bytes.put32(ROOM + 8, sum.value().into());
         self.bytes.done()
     }
 }

@@ -1,16 +1,12 @@
 //! Extents: where the blocks of a file are (Documentation/filesystems/ext4/ifork.rst, "Extent Tree"). Four stand in the
 //! inode; where there are more, they are in blocks, of which four stand there, and so on.
 
-use super::checksum::Sum;
 use super::geometry::{BLOCK, Run};
 use super::record::{Block, Record};
 use crate::fault::Fault;
+use crate::filesystems::ext4::checksum::Sum;
+use crate::filesystems::ext4::format::{EXTENT_HEADER, EXTENT_MAGIC, EXTENT_RECORD, LONGEST_EXTENT};
 
-/// Blocks of one extent at most.
-const LONGEST: u64 = 32768;
-const MAGIC: u64 = 0xf30a;
-const HEADER: usize = 12;
-const RECORD: usize = 12;
 /// Records of an inode.
 const OF_INODE: usize = 4;
 /// Records of a block, behind which its checksum is.
@@ -34,7 +30,7 @@ pub fn extents(runs: impl Iterator<Item = Run>) -> Vec<Extent> {
     for run in runs {
         let mut done = 0;
         while done < run.blocks {
-            let blocks = (run.blocks - done).min(LONGEST);
+            let blocks = (run.blocks - done).min(LONGEST_EXTENT.into());
             extents.push(Extent { logical, first: run.first + done, blocks });
             (done, logical) = (done + blocks, logical + blocks);
         }
@@ -88,7 +84,7 @@ impl ExtentTree {
     }
 }
 
-fn leaf(extent: &Extent) -> Result<(u64, [u8; RECORD]), Fault> {
+fn leaf(extent: &Extent) -> Result<(u64, [u8; EXTENT_RECORD]), Fault> {
     let mut record = Record::new();
     record.put32(0, extent.logical);
     record.put16(4, extent.blocks);
@@ -97,7 +93,7 @@ fn leaf(extent: &Extent) -> Result<(u64, [u8; RECORD]), Fault> {
     Ok((extent.logical, record.done()?))
 }
 
-fn index(logical: u64, place: u64) -> Result<[u8; RECORD], Fault> {
+fn index(logical: u64, place: u64) -> Result<[u8; EXTENT_RECORD], Fault> {
     let mut record = Record::new();
     record.put32(0, logical);
     record.put32(4, place);
@@ -105,22 +101,31 @@ fn index(logical: u64, place: u64) -> Result<[u8; RECORD], Fault> {
     record.done()
 }
 
-fn block(records: &[(u64, [u8; RECORD])], depth: u64, sum: Sum) -> Result<[u8; BLOCK as usize], Fault> {
+fn block(
+    records: &[(u64, [u8; EXTENT_RECORD])],
+    depth: u64,
+    sum: Sum,
+) -> Result<[u8; BLOCK as usize], Fault> {
     let mut block = Block::new();
     fill(&mut block, records, OF_BLOCK, depth);
-    let end = HEADER + OF_BLOCK * RECORD;
+    let end = EXTENT_HEADER + OF_BLOCK * EXTENT_RECORD;
     let sum = sum.with(block.up_to(end));
-    block.put32(end, sum.value());
+    block.put32(end, sum.value().into());
     block.done()
 }
 
-fn fill<const N: usize>(node: &mut Record<N>, records: &[(u64, [u8; RECORD])], room: usize, depth: u64) {
-    node.put16(0, MAGIC);
+fn fill<const N: usize>(
+    node: &mut Record<N>,
+    records: &[(u64, [u8; EXTENT_RECORD])],
+    room: usize,
+    depth: u64,
+) {
+    node.put16(0, EXTENT_MAGIC.into());
     node.put16(2, records.len() as u64);
     node.put16(4, room as u64);
     node.put16(6, depth);
     for (number, (_, record)) in records.iter().enumerate() {
-        node.put(HEADER + number * RECORD, record);
+        node.put(EXTENT_HEADER + number * EXTENT_RECORD, record);
     }
 }
 

@@ -2,12 +2,12 @@
 //!
 //! A group with nothing in it has no bitmaps: its descriptor says so, and the kernel makes them.
 
-use super::checksum::Sum;
 use super::geometry::{BLOCK, DESCRIPTOR, GROUP, Geometry, Run, Tables};
 use super::plan::Plan;
 use super::record::Record;
 use super::tree::inode_of;
 use crate::fault::Fault;
+use crate::filesystems::ext4::checksum::Sum;
 use crate::layer::Kind;
 
 const NO_INODES: u64 = 1;
@@ -133,13 +133,13 @@ impl State {
         // Those that were never used are the last ones.
         bytes.put_split16((28, 50), free);
         if let Some(bitmap) = blocks {
-            bytes.put_split16((24, 56), sum.with(bitmap).value());
+            bytes.put_split16((24, 56), sum.with(bitmap).value().into());
         }
         if let Some(bitmap) = inodes.and_then(|bitmap| bitmap.get(..self.inodes as usize / 8)) {
-            bytes.put_split16((26, 58), sum.with(bitmap).value());
+            bytes.put_split16((26, 58), sum.with(bitmap).value().into());
         }
         let sum = sum.with(&(self.group as u32).to_le_bytes()).with(bytes.up_to(DESCRIPTOR as usize));
-        bytes.put16(30, sum.value());
+        bytes.put16(30, sum.value().into());
         bytes.done()
     }
 }

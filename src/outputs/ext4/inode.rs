@@ -1,9 +1,9 @@
 //! Inodes (Documentation/filesystems/ext4/inodes.rst): 256 bytes each.
 
-use super::checksum::Sum;
 use super::geometry::INODE;
 use super::record::Record;
 use crate::fault::Fault;
+use crate::filesystems::ext4::checksum::Sum;
 
 /// What an inode says.
 #[derive(Debug)]
@@ -24,8 +24,8 @@ pub struct Inode {
     pub links: u64,
     /// How many blocks it takes, with those that are about them.
     pub blocks: u64,
-    /// [`EXTENTS`] and such.
-    pub flags: u64,
+    /// [`EXTENTS`](crate::filesystems::ext4::format::flags::EXTENTS) and such.
+    pub flags: u32,
     /// Where its blocks are, or what else stands there.
     pub place: [u8; 60],
     /// Where the block with its extended attributes is, if there is one.
@@ -33,11 +33,6 @@ pub struct Inode {
     /// The extended attributes that stand in the inode.
     pub xattrs: Vec<u8>,
 }
-
-/// Its blocks are told by extents.
-pub const EXTENTS: u64 = 0x8_0000;
-/// A directory with an index.
-pub const INDEXED: u64 = 0x1000;
 
 /// Bytes of the fields behind the first 128.
 pub const EXTRA: u64 = 32;
@@ -77,7 +72,7 @@ impl Inode {
         let sectors = self.blocks * 8;
         bytes.put32(28, sectors);
         bytes.put16(116, sectors >> 32);
-        bytes.put32(32, self.flags);
+        bytes.put32(32, self.flags.into());
         bytes.put(40, &self.place);
         bytes.put32(104, self.xattr_block);
         bytes.put16(118, self.xattr_block >> 32);
@@ -88,7 +83,7 @@ impl Inode {
         }
         put_time(&mut bytes, (144, 148), self.made);
         bytes.put(160, &self.xattrs);
-        let sum = sum.with(bytes.up_to(INODE as usize)).value();
+        let sum = sum.with(bytes.up_to(INODE as usize)).value().into();
         bytes.put_split16((124, 130), sum);
         bytes.done()
     }

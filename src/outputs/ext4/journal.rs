@@ -3,8 +3,8 @@
 use super::geometry::BLOCK;
 use super::record::Block;
 use crate::fault::Fault;
+use crate::filesystems::ext4::format::JOURNAL_MAGIC;
 
-const MAGIC: u32 = 0xc03b_3998;
 /// A superblock of the second kind, which has what stands behind its first 36 bytes.
 const SUPERBLOCK: u32 = 4;
 
@@ -16,7 +16,7 @@ const SUPERBLOCK: u32 = 4;
 pub fn first_block(blocks: u64, uuid: &[u8; 16]) -> Result<[u8; BLOCK as usize], Fault> {
     let mut bytes = Block::new();
     let mut number = |at: usize, number: u32| bytes.put(at, &number.to_be_bytes());
-    number(0, MAGIC);
+    number(0, JOURNAL_MAGIC);
     number(4, SUPERBLOCK);
     number(12, BLOCK as u32);
     number(16, blocks as u32);

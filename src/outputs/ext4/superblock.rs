@@ -1,10 +1,10 @@
 //! The superblock (Documentation/filesystems/ext4/super.rst): 1024 bytes, of which there are copies.
 
-use super::checksum::Sum;
 use super::geometry::{BLOCK, DESCRIPTOR, GROUP, INODE};
 use super::inode::EXTRA;
 use super::record::Record;
 use crate::fault::Fault;
+use crate::filesystems::ext4::checksum::Sum;
 
 /// Bytes of a superblock; the first one stands as many bytes behind the beginning.
 pub const SIZE: usize = 1024;
@@ -62,7 +62,7 @@ impl Superblock<'_> {
         bytes.put(268, &place);
         bytes.put_split((332, 328), size);
         let sum = Sum::START.with(bytes.up_to(SIZE - 4));
-        bytes.put32(SIZE - 4, sum.value());
+        bytes.put32(SIZE - 4, sum.value().into());
         bytes.done()
     }
 

@@ -5,13 +5,12 @@ use std::io::{self, Read};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::checksum::Sum;
 use super::directory::{self, Directory};
 use super::extent::ExtentTree;
 use super::geometry::{BLOCK, DESCRIPTOR, GROUP, INODE, Run};
 use super::groups::Groups;
 use super::hash::HashSeed;
-use super::inode::{EXTENTS, INDEXED, Inode, device};
+use super::inode::{Inode, device};
 use super::journal;
 use super::plan::{Plan, Spot};
 use super::record::{Block, Record, put};
@@ -19,6 +18,8 @@ use super::superblock::{self, Superblock};
 use super::tree::{Item, inode_of, item_of};
 use super::xattr::Packed;
 use crate::fault::Fault;
+use crate::filesystems::ext4::checksum::Sum;
+use crate::filesystems::ext4::format::flags::{EXTENTS, INDEXED};
 use crate::layer::Kind;
 use crate::layer::read::At;
 use crate::outputs::files::{self, type_bits};
@@ -227,8 +228,13 @@ impl Writer<'_> {
         Sum::START.with(&self.uuid)
     }
 
+    /// That of an inode; each is the first of its number.
+    fn inode_sum(&self, number: u64) -> Sum {
+        self.sum().of_inode(number as u32, 0)
+    }
+
     fn sum_of(&self, number: usize) -> Sum {
-        self.sum().of_inode(inode_of(number))
+        self.inode_sum(inode_of(number))
     }
 
     fn seed(&self) -> HashSeed {
@@ -264,13 +270,13 @@ impl Writer<'_> {
             RESIZE_INODE => self.resize_inode()?,
             JOURNAL_INODE => {
                 let spot = &self.plan.journal;
-                let place = self.extents(spot, self.sum().of_inode(number))?.root;
+                let place = self.extents(spot, self.inode_sum(number))?.root;
                 let hidden = Inode::hidden(self.made, spot.content * BLOCK, spot.blocks());
                 Some(Inode { flags: EXTENTS, place, ..hidden })
             }
             _ => self.item_inode(number)?,
         };
-        inode.map(|inode| inode.bytes(self.sum().of_inode(number))).transpose()
+        inode.map(|inode| inode.bytes(self.inode_sum(number))).transpose()
     }
 
     fn item_inode(&self, number: u64) -> Result<Option<Inode>, Fault> {
@@ -286,7 +292,7 @@ impl Writer<'_> {
                 place.put(0, &device(*major, *minor).unwrap_or([0; 60]));
             }
             _ if flags & EXTENTS != 0 => {
-                place.put(0, &self.extents(spot, self.sum().of_inode(number))?.root);
+                place.put(0, &self.extents(spot, self.inode_sum(number))?.root);
             }
             _ => place.put(0, item.short_link().unwrap_or_default()),
         }
@@ -323,7 +329,7 @@ impl Writer<'_> {
 }
 
 /// Bytes of what is in an item, and what its inode says of itself.
-fn size_and_flags(item: &Item<'_>) -> (u64, u64) {
+fn size_and_flags(item: &Item<'_>) -> (u64, u32) {
     match &item.entry.kind {
         Kind::File { size, .. } => (*size, EXTENTS),
         Kind::Directory if directory::is_indexed(item.names.iter().map(|(name, _)| *name)) => {
@@ -366,7 +372,7 @@ impl Writer<'_> {
     fn superblock(&self) -> Result<Superblock<'_>, Fault> {
         let (plan, geometry) = (self.plan, &self.plan.geometry);
         let inodes = geometry.groups() * geometry.inodes_per_group;
-        let journal = self.extents(&plan.journal, self.sum().of_inode(JOURNAL_INODE))?.root;
+        let journal = self.extents(&plan.journal, self.inode_sum(JOURNAL_INODE))?.root;
         Ok(Superblock {
             uuid: self.uuid,
             label: self.label,
@@ -386,7 +392,7 @@ impl Writer<'_> {
     /// What tells where the journal is, if it does not fit into its inode.
     fn journal_tree(&self) -> Result<(), Fault> {
         let spot = &self.plan.journal;
-        let blocks = self.extents(spot, self.sum().of_inode(JOURNAL_INODE))?.blocks;
+        let blocks = self.extents(spot, self.inode_sum(JOURNAL_INODE))?.blocks;
         let places =
             self.plan.geometry.runs(spot.tree_first(), spot.tree).flat_map(|run| run.first..run.end());
         places.zip(blocks).try_for_each(|(place, block)| self.put(place, 0, &block))

@@ -1,19 +1,15 @@
 //! Extended attributes (Documentation/filesystems/ext4/attributes.rst): in the inode as far as there is room, the others
 //! in a block.
 
-use super::checksum::Sum;
 use super::geometry::BLOCK;
 use super::record::{Block, Record};
 use crate::fault::Fault;
+use crate::filesystems::ext4::checksum::Sum;
+use crate::filesystems::ext4::format::{XATTR_HEADER, XATTR_MAGIC, XATTR_SHORT_HEADER};
 use crate::outputs::files::Access;
 
 /// Bytes behind an inode's fields.
 pub const INLINE: usize = 96;
-const MAGIC: u64 = 0xea02_0000;
-/// What a block begins with.
-const HEADER: usize = 32;
-/// What the attributes of an inode begin with.
-const SHORT_HEADER: usize = 4;
 /// What ends the entries.
 const END: usize = 4;
 
@@ -56,7 +52,7 @@ impl Packed {
         let mut attributes =
             xattrs.iter().map(|(name, value)| Attribute::of(name, value)).collect::<Result<Vec<_>, _>>()?;
         attributes.sort_by_key(|attribute| (attribute.prefix, attribute.name.len(), attribute.name));
-        let (mut inside, mut others, mut room) = (Vec::new(), Vec::new(), INLINE - SHORT_HEADER - END);
+        let (mut inside, mut others, mut room) = (Vec::new(), Vec::new(), INLINE - XATTR_SHORT_HEADER - END);
         for attribute in attributes {
             match room.checked_sub(attribute.length()) {
                 Some(left) => (room, _) = (left, inside.push(attribute)),
@@ -64,7 +60,7 @@ impl Packed {
             }
         }
         let length: usize = others.iter().map(Attribute::length).sum();
-        if HEADER + length + END > BLOCK as usize {
+        if XATTR_HEADER + length + END > BLOCK as usize {
             return Err("all that do not fit into its inode have to fit into one block of 4 KiB".into());
         }
         let inline = if inside.is_empty() { Ok(Vec::new()) } else { inline(&inside) };
@@ -80,7 +76,7 @@ impl Packed {
     pub fn block_at(self, place: u64, sum: Sum) -> Result<[u8; BLOCK as usize], Fault> {
         let mut block = self.block.unwrap_or_else(Block::new);
         let sum = sum.with(&place.to_le_bytes()).with(block.up_to(BLOCK as usize));
-        block.put32(16, sum.value());
+        block.put32(16, sum.value().into());
         block.done()
     }
 }
@@ -125,21 +121,21 @@ impl<'a> Attribute<'a> {
 
 fn inline(attributes: &[Attribute<'_>]) -> Result<Vec<u8>, Fault> {
     let mut bytes = Record::<INLINE>::new();
-    bytes.put32(0, MAGIC);
+    bytes.put32(0, XATTR_MAGIC.into());
     // Without hashes: these are for blocks that files share.
-    fill(&mut bytes, SHORT_HEADER, SHORT_HEADER, attributes, |_| 0);
+    fill(&mut bytes, XATTR_SHORT_HEADER, XATTR_SHORT_HEADER, attributes, |_| 0);
     Ok(bytes.done()?.to_vec())
 }
 
 fn block(attributes: &[Attribute<'_>]) -> Block {
     let mut bytes = Block::new();
-    bytes.put32(0, MAGIC);
+    bytes.put32(0, XATTR_MAGIC.into());
     // Of one file, and of one block.
     bytes.put32(4, 1);
     bytes.put32(8, 1);
     let hash = attributes.iter().fold(0u32, |hash, one| hash.rotate_left(16) ^ one.hash());
     bytes.put32(12, hash.into());
-    fill(&mut bytes, HEADER, 0, attributes, |attribute| attribute.hash());
+    fill(&mut bytes, XATTR_HEADER, 0, attributes, |attribute| attribute.hash());
     bytes
 }
 

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use anstream::adapter::strip_str;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
@@ -311,10 +312,11 @@ impl Conversation<'_> {
 
 /// The last lines.
 fn tail(bytes: &[u8]) -> Vec<String> {
+    // Colours, and where a cursor is to go, would be letters in a report.
     let text = String::from_utf8_lossy(bytes);
     let lines: Vec<String> = text
         .lines()
-        .map(|line| wording::printable(line.trim_end_matches('\r')))
+        .map(|line| wording::printable(&strip_str(line.trim_end_matches('\r')).to_string()))
         // Nor what was typed to run a command.
         .filter(|line| !line.trim().is_empty() && !line.contains("imgbuild_"))
         .collect();

@@ -23,9 +23,10 @@ use crate::work::{Job, World};
 pub(super) const EMULATOR_AMD64: &[&str] = &["qemu-system-x86", "ovmf"];
 pub(super) const EMULATOR_ARM64: &[&str] = &["qemu-system-arm", "qemu-efi-aarch64"];
 
-/// Where the machine's lines are, what it writes, its disk and the folder of its kernel.
+/// Where the machine's lines are, what it writes, its disk, what that stands on, and the folder of its kernel.
 const LINES: &str = "run/imgbuild/lines";
 const DISK: &str = "run/imgbuild/disk";
+const BACKING: &str = "run/imgbuild/backing";
 const KERNEL: &str = "run/imgbuild/kernel";
 
 /// The name of the console's line, and of the shell's.
@@ -51,6 +52,7 @@ impl Trial {
             cpus: if kvm { self.machine.cpus() } else { 1 },
             nics: self.machine.nics(),
             disk: self.disk.as_ref().map(|disk| (absolute(DISK), qemu_name(disk.kind))),
+            backing: self.backing().map(|_| absolute(BACKING)),
             keep: false,
             start,
             console: None,
@@ -63,7 +65,7 @@ impl Trial {
             arguments: words.chain(self.lines()).collect(),
             ..Call::default()
         };
-        let shown = [(files.disk, DISK), (files.kernel, KERNEL)].into_iter();
+        let shown = [(files.disk, DISK), (self.backing(), BACKING), (files.kernel, KERNEL)].into_iter();
         let shown = shown.filter_map(|(host, at)| Some(Shown { host: host?.into(), at: inside(at) }));
         Ok(ImageRun {
             shown: shown.collect(),
@@ -75,6 +77,11 @@ impl Trial {
             log: lines.join("emulator.log"),
             ..tree.clone()
         })
+    }
+
+    /// The disk that its disk stands on. QEMU would look for it beside that, which it sees alone.
+    fn backing(&self) -> Option<&Path> {
+        self.disk.as_ref()?.backing.as_deref()
     }
 
     fn start(&self, kernel: Option<&Path>) -> Result<Start, Fault> {

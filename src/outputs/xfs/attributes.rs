@@ -1,8 +1,10 @@
 //! Extended attributes: in the inode, or in a block of their own (`fs/xfs/libxfs/xfs_da_format.h`).
 
 use super::format::{BLOCK, Record, SECTOR, Uuid, name_hash};
+use crate::filesystems::xfs::format::ACCESS_LISTS;
+use crate::filesystems::xfs::format::attribute::{HERE, SECURITY, TRUSTED};
 use crate::layer::Entry;
-use crate::outputs::files::{ACCESS_LISTS, Access};
+use crate::outputs::files::Access;
 use crate::wording;
 
 /// An attribute as xfs has it.
@@ -15,11 +17,6 @@ pub struct Attribute {
     value: Vec<u8>,
 }
 
-/// Bits that stand for the first part of a name.
-const TRUSTED: u8 = 2;
-const SECURITY: u8 = 4;
-/// That a value stands beside its name.
-const HERE: u8 = 1;
 /// Where entries begin in a block of their own.
 const HEADER: usize = 80;
 
@@ -49,8 +46,7 @@ pub fn attributes(entry: &Entry) -> Result<Vec<Attribute>, String> {
 
 /// The space, the name and the value that xfs has for one.
 fn translated(name: &[u8], value: &[u8]) -> Option<(u8, Vec<u8>, Vec<u8>)> {
-    let own: [&[u8]; 2] = [b"SGI_ACL_FILE", b"SGI_ACL_DEFAULT"];
-    if let Some((_, own)) = ACCESS_LISTS.into_iter().zip(own).find(|(of, _)| *of == name) {
+    if let Some((_, own)) = ACCESS_LISTS.into_iter().find(|(seen, _)| *seen == name) {
         return Some((TRUSTED, own.to_vec(), access_list(value)?));
     }
     let spaces: [(&[u8], u8); 3] = [(b"user.", 0), (b"trusted.", TRUSTED), (b"security.", SECURITY)];

@@ -1,5 +1,8 @@
 //! The records of xfs, version 5, as the kernel's `fs/xfs/libxfs/xfs_format.h` has them: all numbers big-endian, but for
-//! sums.
+//! sums. What the reader knows of it, too, is with that.
+
+use crate::filesystems::xfs::format::{BLOCK_BITS, COUNT_BITS, NANOSECONDS, TIME_BEGINS};
+pub use crate::filesystems::xfs::format::{Uuid, fork};
 
 /// Bytes of a block.
 pub const BLOCK: u64 = 4096;
@@ -15,16 +18,6 @@ pub const CHUNK: u64 = 64;
 pub const CHUNK_BLOCKS: u64 = CHUNK * INODE as u64 / BLOCK;
 /// A number that stands for no block and no inode.
 pub const NONE: u32 = u32::MAX;
-
-/// A UUID's bytes.
-pub type Uuid = [u8; 16];
-
-/// How a fork of an inode is kept.
-pub mod fork {
-    pub const DEVICE: u8 = 0;
-    pub const LOCAL: u8 = 1;
-    pub const EXTENTS: u8 = 2;
-}
 
 /// Bytes that are put together number by number.
 #[derive(Clone, Debug, Default)]
@@ -109,15 +102,15 @@ pub struct Extent {
 }
 
 /// What one extent can have: blocks.
-pub const LARGEST_EXTENT: u64 = (1 << 21) - 1;
+pub const LARGEST_EXTENT: u64 = (1 << COUNT_BITS) - 1;
 /// Bytes of an extent.
 pub const EXTENT: usize = 16;
 
 impl Extent {
     /// `xfs_bmbt_rec`: 54 bits, 52 and 21.
     pub fn record(&self) -> Vec<u8> {
-        let high = self.offset << 9 | self.block >> 43;
-        Record::new().u64s(&[high, self.block << 21 | self.count]).done()
+        let high = self.offset << (BLOCK_BITS + COUNT_BITS - 64) | self.block >> (64 - COUNT_BITS);
+        Record::new().u64s(&[high, self.block << COUNT_BITS | self.count]).done()
     }
 }
 
@@ -141,7 +134,6 @@ pub fn name_hash(name: &[u8]) -> u32 {
 
 /// A point in time, in seconds since 1970 (`xfs_inode_encode_bigtime`): nanoseconds from 1901 on.
 pub fn time(seconds: i64) -> u64 {
-    const FIRST: i64 = i32::MIN as i64;
     const LAST: i64 = 16_299_260_424;
-    (seconds.clamp(FIRST, LAST) - FIRST).unsigned_abs() * 1_000_000_000
+    (seconds.clamp(TIME_BEGINS, LAST) - TIME_BEGINS).unsigned_abs() * NANOSECONDS
 }

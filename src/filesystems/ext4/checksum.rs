@@ -9,20 +9,25 @@ impl Sum {
     /// That of nothing.
     pub const START: Sum = Sum(!0);
 
+    /// What a superblock says that all others begin with.
+    pub fn seed(seed: u32) -> Sum {
+        Sum(seed)
+    }
+
     /// That of `bytes` behind what was before.
     pub fn with(self, bytes: &[u8]) -> Sum {
         // The crate inverts before and behind.
         Sum(!crc32c::crc32c_append(!self.0, bytes))
     }
 
-    /// What all sums of an inode and its blocks begin with: its number and its generation, which is 0.
-    pub fn of_inode(self, number: u64) -> Sum {
-        self.with(&(number as u32).to_le_bytes()).with(&[0; 4])
+    /// What all sums of an inode and its blocks begin with: its number and its generation.
+    pub fn of_inode(self, number: u32, generation: u32) -> Sum {
+        self.with(&number.to_le_bytes()).with(&generation.to_le_bytes())
     }
 
     /// As it is written.
-    pub fn value(self) -> u64 {
-        self.0.into()
+    pub fn value(self) -> u32 {
+        self.0
     }
 }
 
