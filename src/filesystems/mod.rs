@@ -6,6 +6,8 @@
 
 pub mod btrfs;
 pub mod ext4;
+#[cfg(test)]
+mod lacking;
 mod part;
 mod pieces;
 pub mod table;

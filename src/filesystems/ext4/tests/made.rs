@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
+pub use crate::filesystems::lacking::skipped;
 use crate::filesystems::{FileSystem, InodeKind, Part, open};
 use crate::key::Digest;
 
@@ -118,13 +119,6 @@ pub fn run(program: &str, arguments: &[&str]) -> Option<String> {
         }
         Err(error) => panic!("{program}: {error}"),
     }
-}
-
-/// Says that a test cannot be made here; fails if all are asked for.
-#[allow(clippy::disallowed_methods, reason = "whether something may be skipped is the tester's word")]
-pub fn skipped(lack: &str) {
-    assert!(std::env::var("IMGBUILD_TESTS").as_deref() != Ok("all"), "this machine lacks {lack}");
-    eprintln!("skipped: this machine lacks {lack}");
 }
 
 /// All that is told of a file system.
